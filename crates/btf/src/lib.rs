@@ -1,0 +1,2 @@
+//! BTF: read, write, print.
+#![forbid(unsafe_code)]
