@@ -1,2 +1,28 @@
-//! BTF: read, write, print.
+//! BTF, the type format of eBPF: reading, writing, printing as C and as a listing, printing values by type, and
+//! CO-RE relocation.
+//!
+//! How things flow: bytes → [`Btf::parse`] (checked once, an offset table and no allocation per type) → views
+//! ([`Type`], [`Member`], …) that borrow from it.
+//!
+//! What always holds: the crate touches no file and no kernel; input is never trusted, so every error says the byte
+//! offset where it was noticed; type graphs may be cyclic, and every walk is bounded.
+//!
+//! Sources of the format: the kernel's `include/uapi/linux/btf.h` and `Documentation/bpf/btf.rst`.
 #![forbid(unsafe_code)]
+
+mod btf;
+mod error;
+mod kind;
+mod names;
+mod resolve;
+mod view;
+
+pub use btf::Btf;
+pub use error::{BtfError, BtfErrorKind, Part};
+pub use kind::{Field, KINDS, Kind, KindRow, Word3};
+pub use names::essential_name;
+pub use resolve::{Aligner, MAX_RESOLVE_DEPTH};
+pub use view::{
+    Array, Composite, Datasec, DeclTag, Entries, Enum, Enumerator, Float, Func, FuncLinkage, FuncProto, Fwd,
+    Int, IntEncoding, Member, Param, Type, TypeTag, Typedef, Var, VarLinkage, VarSecinfo,
+};
