@@ -4,6 +4,14 @@
 #![forbid(unsafe_code)]
 extern crate alloc;
 
+pub mod decode;
+pub mod eval;
+pub mod flow;
+pub mod insn;
 pub mod op;
+pub mod table;
 
+pub use decode::{DecodeError, Encoded, FieldName, Illegal};
+pub use flow::Regs;
+pub use insn::{Insn, PartialInsn};
 pub use op::*;

@@ -1,4 +1,4 @@
-//! The value side of the instruction set: [`Op`] can hold legal instructions only. The view side is [`Insn`].
+//! The value side of the instruction set: [`Op`] can hold legal instructions only. The view side is [`crate::Insn`].
 //!
 //! Bytes → [`Insn`] → (`Op::decode`) → `Op` → (`Op::encode`) → `Insn`; both directions round-trip on every legal
 //! instruction. Two-slot instructions (`ldimm64`) decode from two views and encode to two.
@@ -20,6 +20,14 @@ impl Reg {
     pub const R4: Reg = Reg(4);
     /// Fifth argument.
     pub const R5: Reg = Reg(5);
+    /// Callee-saved; holds the context in programs with packet loads.
+    pub const R6: Reg = Reg(6);
+    /// Callee-saved.
+    pub const R7: Reg = Reg(7);
+    /// Callee-saved.
+    pub const R8: Reg = Reg(8);
+    /// Callee-saved.
+    pub const R9: Reg = Reg(9);
     /// Frame pointer, read-only: one past the top of the 512-byte frame.
     pub const R10: Reg = Reg(10);
 
