@@ -1,1 +1,26 @@
-//! The eBPF platform as data.
+//! The eBPF platform as data: what a helper, a program type, a map type *is*, and the traits by which engines, maps
+//! and helpers meet. Descriptors and traits only; the rows live with their bodies (`skep-helpers`, `skep-maps`,
+//! `skep-hooks`), and [`Platform`] collects them.
+//!
+//! Always holds: nothing here names a single helper, map or hook; a safety-relevant field has no default, so a row
+//! that leaves it out does not compile.
+
+pub mod ctx;
+pub mod engine;
+pub mod env;
+pub mod errno;
+pub mod helper;
+pub mod map;
+pub mod packet;
+pub mod program;
+pub mod uapi;
+
+pub use ctx::{Access, CtxField, CtxLayout, FieldKind, ProgTypeDesc, Verdict};
+pub use engine::{Engine, EngineError, Link, Loadable, Loaded, Platform, RunError};
+pub use env::{Context, Env, Fault, Host, Memory, Region, RegionKind, Ret};
+pub use errno::Errno;
+pub use helper::{Arg, ArgKind, Body, Helper, Proto, RetType, Version};
+pub use map::{Map, MapDef, MapTypeDesc};
+pub use packet::{Packet, PacketCtx};
+pub use program::{Facts, LineInfo, Program, Subprog, Verified};
+pub use uapi::{AttachType, MapType, ProgType};

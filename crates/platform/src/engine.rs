@@ -1,0 +1,159 @@
+//! Engines: what can create maps, load programs and run them. [`Platform`] is the collected data they stand for.
+
+use crate::ctx::ProgTypeDesc;
+use crate::env::{Context, Fault};
+use crate::helper::{Helper, Version};
+use crate::map::{Map, MapDef, MapError, MapTypeDesc};
+use crate::program::{Program, Verified};
+use crate::uapi::{MapType, ProgType};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// The rows of a platform: Linux up to `version`.
+#[derive(Clone, Copy, Debug)]
+pub struct Platform {
+    /// Newest Linux whose features it has.
+    pub version: Version,
+    /// Helpers, ascending by id.
+    pub helpers: &'static [&'static Helper],
+    /// Program types, ascending by id.
+    pub prog_types: &'static [&'static ProgTypeDesc],
+    /// Map types, ascending by id.
+    pub map_types: &'static [&'static MapTypeDesc],
+}
+
+impl Platform {
+    /// Helper by number. Cost: a binary search.
+    pub fn helper(&self, id: u32) -> Option<&'static Helper> {
+        let at = self.helpers.binary_search_by_key(&id, |h| h.id).ok()?;
+        let h = self.helpers[at];
+        (h.since <= self.version).then_some(h)
+    }
+
+    /// Helper by UAPI name. Cost: a scan.
+    pub fn helper_by_name(&self, name: &str) -> Option<&'static Helper> {
+        self.helpers.iter().copied().find(|h| h.name == name && h.since <= self.version)
+    }
+
+    /// Row of a program type.
+    pub fn prog_type(&self, t: ProgType) -> Option<&'static ProgTypeDesc> {
+        self.prog_types.iter().copied().find(|d| d.prog_type == t)
+    }
+
+    /// Row of a map type.
+    pub fn map_type(&self, t: MapType) -> Option<&'static MapTypeDesc> {
+        self.map_types.iter().copied().find(|d| d.map_type == t)
+    }
+}
+
+/// A program given to an engine.
+#[derive(Clone, Debug)]
+pub enum Loadable {
+    /// Accepted by the verifier: any tier may run it.
+    Verified(Verified),
+    /// Not judged: the checked tier runs it with every step checked, the kernel engine lets the kernel judge.
+    Unverified(Arc<Program>),
+}
+
+impl Loadable {
+    /// The program.
+    pub fn program(&self) -> &Arc<Program> {
+        match self {
+            Loadable::Verified(v) => v.program(),
+            Loadable::Unverified(p) => p,
+        }
+    }
+}
+
+/// What runs programs.
+pub trait Engine {
+    /// Data it goes by.
+    fn platform(&self) -> &Platform;
+    /// Creates a map.
+    fn create_map(&self, def: &MapDef) -> Result<Arc<dyn Map>, MapError>;
+    /// Makes a program ready to run.
+    fn load(&self, program: Loadable) -> Result<Arc<dyn Loaded>, EngineError>;
+    /// Runs a program once on `ctx` (`BPF_PROG_TEST_RUN`).
+    fn test_run(&self, program: &dyn Loaded, ctx: &mut Context) -> Result<u64, RunError>;
+    /// Attaches a program to a hook.
+    fn attach(&self, program: Arc<dyn Loaded>, target: &str) -> Result<Box<dyn Link>, EngineError>;
+}
+
+/// A program ready to run.
+pub trait Loaded: Any + Send + Sync {
+    /// The program it was made from.
+    fn program(&self) -> &Arc<Program>;
+    /// For downcasts by the engine that made it.
+    fn as_any(&self) -> &dyn Any;
+    /// The same, shared: what goes into program arrays.
+    fn into_handle(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+/// An attachment: dropping it detaches, unless it is pinned.
+pub trait Link: Send {
+    /// Replaces the program atomically.
+    fn update(&mut self, program: Arc<dyn Loaded>) -> Result<(), EngineError>;
+    /// Detaches now, reporting failure.
+    fn detach(self: Box<Self>) -> Result<(), EngineError>;
+}
+
+/// An engine's refusal.
+#[derive(Clone, Debug)]
+pub enum EngineError {
+    /// The program cannot be loaded: which instruction, if one, and why.
+    Load {
+        /// Program's name.
+        prog: String,
+        /// Instruction.
+        insn: Option<usize>,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// Not in this engine.
+    Unsupported {
+        /// What was asked for.
+        what: String,
+        /// Why, and what to use.
+        why: String,
+    },
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EngineError::Load { prog, insn: Some(i), why } => write!(f, "program {prog}, instruction {i}: {why}"),
+            EngineError::Load { prog, insn: None, why } => write!(f, "program {prog}: {why}"),
+            EngineError::Unsupported { what, why } => write!(f, "{what} is not supported here: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for EngineError {}
+
+/// A run that was stopped: the fault, where, and how it came to it.
+#[derive(Clone, Debug)]
+pub struct RunError {
+    /// What went wrong.
+    pub fault: Fault,
+    /// Program it happened in (after tail calls, not the first one).
+    pub program: Arc<Program>,
+    /// Instruction.
+    pub insn: usize,
+    /// Call sites from the outermost frame to the innermost, instruction indexes.
+    pub calls: Vec<usize>,
+    /// Where the values of the registers involved came from: (instruction, text), newest last.
+    pub history: Vec<(usize, String)>,
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: instruction {}: {}", self.program.name, self.insn, self.fault)?;
+        if let Some(l) = self.program.line_at(self.insn) {
+            write!(f, " ({}:{}:{})", l.file, l.line, l.col)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RunError {}

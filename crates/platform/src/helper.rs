@@ -1,0 +1,325 @@
+//! What a helper is: the row that the verifier, the engines, the disassembler and the documentation read.
+//!
+//! One helper, one [`Helper`] entry, written next to its body in `skep-helpers`. Where the kernel has several
+//! prototypes of one helper by program type (`bpf_perf_event_output`, `bpf_sk_lookup_tcp`), the row has several [`Proto`]s.
+
+use crate::env::{Env, Fault, Ret};
+use crate::uapi::{AttachType, ProgType};
+use std::fmt;
+
+/// A Linux version, `Version(6, 12)`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Version(pub u16, pub u16);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+/// One helper. Every field is written out in every row.
+#[derive(Debug)]
+pub struct Helper {
+    /// Number in `enum bpf_func_id`.
+    pub id: u32,
+    /// UAPI name, `bpf_map_lookup_elem`.
+    pub name: &'static str,
+    /// C prototype as the UAPI documents it.
+    pub signature: &'static str,
+    /// One line of what it does.
+    pub doc: &'static str,
+    /// First Linux version that has it.
+    pub since: Version,
+    /// Prototypes by program type; no program type stands in two of them unless their `attach` conditions differ.
+    pub protos: &'static [Proto],
+    /// After the call every packet pointer is invalid (`bpf_helper_changes_pkt_data`).
+    pub invalidates_packet: bool,
+    /// The result is a reference that must be released (`is_acquire_function`); `AcquiresWhen` says when.
+    pub acquires: Acquires,
+    /// Takes or releases the lock in its argument.
+    pub lock: LockEffect,
+    /// Calls back into the program.
+    pub callback: Callback,
+    /// Never returns to the caller when it succeeds (`bpf_tail_call`).
+    pub tail_call: bool,
+    /// Capability without which the program may not use it, beside those of its program type.
+    pub capability: Option<Capability>,
+    /// Its implementation in the user engine.
+    pub body: Body,
+}
+
+/// One prototype of a helper.
+#[derive(Debug)]
+pub struct Proto {
+    /// Program types that may call it.
+    pub prog_types: &'static [ProgType],
+    /// Attach types it is limited to; empty: all of the program type.
+    pub attach_types: &'static [AttachType],
+    /// struct_ops it is limited to (`tcp_congestion_ops`, …) when `prog_types` has `StructOps`; empty: none.
+    pub struct_ops: &'static [&'static str],
+    /// Arguments in `r1`…; at most five.
+    pub args: &'static [Arg],
+    /// What `r0` holds afterwards.
+    pub ret: RetType,
+    /// Only for programs with a GPL-compatible licence.
+    pub gpl_only: bool,
+    /// Memory arguments may point into the packet (`pkt_access`).
+    pub pkt_access: bool,
+    /// May sleep: only in sleepable programs, outside critical sections.
+    pub might_sleep: bool,
+}
+
+/// When a call's result must be released.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Acquires {
+    /// Never.
+    No,
+    /// Whenever it is not NULL.
+    Yes,
+    /// Only for these map types of the map argument (`bpf_map_lookup_elem` on a socket map).
+    ForMapTypes(&'static [crate::uapi::MapType]),
+}
+
+/// Effect on `struct bpf_spin_lock`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum LockEffect {
+    None,
+    Lock,
+    Unlock,
+}
+
+/// Calls back into the program: which argument (0-based) holds the function, and when it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Callback {
+    /// Does not.
+    None,
+    /// Before the helper returns.
+    Sync {
+        /// Argument index.
+        arg: u8,
+        /// What the callback's parameters are.
+        params: CallbackParams,
+    },
+    /// Later (`bpf_timer_set_callback`).
+    Async {
+        /// Argument index.
+        arg: u8,
+        /// What the callback's parameters are.
+        params: CallbackParams,
+    },
+}
+
+/// Parameters that a callback receives in `r1`….
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallbackParams {
+    /// `(u32 index, void *ctx)`: `bpf_loop`.
+    Index,
+    /// `(map, key, value, void *ctx)`: `bpf_for_each_map_elem`.
+    MapElem,
+    /// `(task, vma, void *ctx)`: `bpf_find_vma`.
+    TaskVma,
+    /// `(dynptr, void *ctx)`: `bpf_user_ringbuf_drain`.
+    Dynptr,
+    /// `(map, key, value)`: timers.
+    Timer,
+}
+
+/// A Linux capability that gates a helper.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Capability {
+    Bpf,
+    Perfmon,
+}
+
+/// The user engine's implementation of a helper, or the reason why there is none.
+#[derive(Clone, Copy)]
+pub enum Body {
+    /// Runs it. `args` are `r1`…`r5` as the program left them; guest addresses among them are allegations and are
+    /// reached through [`Env::mem`] alone.
+    Fn(HelperFn),
+    /// Not in the user engine; the text says why and, where there is one, what to use.
+    Absent(&'static str),
+}
+
+/// Signature of a body.
+pub type HelperFn = for<'e, 'r> fn(&'e mut (dyn Env<'r> + 'e), [u64; 5]) -> Result<Ret, Fault>;
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Body::Fn(_) => f.write_str("Fn"),
+            Body::Absent(why) => write!(f, "Absent({why:?})"),
+        }
+    }
+}
+
+/// One argument (`enum bpf_arg_type` with its flags).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arg {
+    /// What it must be.
+    pub kind: ArgKind,
+    /// NULL is allowed (`PTR_MAYBE_NULL`).
+    pub nullable: bool,
+    /// The helper only reads through it (`MEM_RDONLY`).
+    pub rdonly: bool,
+    /// The memory need not be initialised (`MEM_UNINIT`).
+    pub uninit: bool,
+    /// The helper writes through it (`MEM_WRITE`).
+    pub write: bool,
+    /// Must be aligned to its size (`MEM_ALIGNED`).
+    pub aligned: bool,
+    /// The call releases the reference (`OBJ_RELEASE`).
+    pub release: bool,
+}
+
+/// Kinds of argument (`enum bpf_arg_type` base types).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ArgKind {
+    /// Any initialised value.
+    Anything,
+    /// A scalar.
+    Scalar,
+    /// The program's context.
+    Ctx,
+    /// A constant map.
+    ConstMapPtr,
+    /// Pointer to a key of the map argument before it.
+    MapKey,
+    /// Pointer to a value of the map argument before it.
+    MapValue,
+    /// Pointer to memory; the next argument is its size.
+    Mem,
+    /// Pointer to memory of this many bytes.
+    FixedMem(u32),
+    /// Size of the memory argument before it, not zero.
+    Size,
+    /// Size of the memory argument before it.
+    SizeOrZero,
+    /// Constant number of bytes to allocate.
+    AllocSizeOrZero,
+    /// `PTR_TO_SOCK_COMMON` or better.
+    SockCommon,
+    /// A BTF-typed or plain socket.
+    BtfIdSockCommon,
+    /// `PTR_TO_SOCKET`.
+    Socket,
+    /// Pointer to one of these kernel types.
+    BtfId(&'static [&'static str]),
+    /// Per-CPU kernel variable.
+    PercpuBtfId,
+    /// `struct bpf_spin_lock` in a map value or object.
+    SpinLock,
+    /// `struct bpf_timer` in a map value.
+    Timer,
+    /// A subprogram of this program.
+    Func,
+    /// Pointer into the stack.
+    Stack,
+    /// What `bpf_ringbuf_reserve` returned.
+    RingbufMem,
+    /// A dynptr on the stack, of this kind.
+    Dynptr(DynptrKind),
+    /// NUL-terminated constant string in a read-only map.
+    ConstStr,
+    /// Slot of a kptr in a map value or object.
+    KptrXchgDest,
+}
+
+/// Kinds of dynptr an argument takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum DynptrKind {
+    Any,
+    Local,
+    Ringbuf,
+    Skb,
+    Xdp,
+}
+
+impl Arg {
+    /// An argument of this kind, no flag set.
+    pub const fn new(kind: ArgKind) -> Arg {
+        Arg { kind, nullable: false, rdonly: false, uninit: false, write: false, aligned: false, release: false }
+    }
+    /// NULL allowed.
+    pub const fn nullable(mut self) -> Arg {
+        self.nullable = true;
+        self
+    }
+    /// Only read.
+    pub const fn rdonly(mut self) -> Arg {
+        self.rdonly = true;
+        self
+    }
+    /// Need not be initialised; implies that the helper writes it.
+    pub const fn uninit(mut self) -> Arg {
+        self.uninit = true;
+        self.write = true;
+        self
+    }
+    /// Written by the helper.
+    pub const fn write(mut self) -> Arg {
+        self.write = true;
+        self
+    }
+    /// Aligned to its size.
+    pub const fn aligned(mut self) -> Arg {
+        self.aligned = true;
+        self
+    }
+    /// Released by the call.
+    pub const fn release(mut self) -> Arg {
+        self.release = true;
+        self
+    }
+}
+
+/// What a helper leaves in `r0` (`enum bpf_return_type`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RetType {
+    /// A number.
+    Integer,
+    /// Nothing; `r0` is not readable.
+    Void,
+    /// A value of the map argument.
+    MapValue {
+        /// May be NULL.
+        nullable: bool,
+    },
+    /// `PTR_TO_SOCKET`, may be NULL.
+    SocketOrNull,
+    /// `PTR_TO_SOCK_COMMON`, may be NULL.
+    SockCommonOrNull,
+    /// `PTR_TO_TCP_SOCK`, may be NULL.
+    TcpSockOrNull,
+    /// Memory of the constant size argument in a ring buffer, may be NULL.
+    RingbufMemOrNull,
+    /// Memory inside a dynptr of the constant size argument, may be NULL.
+    DynptrMemOrNull,
+    /// Per-CPU variable's memory or BTF object.
+    MemOrBtfId {
+        /// May be NULL.
+        nullable: bool,
+    },
+    /// Pointer to this kernel type.
+    BtfId {
+        /// Type name without `struct`; empty: type of the argument (`bpf_kptr_xchg`).
+        name: &'static str,
+        /// May be NULL.
+        nullable: bool,
+        /// Trusted (`PTR_TRUSTED`).
+        trusted: bool,
+    },
+}
+
+impl Helper {
+    /// The prototype for a program of this type, or `None` if it may not call the helper.
+    pub fn proto(&self, prog: ProgType, attach: Option<AttachType>) -> Option<&'static Proto> {
+        self.protos.iter().find(|p| {
+            p.prog_types.contains(&prog)
+                && (p.attach_types.is_empty() || attach.is_some_and(|a| p.attach_types.contains(&a)))
+        })
+    }
+}

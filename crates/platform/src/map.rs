@@ -1,0 +1,281 @@
+//! What a map is to everybody else: its definition, its type's row, and the trait that engines and helpers use.
+//!
+//! Addresses: a value's address is a native address, stable for as long as the entry exists (for arrays: as long as the
+//! map). Memory behind it is shared with running programs and, by the memory file, with other processes; it is read and
+//! written in place. Error numbers are the kernel's for the same call (kernel/bpf/*.c of each map type).
+
+use crate::errno::Errno;
+use crate::helper::Version;
+use crate::uapi::{MapType, ProgType};
+use skep_btf::Btf;
+use std::any::Any;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Definition of a map, as an object declares it or as a caller writes it.
+#[derive(Clone, Debug)]
+pub struct MapDef {
+    /// Name, at most 15 bytes in the kernel.
+    pub name: String,
+    /// Type.
+    pub map_type: MapType,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Number of entries; bytes for ring buffers; pages for arenas.
+    pub max_entries: u32,
+    /// `BPF_F_*` creation flags.
+    pub flags: u32,
+    /// Type-specific extra (`map_extra`: bloom hashes, arena address).
+    pub map_extra: u64,
+    /// NUMA node asked for; taken and ignored by the user engine.
+    pub numa_node: u32,
+    /// Pin by name (`LIBBPF_PIN_BY_NAME`).
+    pub pin_by_name: bool,
+    /// Inner map of `*_OF_MAPS`.
+    pub inner: Option<Box<MapDef>>,
+    /// Types of key and value.
+    pub btf: Option<MapBtf>,
+}
+
+/// BTF types of a map's key and value; id 0 is "not known".
+#[derive(Clone, Debug)]
+pub struct MapBtf {
+    /// Type information they index.
+    pub btf: Arc<Btf>,
+    /// Type id of the key.
+    pub key: u32,
+    /// Type id of the value; a datasec for `.data`, `.rodata`, `.bss`.
+    pub value: u32,
+}
+
+/// Map creation flags (`BPF_F_*`, include/uapi/linux/bpf.h).
+#[allow(missing_docs)]
+pub mod flags {
+    pub const NO_PREALLOC: u32 = 1 << 0;
+    pub const NO_COMMON_LRU: u32 = 1 << 1;
+    pub const NUMA_NODE: u32 = 1 << 2;
+    pub const RDONLY: u32 = 1 << 3;
+    pub const WRONLY: u32 = 1 << 4;
+    pub const STACK_BUILD_ID: u32 = 1 << 5;
+    pub const ZERO_SEED: u32 = 1 << 6;
+    pub const RDONLY_PROG: u32 = 1 << 7;
+    pub const WRONLY_PROG: u32 = 1 << 8;
+    pub const CLONE: u32 = 1 << 9;
+    pub const MMAPABLE: u32 = 1 << 10;
+    pub const PRESERVE_ELEMS: u32 = 1 << 11;
+    pub const INNER_MAP: u32 = 1 << 12;
+    pub const LINK: u32 = 1 << 13;
+    pub const PATH_FD: u32 = 1 << 14;
+    pub const VTYPE_BTF_OBJ_FD: u32 = 1 << 15;
+    pub const TOKEN_FD: u32 = 1 << 16;
+    pub const SEGV_ON_FAULT: u32 = 1 << 17;
+    pub const NO_USER_CONV: u32 = 1 << 18;
+
+    /// Update flag: create or replace.
+    pub const ANY: u64 = 0;
+    /// Update flag: create only.
+    pub const NOEXIST: u64 = 1;
+    /// Update flag: replace only.
+    pub const EXIST: u64 = 2;
+    /// Look-up and update flag: take the value's spin lock.
+    pub const LOCK: u64 = 4;
+}
+
+/// What a map type is: one row, next to its implementation in `skep-maps`.
+#[derive(Debug)]
+pub struct MapTypeDesc {
+    /// Which.
+    pub map_type: MapType,
+    /// One line of what it is for.
+    pub doc: &'static str,
+    /// First Linux version that has it.
+    pub since: Version,
+    /// Creation flags it takes.
+    pub create_flags: u32,
+    /// Helpers that may be given such a map (`check_map_func_compatibility`), by id; empty: those of no other type.
+    pub helpers: &'static [u32],
+    /// Program types that may use it; empty: all.
+    pub prog_types: &'static [ProgType],
+    /// A value per CPU.
+    pub per_cpu: bool,
+    /// Values may be read and written through a pointer from look-up.
+    pub direct_value: bool,
+    /// Special fields that values may have (`bpf_spin_lock`, `bpf_timer`, …).
+    pub special_fields: &'static [&'static str],
+    /// Creates one, or the reason why the user engine has none.
+    pub create: Create,
+}
+
+/// How the user engine creates a map of a type.
+#[derive(Clone, Copy)]
+pub enum Create {
+    /// Checks the definition as the kernel's `map_alloc_check` does and creates the map.
+    Fn(fn(&MapDef) -> Result<Arc<dyn Map>, MapError>),
+    /// Not in the user engine, and why.
+    Absent(&'static str),
+}
+
+impl fmt::Debug for Create {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Create::Fn(_) => f.write_str("Fn"),
+            Create::Absent(why) => write!(f, "Absent({why:?})"),
+        }
+    }
+}
+
+/// A definition that cannot become a map.
+#[derive(Clone, Debug)]
+pub struct MapError {
+    /// The map's name.
+    pub map: String,
+    /// Error number the kernel gives for it.
+    pub errno: Errno,
+    /// What is wrong and what would be right.
+    pub why: String,
+}
+
+impl fmt::Display for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "map {}: {} [{}]", self.map, self.why, self.errno.name())
+    }
+}
+
+impl std::error::Error for MapError {}
+
+/// Who asks: decides access rights (`RDONLY_PROG` against `RDONLY`, frozen) and which CPU's value is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// A running program on this CPU.
+    Prog {
+        /// CPU whose value is meant in per-CPU maps.
+        cpu: u32,
+    },
+    /// User space: per-CPU values are all CPUs' values in a row, each rounded up to 8 bytes.
+    User,
+}
+
+/// Program or map as the value of a `PROG_ARRAY` or `*_OF_MAPS` entry.
+#[derive(Clone)]
+pub enum Handle {
+    /// A loaded program; the engine that made it knows its concrete type.
+    Prog(Arc<dyn Any + Send + Sync>),
+    /// A map.
+    Map(Arc<dyn Map>),
+}
+
+/// A map. Methods never block on another process for ever, and look-ups take no lock.
+///
+/// A method that a type does not have gives the kernel's error for it (`EOPNOTSUPP`, `EINVAL`, `ENOTSUPP`).
+pub trait Map: Any + Send + Sync + fmt::Debug {
+    /// Definition it was made from, sizes as rounded by its type.
+    fn def(&self) -> &MapDef;
+
+    /// Address of the value for `key` as a program on `cpu` sees it, or `None`. `key` has `key_size` bytes.
+    fn lookup(&self, key: &[u8], cpu: u32) -> Result<Option<u64>, Errno>;
+
+    /// Copies the value(s) for `key` as user space gets them: `value_size` bytes, or all CPUs' for per-CPU types.
+    /// `ENOENT` when there is none.
+    fn read(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), Errno>;
+
+    /// Sets the value for `key` (`BPF_MAP_UPDATE_ELEM`, `bpf_map_update_elem`).
+    fn update(&self, key: &[u8], value: &[u8], flags: u64, side: Side) -> Result<(), Errno>;
+
+    /// Removes the entry.
+    fn delete(&self, key: &[u8], side: Side) -> Result<(), Errno>;
+
+    /// Key after `key` in the map's order, into `out`; the first for `None`; `ENOENT` after the last.
+    fn next_key(&self, key: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), Errno>;
+
+    /// Calls `f` with key and value address of every entry as a program on `cpu` sees them, until it breaks.
+    /// Returns the number of entries visited. `EINVAL` for types without iteration.
+    fn for_each(&self, cpu: u32, f: &mut dyn FnMut(&[u8], u64) -> ControlFlow<()>) -> Result<u64, Errno> {
+        let _ = (cpu, f);
+        Err(Errno::EINVAL)
+    }
+
+    /// `bpf_map_push_elem`.
+    fn push(&self, value: &[u8], flags: u64) -> Result<(), Errno> {
+        let _ = (value, flags);
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// `bpf_map_pop_elem`.
+    fn pop(&self, value: &mut [u8]) -> Result<(), Errno> {
+        let _ = value;
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// `bpf_map_peek_elem`.
+    fn peek(&self, value: &mut [u8]) -> Result<(), Errno> {
+        let _ = value;
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// `BPF_MAP_FREEZE`: no more writes from user space.
+    fn freeze(&self) -> Result<(), Errno>;
+
+    /// Whether it was frozen.
+    fn frozen(&self) -> bool;
+
+    /// Address and length of the values as one memory, for arrays (`map_direct_value_addr`).
+    fn direct(&self) -> Option<(u64, u64)> {
+        None
+    }
+
+    /// Puts a program or map into an entry (`PROG_ARRAY`, `*_OF_MAPS`).
+    fn set_handle(&self, key: &[u8], handle: Handle, flags: u64) -> Result<(), Errno> {
+        let _ = (key, handle, flags);
+        Err(Errno::EINVAL)
+    }
+
+    /// Program or map in an entry. Lives at least as long as the caller holds it.
+    fn handle(&self, key: &[u8]) -> Option<Handle> {
+        let _ = key;
+        None
+    }
+
+    /// The ring buffer side of a ring buffer.
+    fn ringbuf(&self) -> Option<&dyn RingBuf> {
+        None
+    }
+
+    /// The event side of a perf event array.
+    fn perf_events(&self) -> Option<&dyn PerfEvents> {
+        None
+    }
+
+    /// For downcasts by the crate that made it.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// Producer and consumer of a ring buffer (kernel/bpf/ringbuf.c layout).
+pub trait RingBuf {
+    /// Reserves `len` bytes; address of the payload. `ENOSPC` when full, `E2BIG` when it never fits.
+    fn reserve(&self, len: u64, flags: u64) -> Result<u64, Errno>;
+    /// Publishes a reserved record.
+    fn submit(&self, addr: u64, flags: u64) -> Result<(), Errno>;
+    /// Gives a reserved record up.
+    fn discard(&self, addr: u64, flags: u64) -> Result<(), Errno>;
+    /// Bytes of the record reserved at `addr`, or `None` when none is.
+    fn reserved_len(&self, addr: u64) -> Option<u64>;
+    /// Copies a record in.
+    fn output(&self, data: &[u8], flags: u64) -> Result<(), Errno>;
+    /// `bpf_ringbuf_query`.
+    fn query(&self, flags: u64) -> u64;
+    /// Consumes what is there, calling `f` with each record; number of records.
+    fn consume(&self, f: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<usize, Errno>;
+}
+
+/// Producer and consumer of a perf event array in the user engine: a ring per CPU.
+pub trait PerfEvents {
+    /// Writes a sample for CPU `index`. `ENOENT` when nobody listens there, `ENOSPC` when its ring is full (counted).
+    fn output(&self, index: u32, data: &[&[u8]]) -> Result<(), Errno>;
+    /// Opens the ring of CPU `index` with this many bytes.
+    fn open(&self, index: u32, bytes: usize) -> Result<(), Errno>;
+    /// Consumes what is there: CPU, sample; returns the samples lost since the last call.
+    fn consume(&self, f: &mut dyn FnMut(u32, &[u8]) -> ControlFlow<()>) -> Result<u64, Errno>;
+}
