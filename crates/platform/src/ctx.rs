@@ -176,6 +176,9 @@ impl ProgTypeDesc {
     }
 }
 
-fn by_attach<T>(rows: &'static [(&'static [AttachType], T)], attach: Option<AttachType>) -> Option<&'static T> {
+fn by_attach<T>(
+    rows: &'static [(&'static [AttachType], T)],
+    attach: Option<AttachType>,
+) -> Option<&'static T> {
     rows.iter().find(|(a, _)| a.is_empty() || attach.is_some_and(|x| a.contains(&x))).map(|(_, t)| t)
 }

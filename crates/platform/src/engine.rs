@@ -75,7 +75,7 @@ pub trait Engine {
     /// Makes a program ready to run.
     fn load(&self, program: Loadable) -> Result<Arc<dyn Loaded>, EngineError>;
     /// Runs a program once on `ctx` (`BPF_PROG_TEST_RUN`).
-    fn test_run(&self, program: &dyn Loaded, ctx: &mut Context) -> Result<u64, RunError>;
+    fn test_run(&self, program: &dyn Loaded, ctx: &mut Context) -> Result<u64, Box<RunError>>;
     /// Attaches a program to a hook.
     fn attach(&self, program: Arc<dyn Loaded>, target: &str) -> Result<Box<dyn Link>, EngineError>;
 }
@@ -122,7 +122,9 @@ pub enum EngineError {
 impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            EngineError::Load { prog, insn: Some(i), why } => write!(f, "program {prog}, instruction {i}: {why}"),
+            EngineError::Load { prog, insn: Some(i), why } => {
+                write!(f, "program {prog}, instruction {i}: {why}")
+            }
             EngineError::Load { prog, insn: None, why } => write!(f, "program {prog}: {why}"),
             EngineError::Unsupported { what, why } => write!(f, "{what} is not supported here: {why}"),
         }

@@ -140,13 +140,21 @@ pub struct Region {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)]
 pub enum RegionKind {
-    Stack { frame: u8 },
+    Stack {
+        frame: u8,
+    },
     Ctx,
     Packet,
     PacketMeta,
-    MapValue { map: u64 },
-    MapKey { map: u64 },
-    RingbufRecord { map: u64 },
+    MapValue {
+        map: u64,
+    },
+    MapKey {
+        map: u64,
+    },
+    RingbufRecord {
+        map: u64,
+    },
     Dynptr,
     /// Memory given with the run (`mem` of a conformance test, a plain context's buffer).
     Memory,
@@ -317,4 +325,3 @@ pub enum FibResult {
     /// Blackhole, unreachable, prohibited, not forwarded: the return code.
     Refused(i64),
 }
-

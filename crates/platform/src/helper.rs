@@ -241,7 +241,15 @@ pub enum DynptrKind {
 impl Arg {
     /// An argument of this kind, no flag set.
     pub const fn new(kind: ArgKind) -> Arg {
-        Arg { kind, nullable: false, rdonly: false, uninit: false, write: false, aligned: false, release: false }
+        Arg {
+            kind,
+            nullable: false,
+            rdonly: false,
+            uninit: false,
+            write: false,
+            aligned: false,
+            release: false,
+        }
     }
     /// NULL allowed.
     pub const fn nullable(mut self) -> Arg {

@@ -149,7 +149,8 @@ impl Packet {
         }
         self.buf[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
         (self.meta, self.data, self.end) = (HEADROOM, HEADROOM, HEADROOM + bytes.len());
-        *self.ctx = PacketCtx { len: bytes.len() as u32, wire_len: bytes.len() as u32, ..PacketCtx::default() };
+        *self.ctx =
+            PacketCtx { len: bytes.len() as u32, wire_len: bytes.len() as u32, ..PacketCtx::default() };
         self.redirect = None;
         self.clones.clear();
         self.tunnel.key.clear();
@@ -282,5 +283,63 @@ impl Packet {
         self.ctx.data_end = base + self.end as u64;
         self.ctx.data_meta = base + self.meta as u64;
         self.ctx.len = (self.end - self.data) as u32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever the moves, the three addresses stay ordered and the bytes survive in order.
+    #[test]
+    fn moves_keep_the_bytes() {
+        arbtest::arbtest(|u| {
+            let original: Vec<u8> = (0..u.int_in_range(14..=200)?).map(|i| i as u8).collect();
+            let mut p = Packet::new();
+            p.set(&original);
+            let mut model = original;
+            for _ in 0..u.int_in_range(0..=12)? {
+                match u.int_in_range(0..=4)? {
+                    0 => {
+                        let d: i64 = u.int_in_range(-300..=60)?;
+                        if p.adjust_head(d).is_ok() {
+                            if d >= 0 {
+                                model.drain(..d as usize);
+                            } else {
+                                let fresh = p.bytes()[..(-d) as usize].to_vec();
+                                model.splice(0..0, fresh);
+                            }
+                        }
+                    }
+                    1 => {
+                        let d: i64 = u.int_in_range(-60..=60)?;
+                        if p.adjust_tail(d).is_ok() {
+                            model.resize((model.len() as i64 + d) as usize, 0);
+                        }
+                    }
+                    2 => {
+                        let at = u.int_in_range(0..=model.len())?;
+                        let n = u.int_in_range(0..=300)?;
+                        if p.insert(at, n).is_ok() {
+                            model.splice(at..at, std::iter::repeat_n(0, n));
+                        }
+                    }
+                    3 => {
+                        let at = u.int_in_range(0..=model.len())?;
+                        let n = u.int_in_range(0..=40)?;
+                        if p.remove(at, n).is_ok() {
+                            model.drain(at..at + n);
+                        }
+                    }
+                    _ => {
+                        let _ = p.adjust_meta(u.int_in_range(-64..=64)?);
+                    }
+                }
+                assert_eq!(p.bytes(), model);
+                assert!(p.ctx.data_meta <= p.ctx.data && p.ctx.data <= p.ctx.data_end);
+                assert_eq!(p.ctx.data_end - p.ctx.data, model.len() as u64);
+            }
+            Ok(())
+        });
     }
 }
