@@ -153,11 +153,6 @@ pub enum BtfErrorKind {
         /// Which records.
         part: Part,
     },
-    /// A CO-RE relocation kind without meaning.
-    BadCoreKind {
-        /// The number.
-        kind: u32,
-    },
 }
 
 impl BtfError {
@@ -223,7 +218,6 @@ impl fmt::Display for BtfErrorKind {
                 write!(f, "expected a {part} record size of at least {min}, a multiple of 4, found {found}")
             }
             K::EmptySection { part } => write!(f, "expected at least one {part} record in the section"),
-            K::BadCoreKind { kind } => write!(f, "expected a CO-RE relocation kind of 0 to 12, found {kind}"),
         }
     }
 }

@@ -2,7 +2,8 @@
 //! CO-RE relocation.
 //!
 //! How things flow: bytes → [`Btf::parse`] (checked once, an offset table and no allocation per type) → views
-//! ([`Type`], [`Member`], …) that borrow from it.
+//! ([`Type`], [`Member`], …) that borrow from it. [`BtfExt`] is the companion section with function, line and
+//! relocation records; [`core`] resolves the latter against a target.
 //!
 //! What always holds: the crate touches no file and no kernel; input is never trusted, so every error says the byte
 //! offset where it was noticed; type graphs may be cyclic, and every walk is bounded.
@@ -11,7 +12,9 @@
 #![forbid(unsafe_code)]
 
 mod btf;
+pub mod core;
 mod error;
+mod ext;
 mod kind;
 mod names;
 mod resolve;
@@ -19,6 +22,7 @@ mod view;
 
 pub use btf::Btf;
 pub use error::{BtfError, BtfErrorKind, Part};
+pub use ext::{BtfExt, CoreRelo, ExtSection, FuncInfo, LineInfo};
 pub use kind::{Field, KINDS, Kind, KindRow, Word3};
 pub use names::essential_name;
 pub use resolve::{Aligner, MAX_RESOLVE_DEPTH};
