@@ -1,7 +1,7 @@
 //! Engines: what can create maps, load programs and run them. [`Platform`] is the collected data they stand for.
 
 use crate::ctx::ProgTypeDesc;
-use crate::env::{Context, Fault};
+use crate::env::{Context, Fault, Region};
 use crate::helper::{Helper, Version};
 use crate::map::{Map, MapDef, MapError, MapTypeDesc};
 use crate::program::{Program, Verified};
@@ -144,8 +144,23 @@ pub struct RunError {
     pub insn: usize,
     /// Call sites from the outermost frame to the innermost, instruction indexes.
     pub calls: Vec<usize>,
+    /// The registers involved, as they stood before the instruction.
+    pub registers: Vec<RegisterNote>,
     /// Where the values of the registers involved came from: (instruction, text), newest last.
     pub history: Vec<(usize, String)>,
+}
+
+/// A register at the moment a run was stopped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RegisterNote {
+    /// Its number, 0 to 10.
+    pub reg: u8,
+    /// Its value.
+    pub value: u64,
+    /// In words: `packet + 14, 20 bytes remain of 34`, `scalar 7`, `not initialised`.
+    pub text: String,
+    /// Region it points into, if it does.
+    pub region: Option<Region>,
 }
 
 impl fmt::Display for RunError {

@@ -69,6 +69,17 @@ pub trait Env<'r> {
     /// Guest address of a region that the helper hands to a callback (a map key copied for iteration); readable until
     /// the helper returns.
     fn lend(&mut self, region: Region) -> Result<u64, Fault>;
+    /// Opens a region to helpers for the rest of the run (memory behind a dynptr); the program itself gets no pointer
+    /// to it. Engines that trust the verifier have nothing to do.
+    fn hold(&mut self, region: Region) -> Result<(), Fault> {
+        let _ = region;
+        Ok(())
+    }
+    /// Ends every region that lies inside `len` bytes at `addr`, those handed to the program too: pointers into them
+    /// are stale from now on.
+    fn forget(&mut self, addr: u64, len: u64) {
+        let _ = (addr, len);
+    }
 
     /// The packet it runs on; a fault in programs that have none.
     fn packet(&mut self) -> Result<&mut Packet, Fault> {

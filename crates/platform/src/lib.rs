@@ -16,7 +16,7 @@ pub mod program;
 pub mod uapi;
 
 pub use ctx::{Access, CtxField, CtxLayout, FieldKind, ProgTypeDesc, Verdict};
-pub use engine::{Engine, EngineError, Link, Loadable, Loaded, Platform, RunError};
+pub use engine::{Engine, EngineError, Link, Loadable, Loaded, Platform, RegisterNote, RunError};
 pub use env::{Context, Env, Fault, Host, Memory, Region, RegionKind, Ret};
 pub use errno::Errno;
 pub use helper::{Arg, ArgKind, Body, Helper, Proto, RetType, Version};
