@@ -5,7 +5,7 @@
 //! field that is and where the engine keeps it. The checked tier looks it up on every access; `vm::lower` rewrites
 //! verified programs once.
 
-use crate::helper::Version;
+use crate::helper::{Capability, Version};
 use crate::uapi::{AttachType, ProgType};
 
 /// One program type: the row that hooks, verifier and command line read.
@@ -21,16 +21,38 @@ pub struct ProgTypeDesc {
     pub layouts: &'static [(&'static [AttachType], &'static CtxLayout)],
     /// Range a program must return, if the kernel checks one (`check_return_code`), by attach type.
     pub returns: &'static [(&'static [AttachType], RetRange)],
+    /// Expected attach types that may be given at load (`bpf_prog_load_check_attach`); empty: the kernel does not look.
+    pub attach_types: &'static [AttachType],
+    /// Capabilities that loading asks for (`is_net_admin_prog_type`, `is_perfmon_prog_type`); empty: an unprivileged
+    /// process may load it where the system allows that.
+    pub needs: &'static [Capability],
     /// What the return values mean.
     pub verdicts: &'static [Verdict],
+    /// What becomes of a packet when the return value stands in none of `verdicts`.
+    pub other: Fate,
     /// The packet may be read and written directly (`may_access_direct_pkt_data`).
     pub packet_access: PacketAccess,
     /// Legacy packet loads (`BPF_ABS`, `BPF_IND`) are allowed (`may_access_skb`).
     pub legacy_loads: bool,
     /// Can be sleepable (`can_be_sleepable`).
-    pub sleepable: bool,
+    pub sleepable: Sleepable,
     /// How the user engine runs it, or why it does not.
     pub user: UserRun,
+}
+
+/// Whether a program may be loaded with `BPF_F_SLEEPABLE`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sleepable {
+    /// Never.
+    Never,
+    /// With any attach type.
+    May,
+    /// With these attach types.
+    MayFor(&'static [AttachType]),
+    /// With any attach type but these.
+    MayExcept(&'static [AttachType]),
+    /// It must be: the flag has to be given.
+    Must,
 }
 
 /// How packets may be accessed through pointers.
@@ -96,7 +118,7 @@ pub struct CtxLayout {
 }
 
 /// One field of a context.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CtxField {
     /// UAPI name.
     pub name: &'static str,
@@ -106,14 +128,63 @@ pub struct CtxField {
     pub size: u16,
     /// What a load yields.
     pub kind: FieldKind,
-    /// Who may read and write it.
-    pub access: Access,
-    /// Smallest access in bytes: narrow loads are allowed down to it; equal to the field's size when none are.
-    pub narrow: u8,
+    /// Loads that are allowed.
+    pub read: Rights,
+    /// Stores that are allowed.
+    pub write: Rights,
+    /// What a program without `CAP_BPF` may not do with it.
+    pub unprivileged: Unprivileged,
     /// Offset in the engine's own context ([`crate::packet::PacketCtx`] for packets, the same as `off` for plain ones).
     pub at: u16,
     /// Bytes in the engine's own context.
-    pub at_size: u8,
+    pub at_size: u16,
+}
+
+/// Access sizes that are allowed in a field, each a sum of 1, 2, 4 and 8. Every access to a context is naturally aligned,
+/// counted from the start of the structure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rights {
+    /// At every aligned offset inside the field, as long as the access ends inside it.
+    pub any: u8,
+    /// At the field's first byte; such an access may reach over the field's end into padding.
+    pub start: u8,
+}
+
+impl Rights {
+    /// No access.
+    pub const NONE: Rights = Rights { any: 0, start: 0 };
+
+    /// These sizes anywhere in the field.
+    pub const fn any(sizes: u8) -> Rights {
+        Rights { any: sizes, start: 0 }
+    }
+
+    /// These sizes at its start alone.
+    pub const fn start(sizes: u8) -> Rights {
+        Rights { any: 0, start: sizes }
+    }
+}
+
+/// What a field denies to programs without `CAP_BPF`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unprivileged {
+    /// Nothing more than to others.
+    Same,
+    /// Stores.
+    NoWrite,
+    /// All access.
+    NoAccess,
+}
+
+/// How a context is accessed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CtxAccess {
+    /// A zero-extending load.
+    Load,
+    /// A sign-extending load: pointers cannot be loaded by it.
+    LoadSigned,
+    /// A store.
+    Store,
 }
 
 /// What loading a context field yields.
@@ -131,31 +202,80 @@ pub enum FieldKind {
     SockCommonOrNull,
     /// A socket.
     Socket,
+    /// A full socket, maybe NULL.
+    SocketOrNull,
     /// `struct bpf_flow_keys`.
     FlowKeys,
     /// Pointer to this kernel type.
     BtfPtr(&'static str),
-    /// Start of a buffer that ends at the field of kind `BufferEnd` (`bpf_sockopt`).
+    /// Start of a buffer that ends at the field of kind `BufferEnd` (`bpf_sockopt`, `sk_msg_md`, …): a packet pointer to
+    /// the verifier, a buffer of the plain context to the engine.
     Buffer,
     /// End of that buffer.
     BufferEnd,
+    /// The buffer of a writable raw tracepoint (`PTR_TO_TP_BUFFER`).
+    TpBuffer,
+    /// An argument whose type, and with it the rights, stand in the BTF of what the program attaches to.
+    BtfArg,
 }
 
-/// Access rights of a context field.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs)]
-pub enum Access {
-    Read,
-    ReadWrite,
-    Write,
-    None,
+impl FieldKind {
+    /// Loads yield a pointer.
+    pub fn is_pointer(self) -> bool {
+        !matches!(self, FieldKind::Scalar | FieldKind::BtfArg)
+    }
+}
+
+impl CtxField {
+    /// A field that the engine keeps where the UAPI has it.
+    pub const fn plain(
+        name: &'static str,
+        off: u16,
+        size: u16,
+        kind: FieldKind,
+        read: Rights,
+        write: Rights,
+    ) -> CtxField {
+        let unprivileged = Unprivileged::Same;
+        CtxField { name, off, size, kind, read, write, unprivileged, at: off, at_size: size }
+    }
+
+    /// The same field, kept elsewhere by the engine.
+    pub const fn kept_at(mut self, at: usize, at_size: u16) -> CtxField {
+        (self.at, self.at_size) = (at as u16, at_size);
+        self
+    }
+
+    /// Whether an access that begins in this field is allowed.
+    pub fn allows(&self, off: u32, size: u32, how: CtxAccess) -> bool {
+        let rights = if how == CtxAccess::Store { self.write } else { self.read };
+        let (start, end) = (self.off as u32, self.off as u32 + self.size as u32);
+        let has = |sizes: u8| sizes as u32 & size != 0;
+        let signed = how == CtxAccess::LoadSigned && self.kind.is_pointer();
+        matches!(size, 1 | 2 | 4 | 8)
+            && off.is_multiple_of(size)
+            && !signed
+            && ((has(rights.any) && off + size <= end) || (has(rights.start) && off == start))
+    }
 }
 
 impl CtxLayout {
-    /// The field that an access of `size` bytes at `off` falls into as a whole.
-    pub fn field(&self, off: u32, size: u32) -> Option<&'static CtxField> {
+    /// The field that byte `off` belongs to. Cost: a binary search.
+    pub fn field(&self, off: u32) -> Option<&'static CtxField> {
         let fields = self.fields;
-        fields.iter().find(|f| off >= f.off as u32 && off + size <= f.off as u32 + f.size as u32)
+        let after = fields.partition_point(|f| f.off as u32 <= off);
+        let field = fields.get(after.checked_sub(1)?)?;
+        (off < field.off as u32 + field.size as u32).then_some(field)
+    }
+
+    /// The field that an access goes to, if the access is allowed (`is_valid_access` of the program type).
+    pub fn access(&self, off: u32, size: u32, how: CtxAccess) -> Option<&'static CtxField> {
+        self.field(off).filter(|f| f.allows(off, size, how))
+    }
+
+    /// A field by its name.
+    pub fn by_name(&self, name: &str) -> Option<&'static CtxField> {
+        self.fields.iter().find(|f| f.name == name)
     }
 }
 
@@ -168,6 +288,22 @@ impl ProgTypeDesc {
     /// Range of return values for an attach type, if one is checked.
     pub fn ret_range(&self, attach: Option<AttachType>) -> Option<RetRange> {
         by_attach(self.returns, attach).copied()
+    }
+
+    /// Whether it may be sleepable with an attach type.
+    pub fn may_sleep(&self, attach: Option<AttachType>) -> bool {
+        let given = |list: &[AttachType]| attach.is_some_and(|a| list.contains(&a));
+        match self.sleepable {
+            Sleepable::Never => false,
+            Sleepable::May | Sleepable::Must => true,
+            Sleepable::MayFor(list) => given(list),
+            Sleepable::MayExcept(list) => !given(list),
+        }
+    }
+
+    /// What becomes of a packet.
+    pub fn fate(&self, r0: u64) -> Fate {
+        self.verdict(r0).map_or(self.other, |v| v.fate)
     }
 
     /// Name and fate of a return value.

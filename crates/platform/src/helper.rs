@@ -125,11 +125,12 @@ pub enum CallbackParams {
     Timer,
 }
 
-/// A Linux capability that gates a helper.
+/// A Linux capability that gates a helper or a program type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum Capability {
     Bpf,
+    NetAdmin,
     Perfmon,
 }
 

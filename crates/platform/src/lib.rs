@@ -15,7 +15,7 @@ pub mod packet;
 pub mod program;
 pub mod uapi;
 
-pub use ctx::{Access, CtxField, CtxLayout, FieldKind, ProgTypeDesc, Verdict};
+pub use ctx::{CtxAccess, CtxField, CtxLayout, FieldKind, ProgTypeDesc, Rights, Verdict};
 pub use engine::{Engine, EngineError, Link, Loadable, Loaded, Platform, RegisterNote, RunError};
 pub use env::{Context, Env, Fault, Host, Memory, Region, RegionKind, Ret};
 pub use errno::Errno;
