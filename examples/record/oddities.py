@@ -3,6 +3,7 @@
 
     oddities.py options6 SRC DST      UDP over IPv6 behind a hop-by-hop and a destination options header
     oddities.py orphans SRC DST       later IPv4 fragments whose first fragment never comes
+    oddities.py one_port SRC PORT DST:PORT…     an HTTP request to each destination, all from one local port
     oddities.py malformed DEV SRC_MAC DST_MAC   frames whose IP headers lie about their lengths
 """
 
@@ -39,6 +40,18 @@ def orphans(src, dst):
             sock.sendto(header + payload, (dst, 0))
 
 
+def one_port(src, port, *destinations):
+    for destination in destinations:
+        host, dst_port = destination.split(":")
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((src, int(port)))
+            sock.connect((host, int(dst_port)))
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            while sock.recv(4096):
+                pass
+
+
 def malformed(dev, src_mac, dst_mac):
     ethernet = bytes.fromhex(dst_mac.replace(":", "")) + bytes.fromhex(src_mac.replace(":", "")) + b"\x08\x00"
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
@@ -53,4 +66,4 @@ def malformed(dev, src_mac, dst_mac):
             sock.send(ethernet + header + body)
 
 
-{"options6": options6, "orphans": orphans, "malformed": malformed}[sys.argv[1]](*sys.argv[2:])
+{"options6": options6, "orphans": orphans, "one_port": one_port, "malformed": malformed}[sys.argv[1]](*sys.argv[2:])

@@ -9,8 +9,9 @@
 #     203.0.113.7, 2001:db8:bad::7                 HTTP on 80 and 8080, DNS on 53
 #     vlan10 10.0.10.2                             vlan10 10.0.10.1    (802.1Q tag 10)
 #     qinq   10.0.30.2                             qinq   10.0.30.1    (802.1ad tag 20, 802.1Q tag 30)
+#     tun0   10.0.40.2, fd00:40::2                 tun0   10.0.40.1, fd00:40::1   (IP packets over UDP port 4040)
 #
-# Needs: iproute2, tcpdump, ethtool, python3, curl, dig, dnsmasq, hping3, ping. Nothing leaves the namespaces; both go
+# Needs: iproute2, tcpdump, editcap, ethtool, python3, curl, dig, dnsmasq, hping3, ping. Nothing leaves the namespaces; both go
 # away at the end, whatever happens. Everything is bounded in count and time (about half a minute).
 set -euo pipefail
 
@@ -64,18 +65,22 @@ for side in cli:2 srv:1; do
     host=${side#*:} side=${side%:*}
     start ip netns exec skep-$side "$here/vlan_port.py" eth0 vlan10 8100:10
     start ip netns exec skep-$side "$here/vlan_port.py" eth0 qinq 88a8:20,8100:30
-    for port in vlan10 qinq; do
+    start ip netns exec skep-$side "$here/tun_port.py" tun0 10.0.0.$host 10.0.0.$((3 - host)) 4040
+    for port in vlan10 qinq tun0; do
         for _ in $(seq 100); do [ -n "$(ip -n skep-$side link show $port 2>/dev/null)" ] && break; sleep 0.1; done
     done
     ip -n skep-$side link set vlan10 address 02:00:00:00:10:0$host mtu 1400 up
     ip -n skep-$side link set qinq address 02:00:00:00:30:0$host mtu 1400 up
     ip -n skep-$side addr add 10.0.10.$host/24 dev vlan10
     ip -n skep-$side addr add 10.0.30.$host/24 dev qinq
+    ip -n skep-$side link set tun0 mtu 1400 up
+    ip -n skep-$side addr add 10.0.40.$host/24 dev tun0
+    ip -n skep-$side addr add fd00:40::$host/64 dev tun0 nodad
 done
 
 # ---- the servers
 printf 'A small page.\n' > "$www/index.html"
-python3 -c 'print("\n".join(f"line {n} of a page of some size" for n in range(700)))' > "$www/page.txt"
+python3 -c 'print("\n".join(f"line {n} of a page of some size" for n in range(400)))' > "$www/page.txt"
 for port in 80 8080; do start "${srv[@]}" "$here/server.py" $port "$www"; done
 start "${srv[@]}" dnsmasq --keep-in-foreground --no-resolv --no-hosts --conf-file=/dev/null --pid-file= --user=root \
     --address=/web.skep.test/10.0.0.1 --address=/web.skep.test/fd00::1 --txt-record=about.skep.test,"recorded in a namespace"
@@ -86,9 +91,11 @@ done
 rm -f "$out/page"
 
 # ---- the recorders: what comes in to the server, both directions, and the cooked form
-start "${srv[@]}" tcpdump -Z root -q -n -U -i eth0 -Q in -w "$out/in.pcap"
-start "${srv[@]}" tcpdump -Z root -q -n -U -i eth0 -w "$out/both.pcap"
-start "${srv[@]}" tcpdump -Z root -q -n -U -i any -y LINUX_SLL2 -w "$out/any.pcap" 'host 10.0.0.2 or host fd00::2'
+start "${srv[@]}" tcpdump -Z root -q -n -U -i eth0 -Q in -w "$out/in.pcap" 'not udp port 4040'
+start "${srv[@]}" tcpdump -Z root -q -n -U -i eth0 -w "$out/both.pcap" 'not udp port 4040'
+start "${srv[@]}" tcpdump -Z root -q -n -U -i any -y LINUX_SLL2 -w "$out/any.pcap" '(host 10.0.0.2 or host fd00::2) and not udp port 4040'
+start "${srv[@]}" tcpdump -Z root -q -n -U -i any -y LINUX_SLL -w "$out/sll.pcap" 'not udp port 4040'
+start "${srv[@]}" tcpdump -Z root -q -n -U -i tun0 -w "$out/tun.pcap"
 sleep 1.5
 
 # ---- the traffic
@@ -129,12 +136,21 @@ done
 quietly "$here/oddities.py" options6 fd00::2 fd00::1
 quietly "$here/oddities.py" malformed eth0 02:00:00:00:00:02 02:00:00:00:00:01
 
+echo "a tunnel without link headers"
+quietly ping -c 2 -i 0.05 10.0.40.1
+quietly ping -c 2 -i 0.05 fd00:40::1
+quietly curl -s http://10.0.40.1/
+quietly dig +tries=1 +time=1 @10.0.40.1 web.skep.test A
+quietly dig +tries=1 +time=1 @fd00:40::1 web.skep.test AAAA
+
 echo "many clients at the virtual address"
 for host in $(seq 10 29); do
     quietly curl -s --interface 10.0.0.$host http://10.0.0.100/ http://10.0.0.100/
     quietly dig +tries=1 +time=1 -b 10.0.0.$host @10.0.0.100 web.skep.test A
 done
 quietly curl -s --interface 10.0.0.2 http://10.0.0.100:8080/page.txt
+quietly "$here/oddities.py" one_port 10.0.0.2 40000 10.0.0.100:8080 10.0.0.1:80
+quietly ping -c 3 -i 0.05 -t 1 -I 10.0.0.2 10.0.0.1
 for n in 1 2 3 4; do quietly curl -s --interface fd00::2 "http://[fd00::100]/"; done
 
 echo "a SYN flood of 300 packets"
