@@ -42,8 +42,6 @@ pub struct Helper {
     pub callback: Callback,
     /// Never returns to the caller when it succeeds (`bpf_tail_call`).
     pub tail_call: bool,
-    /// Capability without which the program may not use it, beside those of its program type.
-    pub capability: Option<Capability>,
     /// Its implementation in the user engine.
     pub body: Body,
 }
@@ -67,6 +65,27 @@ pub struct Proto {
     pub pkt_access: bool,
     /// May sleep: only in sleepable programs, outside critical sections.
     pub might_sleep: bool,
+    /// Whether it stands for sleepable programs, for the others, or (`None`) for both.
+    pub sleepable: Option<bool>,
+    /// First Linux version in which these programs have it.
+    pub since: Version,
+    /// Capability that the loader must have, beside those that the program type asks for.
+    pub capability: Option<Capability>,
+}
+
+/// What of a program decides whether it may call a helper, and by which prototype.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Caller<'a> {
+    /// Program type.
+    pub prog_type: ProgType,
+    /// Expected attach type.
+    pub attach: Option<AttachType>,
+    /// Structure it is a member of, for `StructOps` programs: `tcp_congestion_ops`.
+    pub struct_ops: Option<&'a str>,
+    /// Loaded as sleepable.
+    pub sleepable: bool,
+    /// Linux version whose rules hold.
+    pub version: Version,
 }
 
 /// When a call's result must be released.
@@ -323,12 +342,32 @@ pub enum RetType {
     },
 }
 
+impl Proto {
+    /// Whether a program of this type and attach type may have it, in the newest Linux known.
+    fn stands_for(&self, prog: ProgType, attach: Option<AttachType>) -> bool {
+        self.prog_types.contains(&prog)
+            && (self.attach_types.is_empty() || attach.is_some_and(|a| self.attach_types.contains(&a)))
+    }
+
+    /// Whether this program may have it.
+    fn serves(&self, c: &Caller<'_>) -> bool {
+        self.since <= c.version
+            && self.sleepable.is_none_or(|s| s == c.sleepable)
+            && self.stands_for(c.prog_type, c.attach)
+            && (c.prog_type != ProgType::StructOps
+                || c.struct_ops.is_some_and(|name| self.struct_ops.contains(&name)))
+    }
+}
+
 impl Helper {
-    /// The prototype for a program of this type, or `None` if it may not call the helper.
+    /// The prototype for a program of this type in the newest Linux known, or `None` if it may not call the helper.
+    /// [`Helper::proto_for`] goes by all that decides.
     pub fn proto(&self, prog: ProgType, attach: Option<AttachType>) -> Option<&'static Proto> {
-        self.protos.iter().find(|p| {
-            p.prog_types.contains(&prog)
-                && (p.attach_types.is_empty() || attach.is_some_and(|a| p.attach_types.contains(&a)))
-        })
+        self.protos.iter().find(|p| p.stands_for(prog, attach))
+    }
+
+    /// The prototype that this program calls it by, or `None` if it may not call the helper.
+    pub fn proto_for(&self, caller: &Caller<'_>) -> Option<&'static Proto> {
+        self.protos.iter().find(|p| p.serves(caller))
     }
 }

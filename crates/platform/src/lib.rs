@@ -19,7 +19,7 @@ pub use ctx::{CtxAccess, CtxField, CtxLayout, FieldKind, ProgTypeDesc, Rights, V
 pub use engine::{Engine, EngineError, Link, Loadable, Loaded, Platform, RegisterNote, RunError};
 pub use env::{Context, Env, Fault, Host, Memory, Region, RegionKind, Ret};
 pub use errno::Errno;
-pub use helper::{Arg, ArgKind, Body, Helper, Proto, RetType, Version};
+pub use helper::{Arg, ArgKind, Body, Caller, Helper, Proto, RetType, Version};
 pub use map::{Map, MapDef, MapTypeDesc};
 pub use packet::{Packet, PacketCtx};
 pub use program::{Facts, LineInfo, Program, Subprog, Verified};
