@@ -198,6 +198,14 @@ impl Btf {
         self.words.get(from..to).map(Record)
     }
 
+    /// The words of an own type; none for ids that are not.
+    pub(crate) fn own_words_mut(&mut self, id: u32) -> &mut [u32] {
+        let own = id.checked_sub(self.first_id).map_or(usize::MAX, |own| own as usize);
+        let bounds = self.starts.get(own).copied().zip(self.starts.get(own.saturating_add(1)).copied());
+        let (from, to) = bounds.unwrap_or((0, 0));
+        self.words.get_mut(from as usize..to as usize).unwrap_or_default()
+    }
+
     pub(crate) fn names(&self) -> &Names {
         self.names.get_or_init(|| Names::new(self))
     }

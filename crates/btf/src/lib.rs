@@ -16,6 +16,7 @@ pub mod core;
 mod error;
 mod ext;
 mod kind;
+mod layout;
 mod names;
 mod resolve;
 mod view;

@@ -164,13 +164,31 @@ mod tests {
         let s = str::to_owned;
         let cases = [
             ("kprobe", AttachTarget::None),
-            ("kprobe/tcp_v4_connect", AttachTarget::Kprobe { module: None, func: s("tcp_v4_connect"), offset: 0 }),
-            ("kprobe/nf:hook+0x10", AttachTarget::Kprobe { module: Some(s("nf")), func: s("hook"), offset: 16 }),
-            ("uprobe//bin/sh:main+8", AttachTarget::Uprobe { path: s("/bin/sh"), func: s("main"), offset: 8 }),
-            ("uprobe/libc.so.6:f@GLIBC_2.2", AttachTarget::Uprobe { path: s("libc.so.6"), func: s("f@GLIBC_2.2"), offset: 0 }),
+            (
+                "kprobe/tcp_v4_connect",
+                AttachTarget::Kprobe { module: None, func: s("tcp_v4_connect"), offset: 0 },
+            ),
+            (
+                "kprobe/nf:hook+0x10",
+                AttachTarget::Kprobe { module: Some(s("nf")), func: s("hook"), offset: 16 },
+            ),
+            (
+                "uprobe//bin/sh:main+8",
+                AttachTarget::Uprobe { path: s("/bin/sh"), func: s("main"), offset: 8 },
+            ),
+            (
+                "uprobe/libc.so.6:f@GLIBC_2.2",
+                AttachTarget::Uprobe { path: s("libc.so.6"), func: s("f@GLIBC_2.2"), offset: 0 },
+            ),
             ("kprobe.multi/tcp_*", AttachTarget::Glob(s("tcp_*"))),
-            ("usdt/./a:prov:name", AttachTarget::Usdt { path: s("./a"), provider: s("prov"), name: s("name") }),
-            ("tp/sched/sched_switch", AttachTarget::Tracepoint { category: s("sched"), name: s("sched_switch") }),
+            (
+                "usdt/./a:prov:name",
+                AttachTarget::Usdt { path: s("./a"), provider: s("prov"), name: s("name") },
+            ),
+            (
+                "tp/sched/sched_switch",
+                AttachTarget::Tracepoint { category: s("sched"), name: s("sched_switch") },
+            ),
             ("tp/sched", AttachTarget::Malformed(s("sched"))),
             ("fentry/mod:func", AttachTarget::Function { module: Some(s("mod")), name: s("func") }),
             ("lsm.s/file_open", AttachTarget::Name(s("file_open"))),

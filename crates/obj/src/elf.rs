@@ -217,11 +217,17 @@ impl<'a> Elf<'a> {
         if section.data.len() % size != 0 {
             return Err(malformed(Place::section(section.name), "relocations of broken length"));
         }
-        section.data.chunks_exact(size).enumerate().map(|(i, raw)| self.relocation(section, i * size, raw)).collect()
+        section
+            .data
+            .chunks_exact(size)
+            .enumerate()
+            .map(|(i, raw)| self.relocation(section, i * size, raw))
+            .collect()
     }
 
     fn relocation(&self, section: &Section<'_>, at: usize, raw: &[u8]) -> Result<Rel, ObjError> {
-        let word = |at: usize| raw.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
+        let word =
+            |at: usize| raw.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
         let info = word(8);
         let rel = Rel {
             offset: word(0),
@@ -247,7 +253,9 @@ fn read_sections<'a>(
         let file_place = || Place::file().at(header.sh_offset(LE));
         let name = if index.0 == 0 { "" } else { name_at(names, header.sh_name(LE), file_place)? };
         let place = || Place::section(name).at(header.sh_offset(LE));
-        let data = if index.0 == 0 { &[] } else {
+        let data = if index.0 == 0 {
+            &[]
+        } else {
             header.data(LE, bytes).map_err(|_| malformed(place(), "the section reaches outside the file"))?
         };
         claimed = claimed.saturating_add(data.len() as u64);
@@ -274,13 +282,10 @@ fn read_symbols<'a>(
     table: &SectionTable<'a, Header, &'a [u8]>,
     sections: usize,
 ) -> Result<Vec<Symbol<'a>>, ObjError> {
-    let symbols = table
-        .symbols(LE, bytes, elf::SHT_SYMTAB)
-        .map_err(|_| malformed(Place::section(".symtab"), "the symbol table or its names lie outside the file"))?;
-    let names = table
-        .section(symbols.string_section())
-        .and_then(|s| s.data(LE, bytes))
-        .unwrap_or_default();
+    let symbols = table.symbols(LE, bytes, elf::SHT_SYMTAB).map_err(|_| {
+        malformed(Place::section(".symtab"), "the symbol table or its names lie outside the file")
+    })?;
+    let names = table.section(symbols.string_section()).and_then(|s| s.data(LE, bytes)).unwrap_or_default();
     let mut out = Vec::with_capacity(symbols.len());
     for (index, symbol) in symbols.enumerate() {
         let place = || Place::section(".symtab").at(index.0 as u64 * 24);
@@ -329,6 +334,8 @@ fn name_at(names: &[u8], at: u32, place: impl Fn() -> Place) -> Result<&str, Obj
     }
     let rest = names.get(at as usize..).unwrap_or_default();
     let len = rest.iter().take(MAX_NAME).position(|&b| b == 0);
-    let len = len.ok_or_else(|| malformed(place(), "a name lies outside the table of names or is endless"))?;
-    std::str::from_utf8(&rest[..len]).map_err(|_| ObjError { place: place(), kind: ObjErrorKind::NameEncoding })
+    let len =
+        len.ok_or_else(|| malformed(place(), "a name lies outside the table of names or is endless"))?;
+    std::str::from_utf8(&rest[..len])
+        .map_err(|_| ObjError { place: place(), kind: ObjErrorKind::NameEncoding })
 }

@@ -176,29 +176,50 @@ impl fmt::Display for ObjErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ObjErrorKind::NotElf { magic } => {
-                write!(f, "not an ELF file: it begins with {magic:02x?}; give an object compiled with `clang --target=bpf -c`")
+                write!(
+                    f,
+                    "not an ELF file: it begins with {magic:02x?}; give an object compiled with `clang --target=bpf -c`"
+                )
             }
-            ObjErrorKind::Class32 => {
-                f.write_str("a 32-bit ELF file; eBPF objects are 64-bit: compile with `clang --target=bpf -c`")
-            }
-            ObjErrorKind::BigEndian => {
-                f.write_str("a big-endian object; only little-endian ones can be used: compile with `--target=bpfel`")
-            }
+            ObjErrorKind::Class32 => f.write_str(
+                "a 32-bit ELF file; eBPF objects are 64-bit: compile with `clang --target=bpf -c`",
+            ),
+            ObjErrorKind::BigEndian => f.write_str(
+                "a big-endian object; only little-endian ones can be used: compile with `--target=bpfel`",
+            ),
             ObjErrorKind::Machine { found } => {
-                write!(f, "an ELF file for machine {found}{}; eBPF is machine 247: compile with `clang --target=bpf -c`", machine_name(*found))
+                write!(
+                    f,
+                    "an ELF file for machine {found}{}; eBPF is machine 247: compile with `clang --target=bpf -c`",
+                    machine_name(*found)
+                )
             }
             ObjErrorKind::FileType { found } => {
-                write!(f, "ELF type {found}{}; an eBPF object is relocatable (type 1): compile with `-c`, without linking", type_name(*found))
+                write!(
+                    f,
+                    "ELF type {found}{}; an eBPF object is relocatable (type 1): compile with `-c`, without linking",
+                    type_name(*found)
+                )
             }
-            ObjErrorKind::Malformed(what) => write!(f, "damaged ELF file: {what}; build or copy the object anew"),
+            ObjErrorKind::Malformed(what) => {
+                write!(f, "damaged ELF file: {what}; build or copy the object anew")
+            }
             ObjErrorKind::Oversized { claimed, file } => {
-                write!(f, "damaged ELF file: its sections claim {claimed} bytes, the file has {file}; build or copy it anew")
+                write!(
+                    f,
+                    "damaged ELF file: its sections claim {claimed} bytes, the file has {file}; build or copy it anew"
+                )
             }
             ObjErrorKind::NameEncoding => f.write_str("a name that is not UTF-8"),
             ObjErrorKind::CodeRange { start, end, section } => {
-                write!(f, "code at {start:#x}..{end:#x} is no whole number of 8-byte instructions inside a section of {section:#x} bytes")
+                write!(
+                    f,
+                    "code at {start:#x}..{end:#x} is no whole number of 8-byte instructions inside a section of {section:#x} bytes"
+                )
             }
-            ObjErrorKind::OverlappingFunctions { other } => write!(f, "shares instructions with function {other:?}"),
+            ObjErrorKind::OverlappingFunctions { other } => {
+                write!(f, "shares instructions with function {other:?}")
+            }
             ObjErrorKind::Btf(what) => write!(f, "bad type information: {what}; compile anew with `-g`"),
             ObjErrorKind::Map(rule) => write!(f, "bad map definition: {rule}"),
             ObjErrorKind::Duplicate(what) => write!(f, "more than one {what} section"),
@@ -213,8 +234,12 @@ impl fmt::Display for MapRule {
             MapRule::NoBtf => f.write_str("the object has no BTF; compile with `-g`"),
             MapRule::NoType => f.write_str("no variable of that name in the BTF of the section"),
             MapRule::Shape { field, expected } => write!(f, "member {field:?} should be {expected}"),
-            MapRule::Conflict { field, one, other } => write!(f, "member {field:?} says {one} where another says {other}"),
-            MapRule::TooShort { len } => write!(f, "{len} bytes are too short: type, key_size, value_size and max_entries take 16"),
+            MapRule::Conflict { field, one, other } => {
+                write!(f, "member {field:?} says {one} where another says {other}")
+            }
+            MapRule::TooShort { len } => {
+                write!(f, "{len} bytes are too short: type, key_size, value_size and max_entries take 16")
+            }
             MapRule::UnknownFields { offset } => write!(f, "unknown field at byte {offset} is not zero"),
             MapRule::Outside => f.write_str("reaches outside its section"),
             MapRule::Initial(what) => write!(f, "initial value: {what}"),
@@ -274,6 +299,8 @@ pub enum DiagnosticKind {
     },
     /// A relocation that cannot be understood; binding the program fails there.
     BadRelocation(&'static str),
+    /// `.BTF` could not be read, and nothing in the object needs it.
+    Btf(String),
     /// `.BTF.ext` could not be read: no source lines, function types or CO-RE relocations.
     BtfExt(String),
     /// A struct_ops map whose definition cannot be read.
@@ -301,6 +328,7 @@ impl fmt::Display for DiagnosticKind {
             DiagnosticKind::IgnoredSection => f.write_str("section not used"),
             DiagnosticKind::IgnoredRelocations { count } => write!(f, "{count} relocations not used"),
             DiagnosticKind::BadRelocation(what) => write!(f, "relocation: {what}"),
+            DiagnosticKind::Btf(what) => write!(f, "no type information: {what}"),
             DiagnosticKind::BtfExt(what) => write!(f, "no source lines or CO-RE relocations: {what}"),
             DiagnosticKind::StructOps(what) => write!(f, "struct_ops definition: {what}"),
             DiagnosticKind::MapTail => f.write_str("map definition has unknown trailing fields"),

@@ -1,6 +1,33 @@
-//! eBPF object files.
+//! eBPF object files: bytes → [`Object`] → `Program`.
+//!
+//! [`Object::parse`] reads an ELF object as plain data: functions, maps, externs, relocations, types. Nothing is
+//! looked up or created: same bytes, same object.
+//!
+//! What always holds: no I/O; input is never trusted; a finding about one program or section is a [`Diagnostic`], and
+//! only what makes the whole file meaningless is an [`ObjError`].
 #![forbid(unsafe_code)]
+
 pub mod attach;
+mod btf_fixup;
+mod data;
 pub mod elf;
 pub mod error;
+mod ext;
+mod externs;
+mod functions;
+mod maps;
+mod maps_btf;
+mod maps_legacy;
+pub mod object;
+mod open;
+mod relocs;
 pub mod sections;
+mod struct_ops;
+
+pub use attach::AttachTarget;
+pub use error::{Diagnostic, DiagnosticKind, MapRule, ObjError, ObjErrorKind, Place};
+pub use object::{
+    CoreReloc, Entry, Extern, ExternKind, Function, Iproute2, KconfigKind, Line, Linkage, MapOrigin, MapSpec,
+    Object, Reloc, RelocTarget, SectionInfo, Slot, StructOps, StructOpsMember, TailSlot,
+};
+pub use sections::SectionDef;

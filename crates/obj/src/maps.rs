@@ -1,7 +1,7 @@
 //! Declared maps: which sections hold definitions, and how each finds its name. The definitions themselves are read
 //! by [`crate::maps_btf`] (`.maps`) and [`crate::maps_legacy`] (`maps`, `maps/NAME`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::elf::Symbol;
 use crate::error::{DiagnosticKind, ObjError, Place};
@@ -15,7 +15,7 @@ use crate::{maps_btf, maps_legacy};
 pub(crate) struct Maps {
     pub(crate) list: Vec<MapSpec>,
     /// Declared maps by section and offset of the definition.
-    at: HashMap<(usize, u64), usize>,
+    at: BTreeMap<(usize, u64), usize>,
     /// Maps whose first value is a whole section.
     data: HashMap<usize, usize>,
     /// Sections of definitions.
@@ -26,6 +26,11 @@ impl Maps {
     /// The map declared at this byte of a section.
     pub(crate) fn declared_at(&self, section: usize, offset: u64) -> Option<usize> {
         self.at.get(&(section, offset)).copied()
+    }
+
+    /// The map whose definition holds this byte of a section, or lies before it.
+    pub(crate) fn last_declared_before(&self, section: usize, offset: u64) -> Option<usize> {
+        self.at.range((section, 0)..=(section, offset)).next_back().map(|(_, &index)| index)
     }
 
     /// Whether a section holds map definitions.
@@ -86,13 +91,14 @@ fn read_initial(
     functions: &Functions,
     maps: &mut Maps,
 ) -> Result<(), ObjError> {
+    let values = opening.btf.as_ref().map(|btf| maps_btf::values_offsets(btf, maps)).unwrap_or_default();
     for index in 0..opening.elf.sections.len() {
         let holder = &opening.elf.sections[index];
         if !holder.is_reloc() || holder.info as usize != section {
             continue;
         }
         for rel in opening.elf.relocations(index)? {
-            if let Err((place, why)) = maps_btf::initial(opening, section, rel, functions, maps) {
+            if let Err((place, why)) = maps_btf::initial(opening, section, rel, functions, maps, &values) {
                 opening.note(place, DiagnosticKind::BadRelocation(why));
             }
         }
@@ -102,7 +108,8 @@ fn read_initial(
 
 /// Named symbols of a section, ascending by offset, one an offset (a global one before a local one).
 pub(crate) fn symbols_of<'a>(symbols: &'a [Symbol<'a>], section: usize) -> Vec<&'a Symbol<'a>> {
-    let named = |s: &&Symbol<'_>| s.section() == Some(section) && matches!(s.kind, 0 | 1) && !s.name.is_empty();
+    let named =
+        |s: &&Symbol<'_>| s.section() == Some(section) && matches!(s.kind, 0 | 1) && !s.name.is_empty();
     let mut found: Vec<&Symbol<'_>> = symbols.iter().filter(named).collect();
     found.sort_by_key(|s| (s.value, s.bind == 0));
     found.dedup_by_key(|s| s.value);

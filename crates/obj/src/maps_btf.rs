@@ -4,6 +4,7 @@
 //! with one value, and `__array(values, T)` a last member `T *values[]`, whose initial elements are relocations.
 //! Fields and rules are those of libbpf's `parse_btf_map_def`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use skep_btf::{Btf, Member, Type};
@@ -19,10 +20,11 @@ use crate::open::{Opening, fail};
 
 pub(crate) fn read(opening: &Opening<'_>, section: usize, maps: &mut Maps) -> Result<(), ObjError> {
     let symbols = symbols_of(&opening.elf.symbols, section);
+    let types = opening.btf.as_ref().map(|btf| variable_types(btf, ".maps")).unwrap_or_default();
     for symbol in symbols {
         let bad = |rule| fail(place(".maps", symbol.name, symbol.value), ObjErrorKind::Map(rule));
         let btf = opening.btf.as_ref().ok_or_else(|| bad(MapRule::NoBtf))?;
-        let type_id = variable_type(btf, ".maps", symbol.name).ok_or_else(|| bad(MapRule::NoType))?;
+        let type_id = *types.get(symbol.name).ok_or_else(|| bad(MapRule::NoType))?;
         let def = definition(btf, symbol.name, type_id, 0).map_err(bad)?;
         maps.declare(section, spec(def, symbol.value));
     }
@@ -30,17 +32,25 @@ pub(crate) fn read(opening: &Opening<'_>, section: usize, maps: &mut Maps) -> Re
 }
 
 fn spec(def: MapDef, offset: u64) -> MapSpec {
-    MapSpec { def, origin: MapOrigin::Btf, section: ".maps".to_owned(), offset, contents: None, slots: Vec::new() }
+    MapSpec {
+        def,
+        origin: MapOrigin::Btf,
+        section: ".maps".to_owned(),
+        offset,
+        contents: None,
+        slots: Vec::new(),
+    }
 }
 
-/// Type of a variable in a section's BTF.
-pub(crate) fn variable_type(btf: &Btf, section: &str, name: &str) -> Option<u32> {
-    let datasec = btf.find_by_name_kind(section, skep_btf::Kind::Datasec)?;
-    let Type::Datasec(datasec) = btf.type_by_id(datasec)? else { return None };
-    datasec.vars.into_iter().find_map(|info| match btf.type_by_id(info.type_id)? {
-        Type::Var(var) if var.name == name => Some(var.type_id),
+/// Types of the variables of a section, by name.
+pub(crate) fn variable_types<'a>(btf: &'a Btf, section: &str) -> HashMap<&'a str, u32> {
+    let id = btf.find_by_name_kind(section, skep_btf::Kind::Datasec);
+    let Some(Type::Datasec(datasec)) = id.and_then(|id| btf.type_by_id(id)) else { return HashMap::new() };
+    let variable = |info: skep_btf::VarSecinfo| match btf.type_by_id(info.type_id)? {
+        Type::Var(var) => Some((var.name, var.type_id)),
         _ => None,
-    })
+    };
+    datasec.vars.filter_map(variable).collect()
 }
 
 /// A definition while its members are read.
@@ -188,7 +198,8 @@ impl Draft<'_> {
             self.def.max_entries = ring_size(self.def.max_entries);
         }
         if self.key_type != 0 || self.value_type != 0 {
-            self.def.btf = Some(MapBtf { btf: Arc::clone(self.btf), key: self.key_type, value: self.value_type });
+            self.def.btf =
+                Some(MapBtf { btf: Arc::clone(self.btf), key: self.key_type, value: self.value_type });
         }
         Ok(self.def)
     }
@@ -217,6 +228,17 @@ fn agree(member: &Member<'_>, before: Option<u32>, now: u32) -> Result<u32, MapR
     }
 }
 
+/// Byte offset of member `values` in the definition of each map that has one, by index of the map.
+pub(crate) fn values_offsets(btf: &Btf, maps: &Maps) -> HashMap<usize, u64> {
+    let types = variable_types(btf, ".maps");
+    let values = |(index, map): (usize, &MapSpec)| {
+        let (_, body) = btf.resolve(*types.get(map.def.name.as_str())?)?;
+        let member = body.composite()?.members.find(|m| m.name == "values")?;
+        Some((index, u64::from(member.bit_offset / 8)))
+    };
+    maps.list.iter().enumerate().filter(|(_, m)| m.origin == MapOrigin::Btf).filter_map(values).collect()
+}
+
 /// A relocation of `.maps`: the entry of the map around it gets the program or map that the symbol names.
 pub(crate) fn initial(
     opening: &Opening<'_>,
@@ -224,20 +246,16 @@ pub(crate) fn initial(
     rel: Rel,
     functions: &Functions,
     maps: &mut Maps,
+    values: &HashMap<usize, u64>,
 ) -> Result<(), (Place, &'static str)> {
     let symbol = &opening.elf.symbols[rel.symbol];
     let at = place(".maps", symbol.name, rel.offset);
     let bad = |why| (at.clone(), why);
     let home = symbol.section().ok_or_else(|| bad("names something that is not in this object"))?;
-    let outer = maps
-        .list
-        .iter()
-        .rposition(|m| m.origin == MapOrigin::Btf && m.offset <= rel.offset)
-        .ok_or_else(|| bad("lies in no map"))?;
-    let btf = opening.btf.as_ref().ok_or_else(|| bad("needs BTF"))?;
-    let values = values_offset(btf, &maps.list[outer].def.name).ok_or_else(|| bad("the map takes no values"))?;
+    let outer = maps.last_declared_before(section, rel.offset).ok_or_else(|| bad("lies in no map"))?;
+    let values = values.get(&outer).ok_or_else(|| bad("the map takes no values"))?;
     let inside = (rel.offset - maps.list[outer].offset)
-        .checked_sub(values)
+        .checked_sub(*values)
         .filter(|inside| inside % 8 == 0)
         .ok_or_else(|| bad("lies on no element of the map's values"))?;
     let key = u32::try_from(inside / 8).map_err(|_| bad("lies outside the map"))?;
@@ -252,11 +270,4 @@ pub(crate) fn initial(
     };
     maps.list[outer].slots.push((key, slot));
     Ok(())
-}
-
-/// Byte offset of member `values` in a map's definition.
-fn values_offset(btf: &Btf, map: &str) -> Option<u64> {
-    let (_, body) = btf.resolve(variable_type(btf, ".maps", map)?)?;
-    let mut members = body.composite()?.members;
-    members.find(|m| m.name == "values").map(|m| u64::from(m.bit_offset / 8))
 }

@@ -31,10 +31,8 @@ const INNER_INDEX: u32 = u32::MAX;
 pub(crate) fn read(opening: &mut Opening<'_>, section: usize, maps: &mut Maps) -> Result<(), ObjError> {
     let (name, data) = (opening.elf.sections[section].name, opening.elf.sections[section].data);
     let own_name = name.strip_prefix("maps/");
-    let mut entries: Vec<(String, u64)> = symbols_of(&opening.elf.symbols, section)
-        .iter()
-        .map(|s| (s.name.to_owned(), s.value))
-        .collect();
+    let mut entries: Vec<(String, u64)> =
+        symbols_of(&opening.elf.symbols, section).iter().map(|s| (s.name.to_owned(), s.value)).collect();
     if entries.is_empty()
         && let Some(own) = own_name
     {
@@ -84,7 +82,11 @@ impl Layout {
                 let (map_type, map_flags) = (word(bytes, 0), word(bytes, 4));
                 let inner = matches!(map_type, 12 | 13);
                 let zero = word(bytes, 5) == 0 && word(bytes, 6) == 0;
-                if inner || zero || map_flags & flags::NUMA_NODE != 0 { Layout::Samples } else { Layout::Iproute2 }
+                if inner || zero || map_flags & flags::NUMA_NODE != 0 {
+                    Layout::Samples
+                } else {
+                    Layout::Iproute2
+                }
             }
             _ => Layout::Plain,
         }
@@ -140,7 +142,8 @@ impl Layout {
         let tail = bytes.get(self.known()..).is_some_and(|rest| rest.iter().any(|&b| b != 0));
         let mut spec =
             MapSpec { def, origin, section: String::new(), offset: 0, contents: None, slots: Vec::new() };
-        if self == Layout::Samples && matches!(spec.def.map_type, MapType::ArrayOfMaps | MapType::HashOfMaps) {
+        if self == Layout::Samples && matches!(spec.def.map_type, MapType::ArrayOfMaps | MapType::HashOfMaps)
+        {
             spec.slots.push((INNER_INDEX, Slot::Map(word(bytes, 5) as usize)));
         }
         Ok((spec, tail))
@@ -158,7 +161,8 @@ fn annotated(opening: &Opening<'_>, def: &MapDef) -> Option<MapBtf> {
     let id = btf.find_by_name_kind(&format!("____btf_map_{}", def.name), Kind::Struct)?;
     let Type::Struct(pair) = btf.type_by_id(id)? else { return None };
     let (key, value) = (pair.members.get(0)?, pair.members.get(1)?);
-    let fits = btf.size_of(key.type_id) == Some(def.key_size) && btf.size_of(value.type_id) == Some(def.value_size);
+    let fits =
+        btf.size_of(key.type_id) == Some(def.key_size) && btf.size_of(value.type_id) == Some(def.value_size);
     fits.then(|| MapBtf { btf: btf.clone(), key: key.type_id, value: value.type_id })
 }
 

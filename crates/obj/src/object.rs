@@ -365,11 +365,11 @@ impl Object {
 
     /// Index of [`Object::program`] in [`Object::functions`].
     pub fn program_index(&self, name: &str) -> Option<usize> {
-        let by = |test: &dyn Fn(&Function) -> bool| {
-            self.functions.iter().position(|f| f.is_program() && test(f))
-        };
+        let by =
+            |test: &dyn Fn(&Function) -> bool| self.functions.iter().position(|f| f.is_program() && test(f));
         by(&|f| f.name == name).or_else(|| by(&|f| f.aliases.iter().any(|a| a == name))).or_else(|| {
-            let mut in_section = self.functions.iter().enumerate().filter(|(_, f)| f.is_program() && f.section == name);
+            let mut in_section =
+                self.functions.iter().enumerate().filter(|(_, f)| f.is_program() && f.section == name);
             let first = in_section.next()?;
             if in_section.next().is_some() { None } else { Some(first.0) }
         })

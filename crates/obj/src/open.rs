@@ -1,6 +1,6 @@
 //! Bytes → [`Object`]: the order of steps, and the sections that need one step only.
 //!
-//! ELF tables → BTF with true data sections → functions → maps → externs → relocations and source records, which
+//! ELF tables → BTF with true data sections → externs → functions → maps → relocations and source records, which
 //! refer to all of the former. A step that fails for one function or section leaves a diagnostic; a step fails the
 //! whole object only where nothing after it could be trusted.
 
@@ -38,15 +38,17 @@ impl Object {
     pub fn parse(bytes: &[u8]) -> Result<Object, ObjError> {
         let elf = Elf::parse(bytes)?;
         let mut opening = Opening { elf, btf: None, diagnostics: Vec::new() };
-        opening.btf = btf_fixup::read(&opening.elf)?;
+        let mut btf = btf_fixup::read(&mut opening)?;
+        let externs = externs::read(&opening.elf, btf.as_mut())?;
+        opening.btf = btf.map(Arc::new);
         let mut functions = functions::read(&mut opening)?;
-        let mut maps = maps::read(&opening, &functions.list)?;
+        let mut maps = maps::read(&mut opening, &functions)?;
         data::read(&mut opening, &mut maps)?;
-        struct_ops::read(&mut opening, &mut maps, &mut functions)?;
-        let externs = externs::read(&opening, &mut maps)?;
+        maps.list.extend(externs.kconfig_map(opening.btf.as_ref()));
+        struct_ops::read(&mut opening, &mut maps, &functions)?;
         functions::bind_tail_slots(&mut functions.list, &maps.list);
         relocs::read(&mut opening, &mut functions, &maps, &externs)?;
-        ext::read(&mut opening, &mut functions)?;
+        ext::read(&mut opening, &mut functions);
         Ok(Object {
             license: license(&opening.elf),
             version: version(&opening.elf),

@@ -248,7 +248,12 @@ mod tests {
             assert!(!row.has(OPTIONAL) || row.has(EXPECTED), "{}", row.prefix);
             assert!(!row.has(EXPECTED) || row.attach_type.is_some(), "{}", row.prefix);
             assert!(row.target == T::None || row.matches == Slash, "{}", row.prefix);
-            assert_eq!(row.has(SLEEPABLE), row.prefix.ends_with(".s") || row.prefix == "syscall", "{}", row.prefix);
+            assert_eq!(
+                row.has(SLEEPABLE),
+                row.prefix.ends_with(".s") || row.prefix == "syscall",
+                "{}",
+                row.prefix
+            );
         }
     }
 

@@ -267,6 +267,11 @@ pub enum AttachType {
     NetkitPrimary = 54,
     NetkitPeer = 55,
     TraceKprobeSession = 56,
+    TraceUprobeSession = 57,
+    TraceFsession = 58,
+    TraceFentryMulti = 59,
+    TraceFexitMulti = 60,
+    TraceFsessionMulti = 61,
 }
 
 impl AttachType {
@@ -329,6 +334,11 @@ impl AttachType {
         (AttachType::NetkitPrimary, "BPF_NETKIT_PRIMARY"),
         (AttachType::NetkitPeer, "BPF_NETKIT_PEER"),
         (AttachType::TraceKprobeSession, "BPF_TRACE_KPROBE_SESSION"),
+        (AttachType::TraceUprobeSession, "BPF_TRACE_UPROBE_SESSION"),
+        (AttachType::TraceFsession, "BPF_TRACE_FSESSION"),
+        (AttachType::TraceFentryMulti, "BPF_TRACE_FENTRY_MULTI"),
+        (AttachType::TraceFexitMulti, "BPF_TRACE_FEXIT_MULTI"),
+        (AttachType::TraceFsessionMulti, "BPF_TRACE_FSESSION_MULTI"),
     ];
 
     /// The value with this UAPI number. Cost: a scan of the table.
