@@ -9,8 +9,14 @@ impl Btf {
     ///
     /// `offset_of` is asked with each variable's name; the offset of one that it does not know stays as it is.
     /// Types of a base cannot be changed. Returns whether `id` is an own data section.
-    pub fn set_datasec(&mut self, id: u32, size: u32, mut offset_of: impl FnMut(&str) -> Option<u32>) -> bool {
-        let Some(record) = self.record(id).filter(|r| r.kind() == Kind::Datasec && id >= self.first_id()) else {
+    pub fn set_datasec(
+        &mut self,
+        id: u32,
+        size: u32,
+        mut offset_of: impl FnMut(&str) -> Option<u32>,
+    ) -> bool {
+        let Some(record) = self.record(id).filter(|r| r.kind() == Kind::Datasec && id >= self.first_id())
+        else {
             return false;
         };
         let mut vars: Vec<[u32; 3]> = record.entries().chunks_exact(3).map(|w| [w[0], w[1], w[2]]).collect();

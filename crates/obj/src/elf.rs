@@ -214,7 +214,7 @@ impl<'a> Elf<'a> {
     pub fn relocations(&self, index: usize) -> Result<Vec<Rel>, ObjError> {
         let section = &self.sections[index];
         let size = if section.kind == 4 { 24 } else { 16 };
-        if section.data.len() % size != 0 {
+        if !section.data.len().is_multiple_of(size) {
             return Err(malformed(Place::section(section.name), "relocations of broken length"));
         }
         section

@@ -69,7 +69,7 @@ pub(crate) fn read(elf: &Elf<'_>, mut btf: Option<&mut Btf>) -> Result<Externs, 
         externs.by_symbol.insert(index, externs.list.len());
         externs.list.push(Extern { name: symbol.name.to_owned(), weak: symbol.is_weak(), kind });
     }
-    if let Some(btf) = btf.as_deref_mut() {
+    if let Some(btf) = btf {
         externs.kconfig_size = lay_out(btf, &mut externs.list, &declared);
     }
     Ok(externs)

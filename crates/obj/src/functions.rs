@@ -152,7 +152,7 @@ fn extents<'a>(section: &Section<'_>, symbols: &[&'a Symbol<'a>]) -> Vec<Extent<
 
 fn function(section: &Section<'_>, extent: &Extent<'_>, name: &str) -> Option<Function> {
     let bytes = section.data.get(usize::try_from(extent.start).ok()?..usize::try_from(extent.end).ok()?)?;
-    if bytes.is_empty() || extent.start % 8 != 0 {
+    if bytes.is_empty() || !extent.start.is_multiple_of(8) {
         return None;
     }
     Some(Function {

@@ -187,12 +187,8 @@ pub struct Line {
 pub struct CoreReloc {
     /// Instruction to change.
     pub insn: u32,
-    /// Root type.
-    pub type_id: u32,
-    /// Offset of the access string in the BTF strings.
-    pub access: u32,
-    /// `enum bpf_core_relo_kind`.
-    pub kind: u32,
+    /// What is asked; its own offset counts bytes from the start of the section.
+    pub record: skep_btf::CoreRelo,
 }
 
 /// What a map comes from.

@@ -112,7 +112,7 @@ struct Context<'a> {
 impl Context<'_> {
     fn target(&self, slots: &[Insn], symbol: &Symbol<'_>, rel: &Rel) -> Result<RelocTarget, &'static str> {
         let insn = slots[0];
-        if rel.offset % 8 != 0 {
+        if !rel.offset.is_multiple_of(8) {
             return Err("lies on no instruction");
         }
         match insn.opcode() {
