@@ -210,6 +210,10 @@ impl Btf {
         self.names.get_or_init(|| Names::new(self))
     }
 
+    pub(crate) fn own_strings(&self) -> &str {
+        &self.strings
+    }
+
     fn check_references(&self, at: usize) -> Result<(), BtfError> {
         let types = self.type_count();
         for (i, w) in self.starts.windows(2).enumerate() {

@@ -3,7 +3,8 @@
 //!
 //! How things flow: bytes → [`Btf::parse`] (checked once, an offset table and no allocation per type) → views
 //! ([`Type`], [`Member`], …) that borrow from it. [`BtfExt`] is the companion section with function, line and
-//! relocation records; [`core`] resolves the latter against a target.
+//! relocation records; [`core`] resolves the latter against a target. [`BtfBuilder`] goes the other way, and merges
+//! several objects.
 //!
 //! What always holds: the crate touches no file and no kernel; input is never trusted, so every error says the byte
 //! offset where it was noticed; type graphs may be cyclic, and every walk is bounded.
@@ -12,16 +13,19 @@
 #![forbid(unsafe_code)]
 
 mod btf;
+mod builder;
 pub mod core;
 mod error;
 mod ext;
 mod kind;
 mod layout;
+mod merge;
 mod names;
 mod resolve;
 mod view;
 
 pub use btf::Btf;
+pub use builder::{BtfBuilder, BuildError};
 pub use error::{BtfError, BtfErrorKind, Part};
 pub use ext::{BtfExt, CoreRelo, ExtSection, FuncInfo, LineInfo};
 pub use kind::{Field, KINDS, Kind, KindRow, Word3};

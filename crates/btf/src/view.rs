@@ -66,6 +66,10 @@ impl IntEncoding {
     pub(crate) fn from_raw(raw: u32) -> IntEncoding {
         IntEncoding { signed: raw & 1 != 0, char: raw & 2 != 0, bool: raw & 4 != 0 }
     }
+
+    pub(crate) fn to_raw(self) -> u32 {
+        u32::from(self.signed) | u32::from(self.char) << 1 | u32::from(self.bool) << 2
+    }
 }
 
 /// An integer type.
@@ -183,6 +187,15 @@ impl FuncLinkage {
             n => FuncLinkage::Unknown(n),
         }
     }
+
+    pub(crate) fn to_raw(self) -> u32 {
+        match self {
+            FuncLinkage::Static => 0,
+            FuncLinkage::Global => 1,
+            FuncLinkage::Extern => 2,
+            FuncLinkage::Unknown(n) => n,
+        }
+    }
 }
 
 /// A function.
@@ -232,6 +245,15 @@ impl VarLinkage {
             1 => VarLinkage::GlobalAllocated,
             2 => VarLinkage::GlobalExtern,
             n => VarLinkage::Unknown(n),
+        }
+    }
+
+    pub(crate) fn to_raw(self) -> u32 {
+        match self {
+            VarLinkage::Static => 0,
+            VarLinkage::GlobalAllocated => 1,
+            VarLinkage::GlobalExtern => 2,
+            VarLinkage::Unknown(n) => n,
         }
     }
 }
