@@ -1,0 +1,32 @@
+//! Where the program runs.
+
+use crate::row::*;
+
+/// The rows of this family.
+pub(crate) const ROWS: &[&Helper] = &[&bpf_get_smp_processor_id, &bpf_get_numa_node_id];
+
+helper! { bpf_get_smp_processor_id = 8, since: (4, 1),
+    signature: "u32 bpf_get_smp_processor_id(void)",
+    doc: "Number of the CPU that the program runs on.",
+    protos: [
+        { who: BASE, since: (4, 1),
+          args: [], ret: ret::INTEGER,
+          gpl_only: false, pkt_access: false, might_sleep: false, capability: None },
+    ],
+    invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
+    callback: Callback::None, tail_call: false,
+    body: Body::Absent(absent::UNWRITTEN),
+}
+
+helper! { bpf_get_numa_node_id = 42, since: (4, 10),
+    signature: "long bpf_get_numa_node_id(void)",
+    doc: "Number of the NUMA node that the program runs on.",
+    protos: [
+        { who: BASE, since: (4, 10),
+          args: [], ret: ret::INTEGER,
+          gpl_only: false, pkt_access: false, might_sleep: false, capability: None },
+    ],
+    invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
+    callback: Callback::None, tail_call: false,
+    body: Body::Absent(absent::UNWRITTEN),
+}
