@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "chores talk on standard output")]
 
 mod bless;
+mod build_bpf;
 mod tidy;
 
 use std::process::ExitCode;
@@ -24,6 +25,11 @@ static CHORES: &[Chore] = &[
         name: "bless",
         about: "rewrite the expectations of data-driven tests and the generated references",
         run: bless::run,
+    },
+    Chore {
+        name: "build-bpf",
+        about: "build the BPF objects of examples, benchmarks and tests with clang; --check compares only",
+        run: build_bpf::run,
     },
 ];
 
