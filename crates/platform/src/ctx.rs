@@ -57,10 +57,14 @@ pub enum Sleepable {
 
 /// How packets may be accessed through pointers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs)]
 pub enum PacketAccess {
+    /// There are no packet pointers, or nothing may be done with them.
     None,
+    /// Loads alone: helpers do not take its packet pointers either (`sock_ops`).
+    Load,
+    /// Reading, directly and by helpers.
     Read,
+    /// Reading and writing.
     ReadWrite,
 }
 

@@ -1,0 +1,28 @@
+//! Where eBPF programs run: one row a program type (what its context looks like, what it may return), the contexts they
+//! are given, captures of packets, and the runner that puts the two together.
+//!
+//! ```text
+//!  capture file ── capture::Capture ── packet::Frames ──► Context ──► program ──► run::Report, capture::Writer
+//!  bytes, field=value text ── input ────────────────────► Context ──► program ──► input::write_back
+//! ```
+//!
+//! Always holds: rows agree with the kernel's `is_valid_access` functions (`tests/kernel_rights.rs` asks the kernel); a
+//! hostile capture or context costs an error, never a panic or memory beyond what was given.
+
+pub mod cgroup;
+pub mod flow_dissector;
+pub mod lwt;
+pub mod netfilter;
+mod prog_types;
+mod rights;
+pub mod sk_lookup;
+mod skb;
+pub mod sock;
+pub mod sock_addr;
+pub mod socket_filter;
+pub mod sockmap;
+pub mod tc;
+pub mod tracing;
+pub mod xdp;
+
+pub use prog_types::PROG_TYPES;
