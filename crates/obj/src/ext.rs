@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use skep_btf::{Btf, BtfExt, ExtSection};
+use skep_btf::{Btf, BtfExt, ExtSection, Type};
 
 use crate::error::{DiagnosticKind, Place};
 use crate::functions::Functions;
@@ -47,6 +47,25 @@ pub(crate) fn read(opening: &mut Opening<'_>, functions: &mut Functions) {
     give.all(&ext.core_relo, |r| r.insn_off, |f, insn, r| f.core.push(CoreReloc { insn, record: *r }));
     for function in &mut functions.list {
         function.lines.sort_by_key(|l| l.insn);
+    }
+    exception_callbacks(&btf, functions);
+}
+
+/// Programs name the function that handles their exceptions by a tag, `exception_callback:NAME`.
+fn exception_callbacks(btf: &Btf, functions: &mut Functions) {
+    let tag = |(_, t): (u32, Type<'_>)| match t {
+        Type::DeclTag(tag) if tag.component.is_none() => {
+            tag.name.strip_prefix("exception_callback:").map(|callback| (tag.type_id, callback.to_owned()))
+        }
+        _ => None,
+    };
+    for (program, callback) in btf.types().filter_map(tag).collect::<Vec<_>>() {
+        let found = functions.list.iter().position(|f| f.name == callback);
+        for function in functions.list.iter_mut().filter(|f| f.type_id == program && program != 0) {
+            if let Some(entry) = &mut function.entry {
+                entry.exception_callback = found;
+            }
+        }
     }
 }
 

@@ -55,7 +55,7 @@ impl Externs {
 }
 
 /// Reads the undefined symbols; writes the layout of the configuration variables into the BTF.
-pub(crate) fn read(elf: &Elf<'_>, mut btf: Option<&mut Btf>) -> Result<Externs, ObjError> {
+pub(crate) fn read(elf: &Elf<'_>, btf: Option<&mut Btf>) -> Result<Externs, ObjError> {
     let mut externs = Externs::default();
     let declared = btf.as_deref().map(declarations).unwrap_or_default();
     for (index, symbol) in elf.symbols.iter().enumerate() {

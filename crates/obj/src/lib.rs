@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attach;
+pub mod bind;
 mod btf_fixup;
 mod data;
 pub mod elf;
@@ -15,6 +16,7 @@ pub mod error;
 mod ext;
 mod externs;
 mod functions;
+pub mod kconfig;
 mod maps;
 mod maps_btf;
 mod maps_legacy;
@@ -25,7 +27,9 @@ pub mod sections;
 mod struct_ops;
 
 pub use attach::AttachTarget;
+pub use bind::{BindEnv, BindError, BindErrorKind};
 pub use error::{Diagnostic, DiagnosticKind, MapRule, ObjError, ObjErrorKind, Place};
+pub use kconfig::{Kconfig, KconfigError};
 pub use object::{
     CoreReloc, Entry, Extern, ExternKind, Function, Iproute2, KconfigKind, Line, Linkage, MapOrigin, MapSpec,
     Object, Reloc, RelocTarget, SectionInfo, Slot, StructOps, StructOpsMember, TailSlot,

@@ -1,0 +1,100 @@
+//! Externs in instructions: configuration variables, kernel variables and functions.
+
+use skep_btf::{Kind, essential_name};
+
+use super::{BindEnv, BindErrorKind, Binding};
+use crate::object::{Extern, ExternKind, MapOrigin};
+
+/// Helper numbers of calls of weak functions that the target lacks, plus the extern's index (libbpf's).
+pub const POISON_KFUNC: i32 = 2_002_000_000;
+/// `BPF_PSEUDO_KFUNC_CALL`.
+const KFUNC_CALL: u8 = 2;
+/// `BPF_PSEUDO_BTF_ID`.
+const BTF_ID: u8 = 3;
+
+impl Binding<'_> {
+    /// Resolves the reference at `at` to extern `index`.
+    pub(super) fn extern_ref(
+        &mut self,
+        at: usize,
+        index: usize,
+        call: bool,
+        env: &BindEnv<'_>,
+    ) -> Result<(), BindErrorKind> {
+        let object = self.object;
+        let e = &object.externs[index];
+        match e.kind {
+            ExternKind::Kconfig { offset, .. } if !call => {
+                let map = object.maps.iter().position(|m| m.origin == MapOrigin::Kconfig);
+                let map = map.ok_or_else(|| unresolved(e, "there is no .kconfig map"))?;
+                self.map(at, map, Some(offset), env);
+                Ok(())
+            }
+            ExternKind::Kfunc { .. } => self.kfunc(at, index, call, env),
+            ExternKind::KsymTyped { .. } if !call => {
+                let found = env.target_btf.as_ref().and_then(|btf| btf.find_by_name_kind(&e.name, Kind::Var));
+                match found {
+                    Some(id) => self.load(at, BTF_ID, id as i32, 0),
+                    None if e.weak => self.load(at, 0, 0, 0),
+                    None => return Err(unresolved(e, missing(env, "no variable of that name"))),
+                }
+                Ok(())
+            }
+            ExternKind::KsymTypeless if !call => {
+                match env.ksym.and_then(|find| find(&e.name)) {
+                    Some(address) => self.load(at, 0, address as i32, (address >> 32) as i32),
+                    None if e.weak => self.load(at, 0, 0, 0),
+                    None => return Err(unresolved(e, "no kernel symbol of that name is known")),
+                }
+                Ok(())
+            }
+            ExternKind::Undefined if e.weak => {
+                self.absent(at, index, call);
+                Ok(())
+            }
+            ExternKind::Undefined => Err(unresolved(e, "neither this object nor its BTF says what it is")),
+            _ => Err(unresolved(e, "it is a variable, and called")),
+        }
+    }
+
+    fn kfunc(&mut self, at: usize, index: usize, call: bool, env: &BindEnv<'_>) -> Result<(), BindErrorKind> {
+        let e = &self.object.externs[index];
+        let found = env.target_btf.as_ref().and_then(|btf| {
+            let exact = btf.find_by_name_kind(&e.name, Kind::Func);
+            exact.or_else(|| btf.find_by_name_kind(essential_name(&e.name), Kind::Func))
+        });
+        match found {
+            Some(id) if call => {
+                let insn = &mut self.program.insns[at];
+                *insn = insn.with_src(KFUNC_CALL).with_off(0).with_imm(id as i32);
+            }
+            Some(id) => self.load(at, BTF_ID, id as i32, 0),
+            None if e.weak => self.absent(at, index, call),
+            None => return Err(unresolved(e, missing(env, "no function of that name"))),
+        }
+        Ok(())
+    }
+
+    /// A weak extern that is not there: its address is 0, and a call of it is poisoned.
+    fn absent(&mut self, at: usize, index: usize, call: bool) {
+        if call {
+            let why =
+                format!("weak function {:?} does not exist on the target", self.object.externs[index].name);
+            self.poison(at, POISON_KFUNC + index as i32, why);
+        } else {
+            self.load(at, 0, 0, 0);
+        }
+    }
+}
+
+fn unresolved(e: &Extern, why: &'static str) -> BindErrorKind {
+    BindErrorKind::Extern { name: e.name.clone(), why }
+}
+
+fn missing(env: &BindEnv<'_>, in_target: &'static str) -> &'static str {
+    match env.target_btf {
+        Some(_) if in_target.contains("variable") => "the target's BTF has no variable of that name",
+        Some(_) => "the target's BTF has no function of that name",
+        None => "it needs the kernel's types; name them with --btf",
+    }
+}
