@@ -1,0 +1,120 @@
+//! The one table of commands. Parser, help, completions, man pages and the reference in `docs/cli.md` read it.
+
+use crate::cmd;
+use crate::failure::Failure;
+use crate::output::Out;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+/// One command: a row. A path of two words is a noun and its verb.
+pub(crate) struct Cmd {
+    /// Words on the command line.
+    pub(crate) path: &'static [&'static str],
+    /// One line.
+    pub(crate) about: &'static str,
+    /// More, with examples; shown by `--help`.
+    pub(crate) long: &'static str,
+    /// Arguments.
+    pub(crate) args: fn() -> Vec<Arg>,
+    /// Runs it.
+    pub(crate) run: fn(&ArgMatches, &mut Out) -> Result<(), Failure>,
+}
+
+/// Every command, in the order of the help.
+pub(crate) static COMMANDS: &[&Cmd] = &[&cmd::obj::SHOW, &cmd::manual::COMPLETIONS, &cmd::manual::MAN];
+
+/// Nouns that have verbs, with their line of help.
+const NOUNS: &[(&str, &str)] = &[
+    ("obj", "Inspect and link object files"),
+    ("btf", "Inspect BTF type information"),
+    ("prog", "Inspect programs"),
+    ("map", "Inspect maps"),
+    ("feature", "What this build supports"),
+];
+
+/// The parser for the whole table.
+pub(crate) fn parser() -> Command {
+    let mut root = Command::new("skep")
+        .about("eBPF in user space: run, check, assemble and inspect eBPF objects")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .args(globals());
+    for (noun, about) in NOUNS {
+        let verbs: Vec<_> = COMMANDS.iter().filter(|c| c.path.len() == 2 && c.path[0] == *noun).collect();
+        if verbs.is_empty() {
+            continue;
+        }
+        let mut n = Command::new(*noun).about(*about).subcommand_required(true).arg_required_else_help(true);
+        for v in verbs {
+            n = n.subcommand(single(v));
+        }
+        root = root.subcommand(n);
+    }
+    for c in COMMANDS.iter().filter(|c| c.path.len() == 1) {
+        root = root.subcommand(single(c));
+    }
+    root
+}
+
+fn single(c: &Cmd) -> Command {
+    let name = c.path[c.path.len() - 1];
+    Command::new(name)
+        .about(c.about)
+        .long_about(format!("{}\n\n{}", c.about, c.long).trim().to_string())
+        .args((c.args)())
+}
+
+fn globals() -> Vec<Arg> {
+    vec![
+        Arg::new("output")
+            .short('o')
+            .long("output")
+            .global(true)
+            .value_name("FORMAT")
+            .value_parser(["text", "json", "jsonl", "csv"])
+            .help("Format of standard output"),
+        Arg::new("json")
+            .short('j')
+            .long("json")
+            .global(true)
+            .action(ArgAction::SetTrue)
+            .help("Same as -o json"),
+        Arg::new("pretty")
+            .short('p')
+            .long("pretty")
+            .global(true)
+            .action(ArgAction::SetTrue)
+            .help("JSON with indentation; implies -j"),
+    ]
+}
+
+/// The row that a parsed command line names, with its own matches.
+pub(crate) fn find(m: &ArgMatches) -> Option<(&'static Cmd, &ArgMatches)> {
+    let (first, inner) = m.subcommand()?;
+    let (path, inner) = match inner.subcommand() {
+        Some((second, deeper)) => (vec![first, second], deeper),
+        None => (vec![first], inner),
+    };
+    let cmd = COMMANDS.iter().find(|c| c.path == path)?;
+    Some((cmd, inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parser_is_sound() {
+        parser().debug_assert();
+    }
+
+    #[test]
+    fn rows_are_unique_and_documented() {
+        for (i, c) in COMMANDS.iter().enumerate() {
+            assert!(COMMANDS[..i].iter().all(|o| o.path != c.path), "{:?} twice", c.path);
+            assert!(!c.about.is_empty() && !c.about.ends_with('.'), "{:?}", c.path);
+            assert!(!c.long.is_empty(), "{:?} has no examples", c.path);
+            assert!(c.path.len() == 1 || NOUNS.iter().any(|(n, _)| *n == c.path[0]), "{:?}", c.path);
+        }
+    }
+}

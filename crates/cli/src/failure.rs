@@ -1,0 +1,76 @@
+//! A command's failure: which exit code, what went wrong, where, and what to do next.
+
+use std::fmt;
+use std::path::Path;
+
+/// Why a command ended without success. The variant decides the exit code; the text is for a person.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The work was done and its outcome is negative (1).
+    Failed(String),
+    /// The arguments make no sense together (2).
+    Usage(String),
+    /// Something named is not there, or input is malformed (3).
+    Input(String),
+    /// The system refused (4).
+    Permission(String),
+    /// The verifier refused the program (5).
+    #[expect(dead_code, reason = "part of the contract; the verifier is not wired in yet")]
+    Refused(String),
+    /// Legal, but not supported here (6).
+    Unsupported(String),
+    /// The reader of standard output went away: not an error worth a word.
+    BrokenPipe,
+}
+
+impl Failure {
+    /// Exit code of the command-line contract.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Failed(_) => 1,
+            Failure::Usage(_) => 2,
+            Failure::Input(_) => 3,
+            Failure::Permission(_) => 4,
+            Failure::Refused(_) => 5,
+            Failure::Unsupported(_) => 6,
+            Failure::BrokenPipe => 0,
+        }
+    }
+
+    /// A failed file operation: what was tried, on which file, what to do.
+    pub(crate) fn io(what: &str, path: &Path, e: &std::io::Error) -> Failure {
+        let path = path.display();
+        match e.kind() {
+            std::io::ErrorKind::NotFound => {
+                Failure::Input(format!("cannot {what} {path}: no such file; check the spelling of the path"))
+            }
+            std::io::ErrorKind::PermissionDenied => Failure::Permission(format!(
+                "cannot {what} {path}: permission denied; change its mode or the user"
+            )),
+            std::io::ErrorKind::IsADirectory => {
+                Failure::Input(format!("cannot {what} {path}: it is a folder; name a file in it"))
+            }
+            std::io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
+            _ => Failure::Failed(format!("cannot {what} {path}: {e}")),
+        }
+    }
+
+    /// A malformed file: where it is and what the reader says.
+    pub(crate) fn malformed(path: &Path, e: impl fmt::Display) -> Failure {
+        Failure::Input(format!("{}: {e}", path.display()))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Failed(t)
+            | Failure::Usage(t)
+            | Failure::Input(t)
+            | Failure::Permission(t)
+            | Failure::Refused(t)
+            | Failure::Unsupported(t) => f.write_str(t),
+            Failure::BrokenPipe => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `skep`: one table of commands (`commands.rs`), one file a command (`cmd/`).
+//!
+//! Standard output carries data only, in the format asked for; standard error carries everything said to a person.
+//! Exit codes: 0 ok, 1 failed, 2 usage, 3 not found or malformed input, 4 permission, 5 refused by the verifier,
+//! 6 not supported here, 130 interrupted.
+
+mod cmd;
+mod commands;
+mod failure;
+mod input;
+mod output;
+mod table;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let matches = match commands::parser().try_get_matches() {
+        Ok(m) => m,
+        Err(e) => {
+            let code = if e.use_stderr() { 2 } else { 0 };
+            let _ = e.print();
+            return ExitCode::from(code);
+        }
+    };
+    let Some((cmd, inner)) = commands::find(&matches) else {
+        eprintln!("skep: no such command; `skep --help` lists them");
+        return ExitCode::from(2);
+    };
+    let mut out = output::Out::new(inner);
+    let done = (cmd.run)(inner, &mut out);
+    let done = match (done, out.finish()) {
+        (Ok(()), flushed) => flushed,
+        (failed, _) => failed,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(f) => {
+            let text = f.to_string();
+            if !text.is_empty() {
+                eprintln!("skep: {text}");
+            }
+            ExitCode::from(f.exit_code())
+        }
+    }
+}

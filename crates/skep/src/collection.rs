@@ -1,0 +1,249 @@
+//! An object brought to life in an engine: its maps created and filled, its programs bound and loaded.
+//!
+//! Flow: maps first, in the object's order (inner maps before outer ones are needed only as definitions) → data sections
+//! filled, `.rodata` frozen → programs bound against the maps and loaded → program arrays and maps of maps filled with
+//! what the object puts into their slots.
+//!
+//! Always holds: every map of the object has its index here, `None` when the engine cannot make it (the reason is in
+//! [`Collection::missing`]); a program that cannot be loaded stops the opening only when it was asked for.
+
+use skep_btf::Btf;
+use skep_obj::{BindEnv, BindError, Kconfig, KconfigError, MapOrigin, Object, Slot};
+use skep_platform::map::{Handle, MapError, Side};
+use skep_platform::{Engine, EngineError, Errno, Loadable, Loaded, Map, Program};
+use std::fmt;
+use std::sync::Arc;
+
+/// Which programs of an object are loaded.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Select<'a> {
+    /// Those that load by themselves (no `?` in the section name) and that the engine can run; the rest is listed in
+    /// [`Collection::skipped`].
+    #[default]
+    Auto,
+    /// These, by name; failing to load one is an error.
+    Named(&'a [&'a str]),
+}
+
+/// How an object is opened. Make one with [`Options::default`] and set what differs.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Options<'a> {
+    /// Programs to load.
+    pub select: Select<'a>,
+    /// Types that CO-RE relocations are resolved against; `None` relocates nothing.
+    pub target_btf: Option<Arc<Btf>>,
+    /// Kernel configuration for `.kconfig` externs.
+    pub kconfig: Kconfig<'a>,
+    /// Run names replaced in `.rodata` before it is frozen: variable contents by map name.
+    pub data: Vec<(&'a str, Vec<u8>)>,
+}
+
+/// A loaded program of a collection.
+pub struct LoadedProgram {
+    /// Index of its function in the object.
+    pub function: usize,
+    /// The program, ready to run.
+    pub loaded: Arc<dyn Loaded>,
+    /// It is reached by tail calls: the object puts it into a program array.
+    pub tail_called: bool,
+}
+
+/// An object in an engine.
+pub struct Collection {
+    /// What was opened.
+    pub object: Object,
+    /// Maps by their index in the object.
+    pub maps: Vec<Option<Arc<dyn Map>>>,
+    /// Loaded programs, in the object's order.
+    pub programs: Vec<LoadedProgram>,
+    /// Maps that the engine cannot make, and why.
+    pub missing: Vec<MapError>,
+    /// Programs that were not loaded, and why.
+    pub skipped: Vec<(String, Error)>,
+}
+
+/// Why an object cannot be opened in an engine.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A map cannot be filled.
+    Fill {
+        /// Its name.
+        map: String,
+        /// The error number that writing gave.
+        errno: Errno,
+        /// What was being written.
+        what: String,
+    },
+    /// A configuration extern has no fitting value.
+    Kconfig(KconfigError),
+    /// A program refers to something that cannot be resolved.
+    Bind(Box<BindError>),
+    /// The engine refuses a program.
+    Engine(EngineError),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Fill { map, errno, what } => write!(f, "map {map}: cannot write {what}: {errno}"),
+            Error::Kconfig(e) => e.fmt(f),
+            Error::Bind(e) => e.fmt(f),
+            Error::Engine(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<EngineError> for Error {
+    fn from(e: EngineError) -> Error {
+        Error::Engine(e)
+    }
+}
+
+impl Collection {
+    /// Opens `object` in `engine`.
+    ///
+    /// `judge` turns a bound program into what is loaded: the verifier's answer, or [`Loadable::Unverified`] for the
+    /// checked tier. Cost: that of creating the maps, plus binding and loading each selected program.
+    ///
+    /// # Errors
+    /// A map's initial contents that cannot be written, a configuration extern without value, and, for programs asked
+    /// for by name, whatever keeps them from being bound or loaded.
+    pub fn open(
+        object: Object,
+        engine: &dyn Engine,
+        options: &Options<'_>,
+        judge: &mut dyn FnMut(Program) -> Result<Loadable, Error>,
+    ) -> Result<Collection, Error> {
+        let (maps, missing) = create_maps(&object, engine);
+        fill_data(&object, &maps, options)?;
+        let mut c = Collection { object, maps, programs: Vec::new(), missing, skipped: Vec::new() };
+        c.load_programs(engine, options, judge)?;
+        c.fill_slots(engine)?;
+        Ok(c)
+    }
+
+    /// The loaded program of this name.
+    pub fn program(&self, name: &str) -> Option<&LoadedProgram> {
+        let index = self.object.program_index(name)?;
+        self.programs.iter().find(|p| p.function == index)
+    }
+
+    /// The map of this name.
+    pub fn map(&self, name: &str) -> Option<&Arc<dyn Map>> {
+        let at = self.object.maps.iter().position(|m| m.def.name == name)?;
+        self.maps[at].as_ref()
+    }
+
+    fn load_programs(
+        &mut self,
+        engine: &dyn Engine,
+        options: &Options<'_>,
+        judge: &mut dyn FnMut(Program) -> Result<Loadable, Error>,
+    ) -> Result<(), Error> {
+        let mut env = BindEnv::new(&self.maps);
+        env.target_btf = options.target_btf.clone();
+        let slots = slot_functions(&self.object);
+        for (index, f) in self.object.functions.iter().enumerate() {
+            let Some(entry) = &f.entry else { continue };
+            let named = match options.select {
+                Select::Auto => false,
+                Select::Named(names) => {
+                    names.contains(&f.name.as_str()) || names.contains(&f.section.as_str())
+                }
+            };
+            let tail_called = slots.contains(&index) || entry.tail_slot.is_some();
+            let wanted = named || tail_called || matches!(options.select, Select::Auto) && entry.autoload;
+            if !wanted {
+                continue;
+            }
+            let bound = self.object.bind_index(index, &mut env).map_err(|e| Error::Bind(Box::new(e)));
+            let loaded = bound.and_then(&mut *judge).and_then(|l| Ok(engine.load(l)?));
+            match loaded {
+                Ok(loaded) => self.programs.push(LoadedProgram { function: index, loaded, tail_called }),
+                Err(e) if named => return Err(e),
+                Err(e) => self.skipped.push((f.name.clone(), e)),
+            }
+        }
+        Ok(())
+    }
+
+    fn fill_slots(&self, engine: &dyn Engine) -> Result<(), Error> {
+        for (spec, map) in self.object.maps.iter().zip(&self.maps) {
+            let Some(map) = map else { continue };
+            for (key, slot) in &spec.slots {
+                let handle = match slot {
+                    Slot::Function(i) => self.handle_of(*i),
+                    Slot::Map(i) => self.maps[*i].clone().map(Handle::Map),
+                };
+                set(&**map, *key, handle)?;
+            }
+        }
+        self.fill_iproute2(engine)
+    }
+
+    /// iproute2's numeric sections and inner maps by id.
+    fn fill_iproute2(&self, _: &dyn Engine) -> Result<(), Error> {
+        for p in &self.programs {
+            let entry = self.object.functions[p.function].entry.as_ref();
+            let Some(slot) = entry.and_then(|e| e.tail_slot) else { continue };
+            if let Some(map) = slot.map.and_then(|m| self.maps[m].as_ref()) {
+                set(&**map, slot.slot, self.handle_of(p.function))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_of(&self, function: usize) -> Option<Handle> {
+        let p = self.programs.iter().find(|p| p.function == function)?;
+        Some(Handle::Prog(p.loaded.clone().into_handle()))
+    }
+}
+
+fn set(map: &dyn Map, key: u32, handle: Option<Handle>) -> Result<(), Error> {
+    let Some(handle) = handle else { return Ok(()) };
+    let done = map.set_handle(&key.to_ne_bytes(), handle, 0);
+    done.map_err(|errno| Error::Fill { map: map.def().name.clone(), errno, what: format!("entry {key}") })
+}
+
+/// Functions that the object puts into program arrays.
+fn slot_functions(object: &Object) -> Vec<usize> {
+    let slots = object.maps.iter().flat_map(|m| &m.slots);
+    slots.filter_map(|(_, s)| if let Slot::Function(i) = s { Some(*i) } else { None }).collect()
+}
+
+fn create_maps(object: &Object, engine: &dyn Engine) -> (Vec<Option<Arc<dyn Map>>>, Vec<MapError>) {
+    let mut missing = Vec::new();
+    let maps = object.maps.iter().map(|spec| match engine.create_map(&spec.def) {
+        Ok(map) => Some(map),
+        Err(e) => {
+            missing.push(e);
+            None
+        }
+    });
+    (maps.collect(), missing)
+}
+
+fn fill_data(object: &Object, maps: &[Option<Arc<dyn Map>>], options: &Options<'_>) -> Result<(), Error> {
+    let kconfig = object.kconfig(&options.kconfig).map_err(Error::Kconfig)?;
+    for (spec, map) in object.maps.iter().zip(maps) {
+        let Some(map) = map else { continue };
+        let given = options.data.iter().find(|(name, _)| *name == spec.def.name).map(|(_, bytes)| bytes);
+        let contents = match spec.origin {
+            MapOrigin::Kconfig => kconfig.as_ref(),
+            _ => given.or(spec.contents.as_ref()),
+        };
+        let fail = |errno, what: &str| Error::Fill { map: spec.def.name.clone(), errno, what: what.into() };
+        if let Some(bytes) = contents {
+            let done = map.update(&0u32.to_ne_bytes(), bytes, 0, Side::User);
+            done.map_err(|e| fail(e, "its initial contents"))?;
+        }
+        if matches!(spec.origin, MapOrigin::Rodata | MapOrigin::Kconfig) {
+            map.freeze().map_err(|e| fail(e, "its frozen state"))?;
+        }
+    }
+    Ok(())
+}
