@@ -210,6 +210,11 @@ impl Btf {
         self.names.get_or_init(|| Names::new(self))
     }
 
+    /// Words of all types, the base's included: a measure of work.
+    pub(crate) fn word_count(&self) -> u64 {
+        self.words.len() as u64 + self.base.as_ref().map_or(0, |b| b.word_count())
+    }
+
     pub(crate) fn own_strings(&self) -> &str {
         &self.strings
     }

@@ -15,6 +15,7 @@
 mod btf;
 mod builder;
 pub mod core;
+mod dump_c;
 mod error;
 mod ext;
 mod kind;
@@ -26,6 +27,7 @@ mod view;
 
 pub use btf::Btf;
 pub use builder::{BtfBuilder, BuildError};
+pub use dump_c::{CDumpOptions, DumpError, dump_c, type_decl};
 pub use error::{BtfError, BtfErrorKind, Part};
 pub use ext::{BtfExt, CoreRelo, ExtSection, FuncInfo, LineInfo};
 pub use kind::{Field, KINDS, Kind, KindRow, Word3};

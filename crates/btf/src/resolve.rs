@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::btf::Btf;
 use crate::kind::Kind;
-use crate::view::Type;
+use crate::view::{Member, Type};
 
 /// The longest chain of modifiers, typedefs and arrays that is followed; the limit of libbpf and the kernel.
 pub const MAX_RESOLVE_DEPTH: usize = 32;
@@ -137,13 +137,26 @@ impl<'a> Aligner<'a> {
         let mut natural = true;
         for m in c.members {
             let of_member = self.at_depth(m.type_id, depth + 1)?;
-            natural &= m.bitfield_size != 0 || m.bit_offset % (of_member * 8) == 0;
+            natural &= self.is_natural(m, of_member);
             align = align.max(of_member);
         }
         natural &= c.size % align == 0;
         let align = if natural { align } else { 1 };
         self.known.insert(id, Some(align));
         Some(align)
+    }
+}
+
+impl Aligner<'_> {
+    /// Whether a member lies where its alignment allows; a bitfield: within a unit of its type.
+    fn is_natural(&self, m: Member<'_>, align: u32) -> bool {
+        let start = u64::from(m.bit_offset) % (u64::from(align) * 8);
+        match m.bitfield_size {
+            0 => start == 0,
+            bits => {
+                self.btf.size_of(m.type_id).is_some_and(|size| start + u64::from(bits) <= u64::from(size) * 8)
+            }
+        }
     }
 }
 
