@@ -15,6 +15,7 @@ cut both.pcap "$examples/flowmon/traffic.pcap" 'not host 10.0.0.66'
 cut in.pcap "$examples/lb/traffic.pcap" 'dst host 10.0.0.100 or dst host fd00::100 or arp or icmp'
 cut both.pcap "$examples/sockfilter/traffic.pcap" 'not host 10.0.0.66 and not net 10.0.0.16/28'
 cut both.pcap "$examples/tcrewrite/traffic.pcap" 'host 10.0.0.2 or host 10.0.0.10 or host 10.0.0.11 or arp or vlan'
+cut both.pcap "$examples/dispatch/traffic.pcap" 'host 10.0.0.2 or host 10.0.0.3 or host fd00::2'
 
 # The same in other formats: pcapng, pcap with nanoseconds, Linux cooked (version 1 and 2), raw IP.
 cut both.pcap "$from/pktsize.pcap" 'host 10.0.0.2 or host fd00::2'
