@@ -4,7 +4,10 @@
 #![forbid(unsafe_code)]
 extern crate alloc;
 
+pub mod asm;
+pub mod conformance;
 pub mod decode;
+pub mod disasm;
 pub mod eval;
 pub mod flow;
 pub mod insn;
@@ -12,6 +15,7 @@ pub mod op;
 pub mod table;
 
 pub use decode::{DecodeError, Encoded, FieldName, Illegal};
+pub use disasm::{Names, NoNames, Notation, Style};
 pub use flow::Regs;
 pub use insn::{Insn, PartialInsn};
 pub use op::*;
