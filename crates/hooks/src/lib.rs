@@ -9,8 +9,10 @@
 //! Always holds: rows agree with the kernel's `is_valid_access` functions (`tests/kernel_rights.rs` asks the kernel); a
 //! hostile capture or context costs an error, never a panic or memory beyond what was given.
 
+pub mod capture;
 pub mod cgroup;
 pub mod flow_dissector;
+pub mod link;
 pub mod lwt;
 pub mod netfilter;
 mod prog_types;
