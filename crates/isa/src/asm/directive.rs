@@ -269,7 +269,7 @@ impl Assembler {
                 Some(Tok::Word(_) | Tok::Str(_)) if size >= 4 => self.pointer(c, size)?,
                 _ => {
                     let (min, max) = (-(1i128 << (size * 8 - 1)), (1i128 << (size * 8)) - 1);
-                    c.number("a number that fits", min, max)?
+                    c.number("a number of this size", min, max)?
                 }
             };
             self.append(c, value.to_le_bytes().get(..size).unwrap_or(&[]))?;
@@ -375,11 +375,13 @@ impl Assembler {
     fn data(&mut self, c: &Cursor<'_>) -> Result<&mut Vec<u8>> {
         match self.current_contents() {
             Some(Contents::ReadOnly(bytes) | Contents::Data(bytes)) => Ok(bytes),
-            Some(Contents::Bss(_)) => Err(c.error(Why::Place("this section holds zeros only: use .zero"))),
-            Some(Contents::Code(_)) => {
-                Err(c.error(Why::Place("data belongs to data sections, and this one holds code")))
+            Some(Contents::Bss(_)) => {
+                Err(c.error_at(0, Why::Place("this section holds zeros only: use .zero")))
             }
-            None => Err(c.error(Why::Place("data stands in a section: begin one with .section"))),
+            Some(Contents::Code(_)) => {
+                Err(c.error_at(0, Why::Place("data belongs to data sections, and this one holds code")))
+            }
+            None => Err(c.error_at(0, Why::Place("data stands in a section: begin one with .section"))),
         }
     }
 }

@@ -257,11 +257,11 @@ impl<'a> Cursor<'a> {
 
     /// A number with optional sign, from `min` to `max`.
     pub(super) fn number(&mut self, what: &'static str, min: i128, max: i128) -> Result<i128, AsmError> {
-        let mark = self.at;
         let negative = self.eat("-");
         if !negative {
             self.eat("+");
         }
+        let mark = self.at;
         let Some(&Tok::Num(n, _)) = self.peek() else { return self.expected(what) };
         self.skip();
         let value = if negative { -i128::from(n) } else { i128::from(n) };

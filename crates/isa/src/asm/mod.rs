@@ -204,9 +204,10 @@ impl Assembler {
         };
         match self.object.sections.get(index).map(|s| &s.contents) {
             Some(Contents::Code(_)) => Ok(index),
-            _ => Err(c.error(Why::Place(
-                "instructions and labels belong to code sections, and this one holds data",
-            ))),
+            _ => Err(c.error_at(
+                0,
+                Why::Place("instructions and labels belong to code sections, and this one holds data"),
+            )),
         }
     }
 

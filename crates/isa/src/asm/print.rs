@@ -326,11 +326,11 @@ impl<'a> Printer<'a> {
                 .iter()
                 .take_while(|b| (0x20..0x7f).contains(*b) || **b == b'\n' || **b == b'\t')
                 .count();
+            let ends = bytes.get(text) == Some(&0);
             let taken = if zeros >= 4 || zeros == bytes.len() {
                 writeln!(self.out, "    .zero {zeros}")?;
                 zeros
-            } else if text >= 4 {
-                let ends = bytes.get(text) == Some(&0);
+            } else if text >= 4 || text >= 2 && ends {
                 let word = if ends { ".asciz" } else { ".ascii" };
                 writeln!(self.out, "    {word} {}", Quoted(bytes.get(..text).unwrap_or(&[])))?;
                 text + usize::from(ends)
