@@ -1,0 +1,63 @@
+//! Legacy packet loads (`BPF_LD | BPF_ABS`, `BPF_IND`): `r0 = ntoh(*(size *)(skb + k))`, bounds checked.
+//!
+//! The context has to be in `r6`; `r1` to `r5` are lost. A load outside the packet ends the current function with 0, as
+//! the kernel's expansion does (`bpf_gen_ld_abs`, net/core/filter.c). Negative offsets count from the network header
+//! (`SKF_NET_OFF`) or the link-layer header (`SKF_LL_OFF`), as in `bpf_internal_load_pointer_neg_helper`.
+
+use super::run::{Flow, Run, rule};
+use crate::region::{CTX, Val};
+use skep_isa::{Reg, Size};
+use skep_platform::env::{CtxData, Fault};
+
+/// `SKF_NET_OFF`.
+const NET_OFF: i32 = -0x10_0000;
+/// `SKF_LL_OFF`.
+const LL_OFF: i32 = -0x20_0000;
+
+impl Run<'_, '_> {
+    pub(super) fn packet_load(&mut self, size: Size, imm: i32, index: u32) -> Result<Flow, Fault> {
+        if self.read(Reg::R6)?.prov != self.m.table.prov(CTX) {
+            return Err(rule("packet-load", "packet loads need the context in r6".into()));
+        }
+        let CtxData::Packet(p) = &self.ctx.data else { return Err(Fault::NoPacket) };
+        let at = (imm as u32).wrapping_add(index) as i32;
+        let value = position(at, p.mac_len).and_then(|at| load(p.bytes(), at, size));
+        self.regs[1..6].fill(Val::UNINIT);
+        self.write(Reg::R0, Val::scalar(value.unwrap_or(0)))?;
+        Ok(if value.is_some() { Flow::Next } else { Flow::Exit })
+    }
+}
+
+/// Offset from the packet's start.
+fn position(at: i32, mac_len: usize) -> Option<usize> {
+    let from = |base: usize, off: i32| usize::try_from(base as i64 + i64::from(off)).ok();
+    match at {
+        0.. => usize::try_from(at).ok(),
+        NET_OFF.. => from(mac_len, at - NET_OFF),
+        LL_OFF.. => from(0, at - LL_OFF),
+        _ => None,
+    }
+}
+
+fn load(bytes: &[u8], at: usize, size: Size) -> Option<u64> {
+    let end = at.checked_add(size.bytes())?;
+    let field = bytes.get(at..end)?;
+    Some(field.iter().fold(0, |v, b| v << 8 | u64::from(*b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_and_byte_order() {
+        assert_eq!(load(&[1, 2, 3, 4], 1, Size::H), Some(0x0203));
+        assert_eq!(load(&[1, 2, 3, 4], 1, Size::W), None);
+        assert_eq!(position(5, 14), Some(5));
+        assert_eq!(position(NET_OFF, 14), Some(14));
+        assert_eq!(position(NET_OFF + 9, 14), Some(23));
+        assert_eq!(position(LL_OFF + 12, 14), Some(12));
+        assert_eq!(position(-1, 14), Some(14 + 0xf_ffff));
+        assert_eq!(position(i32::MIN, 14), None);
+    }
+}

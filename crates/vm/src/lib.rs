@@ -1,0 +1,21 @@
+//! The user engine: runs eBPF programs in user space.
+//!
+//! Today it has one tier, *checked* ([`checked`]): an interpreter with shadow state that runs unverified programs safely
+//! and explains the first wrong step ([`checked::report::report`]). It is the measure for the tiers to come.
+//!
+//! Guest pointers are native addresses; memory is touched in one module (`mem`) and nowhere else.
+
+pub mod checked;
+pub mod fib;
+pub mod host;
+pub mod user;
+
+mod mem;
+mod region;
+
+pub use checked::code::Code;
+pub use checked::report::report;
+pub use checked::run::{Machine, Options};
+pub use fib::FibTable;
+pub use host::{FixedHost, SystemHost};
+pub use user::{Runner, Tier, User, UserProgram};

@@ -1,0 +1,218 @@
+//! The user engine: makes maps and programs, runs programs on contexts.
+//!
+//! `Loadable` → [`User::load`] → [`UserProgram`] → [`Runner::run`]. A [`UserProgram`] is shared freely; a [`Runner`] holds
+//! the memory of one thread's runs, so runs on many threads take no lock.
+
+use crate::checked;
+use crate::checked::code::Code;
+use crate::checked::run::{Machine, Options};
+use skep_platform::engine::{Engine, EngineError, Link, Loadable, Loaded, Platform, RunError};
+use skep_platform::env::{Context, Host};
+use skep_platform::errno::Errno;
+use skep_platform::map::{Create, Map, MapDef, MapError};
+use skep_platform::program::Program;
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How programs are run. All tiers mean the same.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Tier {
+    /// Interpreter with shadow state: runs unverified programs safely.
+    #[default]
+    Checked,
+    /// Plain interpreter for verified programs.
+    Interp,
+    /// One-pass compiler.
+    Baseline,
+    /// Optimising compiler.
+    Optimized,
+}
+
+impl Tier {
+    /// Every tier with its name on the command line.
+    pub const ALL: [(Tier, &'static str); 4] = [
+        (Tier::Checked, "checked"),
+        (Tier::Interp, "interp"),
+        (Tier::Baseline, "baseline"),
+        (Tier::Optimized, "optimized"),
+    ];
+
+    /// Name on the command line.
+    pub fn name(self) -> &'static str {
+        Tier::ALL.iter().find(|(t, _)| *t == self).map_or("", |(_, n)| n)
+    }
+
+    /// The tier with this name.
+    pub fn from_name(name: &str) -> Option<Tier> {
+        Tier::ALL.iter().find(|(_, n)| *n == name).map(|(t, _)| *t)
+    }
+}
+
+/// The user engine.
+pub struct User {
+    platform: Platform,
+    host: Arc<dyn Host>,
+    tier: Tier,
+    options: Options,
+    idle: Mutex<Vec<Runner>>,
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "User({})", self.tier.name())
+    }
+}
+
+impl User {
+    /// An engine on these rows and this host, with the checked tier and default limits.
+    pub fn new(platform: Platform, host: Arc<dyn Host>) -> User {
+        User { platform, host, tier: Tier::Checked, options: Options::default(), idle: Mutex::default() }
+    }
+
+    /// The same with another tier.
+    #[must_use]
+    pub fn with_tier(mut self, tier: Tier) -> User {
+        self.tier = tier;
+        self
+    }
+
+    /// The same with other limits for the checked tier.
+    #[must_use]
+    pub fn with_options(mut self, options: Options) -> User {
+        self.options = options;
+        self
+    }
+
+    /// The host that programs see.
+    pub fn host(&self) -> &Arc<dyn Host> {
+        &self.host
+    }
+
+    /// Makes a program ready to run, with its concrete type. Cost: one pass over the instructions.
+    pub fn load_program(&self, program: &Loadable) -> Result<Arc<UserProgram>, EngineError> {
+        if self.tier != Tier::Checked {
+            return Err(EngineError::Unsupported {
+                what: format!("tier {}", self.tier.name()),
+                why: "it comes with the compilers; use --tier checked".into(),
+            });
+        }
+        let verified = matches!(program, Loadable::Verified(_));
+        let code = Arc::new(Code::new(program.program().clone(), &self.platform)?);
+        Ok(Arc::new(UserProgram { code, verified }))
+    }
+
+    /// Memory for the runs of one thread.
+    pub fn runner(&self) -> Runner {
+        Runner { machine: Machine::default(), host: self.host.clone(), options: self.options }
+    }
+}
+
+/// A program loaded into the user engine.
+#[derive(Debug)]
+pub struct UserProgram {
+    code: Arc<Code>,
+    verified: bool,
+}
+
+impl UserProgram {
+    pub(crate) fn code(&self) -> &Arc<Code> {
+        &self.code
+    }
+
+    /// Was it verified before it was loaded?
+    pub fn is_verified(&self) -> bool {
+        self.verified
+    }
+}
+
+impl Loaded for UserProgram {
+    fn program(&self) -> &Arc<Program> {
+        self.code.program()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn into_handle(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+/// Runs programs on one thread; keeps the memory that runs need.
+pub struct Runner {
+    machine: Machine,
+    host: Arc<dyn Host>,
+    options: Options,
+}
+
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Runner({:?})", self.options)
+    }
+}
+
+impl Runner {
+    /// Runs a program on `ctx`; its `r0`. No allocation but for calls, tail calls and map look-ups.
+    ///
+    /// Programs that were verified may read stack bytes that they have not written, as their verdict allows.
+    pub fn run(&mut self, program: &UserProgram, ctx: &mut Context) -> Result<u64, Box<RunError>> {
+        let unset_stack = self.options.unset_stack || program.verified;
+        let options = Options { unset_stack, ..self.options };
+        checked::run(&mut self.machine, &program.code, ctx, &*self.host, options)
+    }
+}
+
+impl Engine for User {
+    fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
+    fn create_map(&self, def: &MapDef) -> Result<Arc<dyn Map>, MapError> {
+        let refuse = |why: String| MapError { map: def.name.clone(), errno: Errno::EINVAL, why };
+        let Some(row) = self.platform.map_type(def.map_type) else {
+            return Err(refuse(format!("map type {} is not known", def.map_type.label())));
+        };
+        match row.create {
+            Create::Fn(create) => create(def),
+            Create::Absent(why) => Err(refuse(format!("map type {}: {why}", def.map_type.label()))),
+        }
+    }
+
+    fn load(&self, program: Loadable) -> Result<Arc<dyn Loaded>, EngineError> {
+        Ok(self.load_program(&program)?)
+    }
+
+    fn test_run(&self, program: &dyn Loaded, ctx: &mut Context) -> Result<u64, Box<RunError>> {
+        let Some(mine) = program.as_any().downcast_ref::<UserProgram>() else {
+            return Err(Box::new(foreign(program)));
+        };
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut runner = idle.unwrap_or_else(|| self.runner());
+        let outcome = runner.run(mine, ctx);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(runner);
+        outcome
+    }
+
+    fn attach(&self, program: Arc<dyn Loaded>, target: &str) -> Result<Box<dyn Link>, EngineError> {
+        Err(EngineError::Unsupported {
+            what: format!("attaching program {} to {target}", program.program().name),
+            why: "the user engine runs programs on packets and contexts given to it; use `skep run`".into(),
+        })
+    }
+}
+
+fn foreign(program: &dyn Loaded) -> RunError {
+    RunError {
+        fault: skep_platform::Fault::Rule {
+            code: "foreign-program",
+            why: "the program was loaded by another engine".into(),
+        },
+        program: program.program().clone(),
+        insn: 0,
+        calls: Vec::new(),
+        registers: Vec::new(),
+        history: Vec::new(),
+    }
+}
