@@ -142,6 +142,8 @@ pub struct RunError {
     pub program: Arc<Program>,
     /// Instruction.
     pub insn: usize,
+    /// The instruction in the kernel's notation, with names.
+    pub text: String,
     /// Call sites from the outermost frame to the innermost, instruction indexes.
     pub calls: Vec<usize>,
     /// The registers involved, as they stood before the instruction.

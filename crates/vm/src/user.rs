@@ -211,6 +211,7 @@ fn foreign(program: &dyn Loaded) -> RunError {
         },
         program: program.program().clone(),
         insn: 0,
+        text: String::new(),
         calls: Vec::new(),
         registers: Vec::new(),
         history: Vec::new(),

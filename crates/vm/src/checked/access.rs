@@ -5,6 +5,7 @@ use super::run::Run;
 use crate::mem::{Order, Refused};
 use crate::region::{Door, FRAME0, Kind, Prov, Slot, Val};
 use skep_isa::{AtomicOp, Reg, Size, Width};
+use skep_platform::ctx::CtxAccess;
 use skep_platform::env::{Fault, RegionKind};
 
 /// A checked access: the slot, and where in it.
@@ -37,11 +38,13 @@ impl Ask {
 }
 
 impl Run<'_, '_> {
-    pub(crate) fn load(&mut self, size: Size, src: Reg, off: i16) -> Result<Val, Fault> {
+    pub(crate) fn load(&mut self, size: Size, sx: bool, src: Reg, off: i16) -> Result<Val, Fault> {
         let ask = Ask { ptr: self.read(src)?, off: off.into(), len: size.bytes() as u64, write: false };
         let place = self.place(ask)?;
         match place.slot.door {
-            Door::Ctx => self.ctx_load(&place, size, ask),
+            Door::Ctx => {
+                self.ctx_load(&place, size, if sx { CtxAccess::LoadSigned } else { CtxAccess::Load }, ask)
+            }
             Door::Stack => self.stack_load(&place, size, ask),
             _ => {
                 let bits = place.slot.span.load(place.at, size, Order::Plain).map_err(|r| refused(ask, r))?;

@@ -7,7 +7,7 @@ use crate::region::{Kind, Slot};
 use skep_isa::{Callee, Imm64, Op, Reg};
 use skep_platform::engine::{EngineError, Platform};
 use skep_platform::env::{Region, RegionKind};
-use skep_platform::helper::{Helper, Proto};
+use skep_platform::helper::{Caller, Helper, Proto};
 use skep_platform::map::{Map, flags};
 use skep_platform::program::Program;
 use std::sync::Arc;
@@ -90,7 +90,13 @@ impl Code {
     /// A helper by number, as this program may call it.
     pub(crate) fn resolve(&self, id: i32) -> Option<Resolved> {
         let helper = self.platform.helper(u32::try_from(id).ok()?)?;
-        let typed = helper.proto(self.program.prog_type, self.program.attach_type);
+        let typed = helper.proto_for(&Caller {
+            prog_type: self.program.prog_type,
+            attach: self.program.attach_type,
+            struct_ops: None,
+            sleepable: self.program.sleepable,
+            version: self.platform.version,
+        });
         // A raw program (no type) may call what anybody may.
         let raw = self.program.prog_type == skep_platform::uapi::ProgType::Unspec;
         let proto = typed.or_else(|| if raw { helper.protos.first() } else { None });

@@ -5,10 +5,12 @@ use super::code::handle_of;
 use super::history::Write;
 use super::run::Run;
 use crate::region::{FRAME_BYTES, Kind, Slot, Val};
-use skep_isa::{Op, Reg};
-use skep_platform::engine::{RegisterNote, RunError};
+use skep_isa::disasm::{Names, Notation};
+use skep_isa::{Imm64, Op, Reg};
+use skep_platform::engine::{Platform, RegisterNote, RunError};
 use skep_platform::env::{Fault, RegionKind};
 use skep_platform::program::Program;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// How many writes a report goes back.
@@ -28,6 +30,7 @@ impl Run<'_, '_> {
             fault,
             program: self.code.program.clone(),
             insn: self.pc,
+            text: self.text(self.pc),
             calls: self.frames.iter().map(|f| f.call).collect(),
             registers: involved.iter().map(note).collect(),
             history: self.story(&involved),
@@ -64,10 +67,19 @@ impl Run<'_, '_> {
         }
         found.sort_by_key(|(_, w)| std::cmp::Reverse(w.left));
         let line = |(reg, w): &(Reg, Write)| {
-            let text = text(&self.code.program, w.pc as usize);
+            let text = self.text(w.pc as usize);
             (w.pc as usize, format!("{text}    (r{} = {})", reg.index(), self.describe(w.val)))
         };
         found.iter().map(line).collect()
+    }
+
+    /// An instruction in words.
+    fn text(&self, pc: usize) -> String {
+        let words = Words { program: &self.code.program, platform: &self.code.platform };
+        match Op::decode(&self.code.program.insns, pc) {
+            Ok((op, _)) => op.text(pc, &words, Notation::Kernel).to_string(),
+            Err(e) => e.to_string(),
+        }
     }
 
     /// A value in words.
@@ -141,11 +153,27 @@ fn signed(n: i64) -> String {
     if n < 0 { format!("- {}", n.unsigned_abs()) } else { format!("+ {n}") }
 }
 
-/// Text of an instruction.
-pub(crate) fn text(program: &Program, pc: usize) -> String {
-    match Op::decode(&program.insns, pc) {
-        Ok((op, _)) => format!("{op:?}"),
-        Err(e) => e.to_string(),
+/// Names of helpers, functions and maps in the text of a program.
+struct Words<'a> {
+    program: &'a Program,
+    platform: &'a Platform,
+}
+
+impl Names for Words<'_> {
+    fn helper(&self, id: i32) -> Option<Cow<'_, str>> {
+        Some(self.platform.helper(u32::try_from(id).ok()?)?.name.into())
+    }
+
+    fn imm64(&self, imm: Imm64) -> Option<Cow<'_, str>> {
+        let (Imm64::MapIdx(idx) | Imm64::MapIdxValue { idx, .. }) = imm else { return None };
+        let map = self.program.maps.get(usize::try_from(idx).ok()?)?;
+        Some(map.def().name.as_str().into())
+    }
+
+    fn label(&self, slot: i64) -> Option<Cow<'_, str>> {
+        let at = usize::try_from(slot).ok()?;
+        let start = self.program.subprogs.iter().find(|s| s.start == at && at > 0)?;
+        Some(start.name.as_str().into())
     }
 }
 
@@ -171,7 +199,7 @@ fn write_report(out: &mut String, e: &RunError) -> std::fmt::Result {
     if let Some(line) = p.line_at(e.insn).map(|l| l.text.trim()).filter(|t| !t.is_empty()) {
         writeln!(out, "   |  {line}")?;
     }
-    writeln!(out, "  instruction {}: {}", e.insn, text(p, e.insn))?;
+    writeln!(out, "  instruction {}: {}", e.insn, e.text)?;
     if !e.registers.is_empty() {
         writeln!(out, "registers:")?;
     }

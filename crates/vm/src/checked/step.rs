@@ -87,7 +87,7 @@ impl Run<'_, '_> {
     }
 
     fn load_op(&mut self, size: Size, sx: bool, dst: Reg, src: Reg, off: i16) -> Result<(), Fault> {
-        let v = self.load(size, src, off)?;
+        let v = self.load(size, sx, src, off)?;
         let v = if sx { Val::scalar(eval::sign_extend(size.bytes() as u8 * 8, v.bits)) } else { v };
         self.write(dst, v)
     }
