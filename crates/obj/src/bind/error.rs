@@ -9,10 +9,19 @@ use crate::error::Place;
 pub struct BindError {
     /// The program.
     pub program: String,
-    /// Section, function and offset of the instruction at fault, and its index in that function.
-    pub at: Option<(Place, u32)>,
+    /// The instruction at fault.
+    pub at: Option<Box<At>>,
     /// What is wrong.
     pub kind: BindErrorKind,
+}
+
+/// An instruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At {
+    /// Section, function and byte offset in the section.
+    pub place: Place,
+    /// Its index in the function.
+    pub insn: u32,
 }
 
 /// What is wrong with a program that cannot be bound.
@@ -45,8 +54,8 @@ pub enum BindErrorKind {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "program {:?}: ", self.program)?;
-        if let Some((place, insn)) = &self.at {
-            write!(f, "{place} (instruction {insn}): ")?;
+        if let Some(at) = &self.at {
+            write!(f, "{} (instruction {}): ", at.place, at.insn)?;
         }
         self.kind.fmt(f)
     }

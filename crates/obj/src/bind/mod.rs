@@ -22,7 +22,7 @@ use skep_isa::Insn;
 use skep_platform::map::Map;
 use skep_platform::{LineInfo, Program, Subprog};
 
-pub use error::{BindError, BindErrorKind};
+pub use error::{At, BindError, BindErrorKind};
 pub use link::POISON_MAP;
 
 pub use externs::POISON_KFUNC;
@@ -35,6 +35,9 @@ const MAP_IDX: u8 = 5;
 /// `BPF_PSEUDO_MAP_IDX_VALUE`.
 const MAP_IDX_VALUE: u8 = 6;
 
+/// Finds the address of a kernel symbol.
+pub type KsymFinder<'a> = dyn Fn(&str) -> Option<u64> + 'a;
+
 /// What a program is bound to. One environment serves all programs of one object and remembers what it found.
 #[derive(Default)]
 pub struct BindEnv<'a> {
@@ -45,7 +48,7 @@ pub struct BindEnv<'a> {
     /// nothing is relocated, and what needs kernel types is an error unless it is weak.
     pub target_btf: Option<Arc<Btf>>,
     /// Address of a kernel symbol (`/proc/kallsyms`), for externs without a type.
-    pub ksym: Option<&'a dyn Fn(&str) -> Option<u64>>,
+    pub ksym: Option<&'a KsymFinder<'a>>,
     /// CO-RE candidates found so far.
     cache: Cache,
 }
@@ -121,7 +124,11 @@ impl<'a> Binding<'a> {
     }
 
     fn error(&self, function: &Function, insn: u32, kind: BindErrorKind) -> BindError {
-        BindError { program: self.main.name.clone(), at: Some((function.place(insn), insn)), kind }
+        BindError {
+            program: self.main.name.clone(),
+            at: Some(Box::new(At { place: function.place(insn), insn })),
+            kind,
+        }
     }
 
     /// Appends a function and resolves what it refers to.
