@@ -2,7 +2,7 @@
 //! and functions (`.ksyms`).
 //!
 //! Configuration variables get a place each in a map `.kconfig`, as libbpf lays them out: widest alignment first,
-//! then largest, then by name.
+//! then smallest, then by name.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -145,7 +145,7 @@ fn lay_out(btf: &mut Btf, externs: &mut [Extern], declared: &HashMap<String, Dec
             order.push((align.unwrap_or(1).max(1), size, index));
         }
     }
-    order.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)).then_with(|| externs[a.2].name.cmp(&externs[b.2].name)));
+    order.sort_by(|a, b| (b.0, a.1).cmp(&(a.0, b.1)).then_with(|| externs[a.2].name.cmp(&externs[b.2].name)));
     let mut end = 0u32;
     let mut offsets = HashMap::new();
     for (align, size, index) in order {

@@ -17,6 +17,7 @@ mod ext;
 mod externs;
 mod functions;
 pub mod kconfig;
+pub mod link;
 mod maps;
 mod maps_btf;
 mod maps_legacy;
@@ -25,11 +26,13 @@ mod open;
 mod relocs;
 pub mod sections;
 mod struct_ops;
+pub mod write;
 
 pub use attach::AttachTarget;
 pub use bind::{BindEnv, BindError, BindErrorKind};
 pub use error::{Diagnostic, DiagnosticKind, MapRule, ObjError, ObjErrorKind, Place};
 pub use kconfig::{Kconfig, KconfigError};
+pub use link::{LinkError, LinkErrorKind, link};
 pub use object::{
     CoreReloc, Entry, Extern, ExternKind, Function, Iproute2, KconfigKind, Line, Linkage, MapOrigin, MapSpec,
     Object, Reloc, RelocTarget, SectionInfo, Slot, StructOps, StructOpsMember, TailSlot,

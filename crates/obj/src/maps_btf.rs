@@ -65,7 +65,7 @@ struct Draft<'a> {
     depth: u8,
 }
 
-fn definition(btf: &Arc<Btf>, name: &str, type_id: u32, depth: u8) -> Result<MapDef, MapRule> {
+pub(crate) fn definition(btf: &Arc<Btf>, name: &str, type_id: u32, depth: u8) -> Result<MapDef, MapRule> {
     let shape = |expected| MapRule::Shape { field: name.to_owned(), expected };
     let Some((_, Type::Struct(body))) = btf.resolve(type_id) else {
         return Err(shape("a struct"));

@@ -170,6 +170,13 @@ pub fn resolve(
     }
 }
 
+/// Whether type `l` of `local` may stand for type `t` of `target`: equal kinds all the way along pointers, arrays,
+/// parameters and results, whatever the names (libbpf's `bpf_core_types_are_compat`). That is what decides about
+/// extern kernel variables and functions. Types nested too deeply to tell are not.
+pub fn types_are_compat(local: &Btf, l: u32, target: &Btf, t: u32) -> bool {
+    compat::Pair { local, target }.types_are_compat(l, t, &mut Fuel::new()).unwrap_or(false)
+}
+
 /// The relocation in words, as libbpf writes it: `<byte_off> [7] struct sk_buff.len (0:3 @ offset 112)`.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! Externs in instructions: configuration variables, kernel variables and functions.
 
+use skep_btf::core::types_are_compat;
 use skep_btf::{Kind, essential_name};
 
 use super::{BindEnv, BindErrorKind, Binding};
@@ -30,10 +31,13 @@ impl Binding<'_> {
                 self.map(at, map, Some(offset), env);
                 Ok(())
             }
-            ExternKind::Kfunc { .. } => self.kfunc(at, index, call, env),
-            ExternKind::KsymTyped { .. } if !call => {
+            ExternKind::Kfunc { type_id } => self.kfunc(at, index, type_id, call, env),
+            ExternKind::KsymTyped { type_id } if !call => {
                 let found = env.target_btf.as_ref().and_then(|btf| btf.find_by_name_kind(&e.name, Kind::Var));
                 match found {
+                    Some(id) if !self.fits(type_id, id, env) => {
+                        return Err(unresolved(e, "the target's variable of that name has another type"));
+                    }
                     Some(id) => self.load(at, BTF_ID, id as i32, 0),
                     None if e.weak => self.load(at, 0, 0, 0),
                     None => return Err(unresolved(e, missing(env, "no variable of that name"))),
@@ -57,13 +61,37 @@ impl Binding<'_> {
         }
     }
 
-    fn kfunc(&mut self, at: usize, index: usize, call: bool, env: &BindEnv<'_>) -> Result<(), BindErrorKind> {
+    /// Whether a type of the object may stand for that of a variable or function of the target.
+    fn fits(&self, local: u32, found: u32, env: &BindEnv<'_>) -> bool {
+        let (Some(own), Some(target)) = (&self.object.btf, &env.target_btf) else { return false };
+        let theirs = target.type_by_id(found).and_then(|t| t.referent());
+        theirs.is_some_and(|theirs| types_are_compat(own, local, target, theirs))
+    }
+
+    fn kfunc(
+        &mut self,
+        at: usize,
+        index: usize,
+        type_id: u32,
+        call: bool,
+        env: &BindEnv<'_>,
+    ) -> Result<(), BindErrorKind> {
         let e = &self.object.externs[index];
         let found = env.target_btf.as_ref().and_then(|btf| {
             let exact = btf.find_by_name_kind(&e.name, Kind::Func);
             exact.or_else(|| btf.find_by_name_kind(essential_name(&e.name), Kind::Func))
         });
+        let proto = self.object.btf.as_ref().and_then(|btf| btf.type_by_id(type_id)?.referent());
         match found {
+            Some(id) if !self.fits(proto.unwrap_or(0), id, env) => {
+                if !e.weak {
+                    return Err(unresolved(
+                        e,
+                        "the target's function of that name has other parameters or result",
+                    ));
+                }
+                self.absent(at, index, call);
+            }
             Some(id) if call => {
                 let insn = &mut self.program.insns[at];
                 *insn = insn.with_src(KFUNC_CALL).with_off(0).with_imm(id as i32);
