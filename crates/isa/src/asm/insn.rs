@@ -329,6 +329,7 @@ fn assigned_word(c: &mut Cursor<'_>, word: &str, dst: Reg, wide: bool) -> Result
         ("load_acquire", Some(Tok::Op("("))) => load_acquire(c, dst, wide),
         ("addr_space_cast", Some(Tok::Op("("))) => addr_space_cast(c, dst, wide),
         ("map" | "subprog" | "ksym", Some(Tok::Op("["))) => pseudo(c, word, dst, wide),
+        ("section", Some(Tok::Op("("))) => symbol_load(c, dst),
         (_, Some(Tok::Op("("))) => match atomic_name(word) {
             Some((op, width)) => atomic(c, op, width, dst),
             None => c.expected("atomic_…, atomic64_…, load_acquire, addr_space_cast or section"),

@@ -26,6 +26,7 @@ start: again:
     call static_sub
     call .text+16
     call section(.text)+24
+    r2 = section(.maps)+8 ll
     call kf
     call pc+1
     callx r3
