@@ -31,7 +31,12 @@ helper! { bpf_get_cgroup_classid = 17, since: (4, 3),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(get_cgroup_classid),
+}
+
+/// No process is in a net_cls cgroup here, and no packet has a socket: the class is 0, the root's.
+fn get_cgroup_classid(_: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(0))
 }
 
 helper! { bpf_skb_under_cgroup = 33, since: (4, 8),
@@ -73,7 +78,13 @@ helper! { bpf_skb_cgroup_id = 79, since: (4, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(skb_cgroup_id),
+}
+
+/// Packets of the user engine have no socket.
+fn skb_cgroup_id(env: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    env.packet()?;
+    Ok(Ret::Scalar(0))
 }
 
 helper! { bpf_get_current_cgroup_id = 80, since: (4, 18),
@@ -86,7 +97,11 @@ helper! { bpf_get_current_cgroup_id = 80, since: (4, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(get_current_cgroup_id),
+}
+
+fn get_current_cgroup_id(env: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(env.host().cgroup_id()))
 }
 
 helper! { bpf_skb_ancestor_cgroup_id = 83, since: (4, 19),
@@ -99,7 +114,13 @@ helper! { bpf_skb_ancestor_cgroup_id = 83, since: (4, 19),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(skb_ancestor_cgroup_id),
+}
+
+/// Packets of the user engine have no socket.
+fn skb_ancestor_cgroup_id(env: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    env.packet()?;
+    Ok(Ret::Scalar(0))
 }
 
 helper! { bpf_get_netns_cookie = 122, since: (5, 7),
@@ -115,7 +136,11 @@ helper! { bpf_get_netns_cookie = 122, since: (5, 7),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(get_netns_cookie),
+}
+
+fn get_netns_cookie(env: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(env.host().netns_cookie()))
 }
 
 helper! { bpf_get_current_ancestor_cgroup_id = 123, since: (5, 7),
@@ -141,5 +166,11 @@ helper! { bpf_skb_cgroup_classid = 151, since: (5, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(skb_cgroup_classid),
+}
+
+/// Packets of the user engine have no socket.
+fn skb_cgroup_classid(env: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    env.packet()?;
+    Ok(Ret::Scalar(0))
 }

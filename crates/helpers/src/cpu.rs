@@ -15,7 +15,11 @@ helper! { bpf_get_smp_processor_id = 8, since: (4, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(get_smp_processor_id),
+}
+
+fn get_smp_processor_id(env: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(env.cpu().into()))
 }
 
 helper! { bpf_get_numa_node_id = 42, since: (4, 10),
@@ -28,5 +32,9 @@ helper! { bpf_get_numa_node_id = 42, since: (4, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(get_numa_node_id),
+}
+
+fn get_numa_node_id(env: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(env.host().numa_node().into()))
 }

@@ -15,5 +15,13 @@ helper! { bpf_kptr_xchg = 194, since: (5, 19),
     ],
     invalidates_packet: false, acquires: Acquires::Yes, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(kptr_xchg),
+}
+
+/// Exchanges the slot atomically; the old pointer belongs to the program from now on.
+fn kptr_xchg(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    Ok(match env.mem().xchg64(a[0], a[1])? {
+        0 => Ret::Null,
+        old => Ret::Scalar(old),
+    })
 }

@@ -1,5 +1,6 @@
 //! Reading and writing memory by addresses that nobody vouches for: an unmapped one is -EFAULT, never a fault.
 
+use crate::guest;
 use crate::row::*;
 
 /// The rows of this family.
@@ -25,7 +26,23 @@ helper! { bpf_probe_read = 4, since: (4, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(probe_read),
+}
+
+fn probe_read(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    let [dst, size, src, ..] = a;
+    let size = u64::from(size as u32);
+    if size == 0 {
+        return Ok(Ret::OK);
+    }
+    env.mem().check(dst, size, true)?;
+    let mut bytes = vec![0; size as usize];
+    let got = guest::probe(env, src, &mut bytes).map_err(|_| Errno::EFAULT);
+    if got.is_err() {
+        bytes.fill(0);
+    }
+    env.mem().write(dst, &bytes)?;
+    Ok(got.into())
 }
 
 helper! { bpf_probe_write_user = 36, since: (4, 8),
@@ -38,7 +55,17 @@ helper! { bpf_probe_write_user = 36, since: (4, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(probe_write_user),
+}
+
+fn probe_write_user(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    let [dst, src, len, ..] = a;
+    let bytes = guest::vec(env, src, u64::from(len as u32))?;
+    if env.mem().check(dst, bytes.len() as u64, true).is_ok() {
+        env.mem().write(dst, &bytes)?;
+        return Ok(Ret::OK);
+    }
+    Ok(env.host().probe_write(dst, &bytes).into())
 }
 
 helper! { bpf_probe_read_str = 45, since: (4, 11),
@@ -51,7 +78,28 @@ helper! { bpf_probe_read_str = 45, since: (4, 11),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(probe_read_str),
+}
+
+/// Returns the bytes written, NUL included; the buffer is zeroed when the address is bad.
+fn probe_read_str(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    let [dst, size, src, ..] = a;
+    let size = u64::from(size as u32);
+    if size == 0 {
+        return Ok(Ret::OK);
+    }
+    env.mem().check(dst, size, true)?;
+    let mut bytes = vec![0; size as usize];
+    match guest::probe_str(env, src, &mut bytes) {
+        Ok(n) => {
+            env.mem().write(dst, &bytes[..n])?;
+            Ok(Ret::Scalar(n as u64))
+        }
+        Err(_) => {
+            guest::zero(env, dst, size)?;
+            Ok(Errno::EFAULT.into())
+        }
+    }
 }
 
 helper! { bpf_probe_read_user = 112, since: (5, 5),
@@ -64,7 +112,11 @@ helper! { bpf_probe_read_user = 112, since: (5, 5),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(probe_read_user),
+}
+
+fn probe_read_user(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    probe_read(env, a)
 }
 
 helper! { bpf_probe_read_kernel = 113, since: (5, 5),
@@ -77,7 +129,12 @@ helper! { bpf_probe_read_kernel = 113, since: (5, 5),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(probe_read_kernel),
+}
+
+/// The memory of the process stands for the kernel's: there is no other.
+fn probe_read_kernel(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    probe_read(env, a)
 }
 
 helper! { bpf_probe_read_user_str = 114, since: (5, 5),
@@ -90,7 +147,11 @@ helper! { bpf_probe_read_user_str = 114, since: (5, 5),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(probe_read_user_str),
+}
+
+fn probe_read_user_str(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    probe_read_str(env, a)
 }
 
 helper! { bpf_probe_read_kernel_str = 115, since: (5, 5),
@@ -103,7 +164,12 @@ helper! { bpf_probe_read_kernel_str = 115, since: (5, 5),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(probe_read_kernel_str),
+}
+
+/// The memory of the process stands for the kernel's: there is no other.
+fn probe_read_kernel_str(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    probe_read_str(env, a)
 }
 
 helper! { bpf_copy_from_user = 148, since: (5, 10),
@@ -119,7 +185,11 @@ helper! { bpf_copy_from_user = 148, since: (5, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(copy_from_user),
+}
+
+fn copy_from_user(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    probe_read(env, a)
 }
 
 helper! { bpf_copy_from_user_task = 191, since: (5, 18),

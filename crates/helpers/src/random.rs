@@ -15,5 +15,9 @@ helper! { bpf_get_prandom_u32 = 7, since: (4, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(get_prandom_u32),
+}
+
+fn get_prandom_u32(env: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(env.host().prandom_u32().into()))
 }

@@ -10,11 +10,9 @@ pub(crate) use skep_platform::helper::{
 };
 pub(crate) use skep_platform::uapi::AttachType as A;
 pub(crate) use skep_platform::uapi::ProgType as P;
-#[allow(unused_imports, reason = "families use what they need")]
 pub(crate) use skep_platform::{Arg, ArgKind, Body, Env, Errno, Fault, Helper, MapType, Proto, Ret, Version};
 
 /// What a body returns.
-#[allow(dead_code)]
 pub(crate) type Outcome = Result<Ret, Fault>;
 
 /// One helper: `helper! { bpf_name = number, since: (major, minor), … }` with every field of [`Helper`] and [`Proto`].

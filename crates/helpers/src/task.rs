@@ -1,5 +1,6 @@
 //! The process that the program runs for.
 
+use crate::guest;
 use crate::row::*;
 
 /// The rows of this family.
@@ -25,7 +26,11 @@ helper! { bpf_get_current_pid_tgid = 14, since: (4, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(get_current_pid_tgid),
+}
+
+fn get_current_pid_tgid(env: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(env.host().pid_tgid()))
 }
 
 helper! { bpf_get_current_uid_gid = 15, since: (4, 2),
@@ -41,7 +46,11 @@ helper! { bpf_get_current_uid_gid = 15, since: (4, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(get_current_uid_gid),
+}
+
+fn get_current_uid_gid(env: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(env.host().uid_gid()))
 }
 
 helper! { bpf_get_current_comm = 16, since: (4, 2),
@@ -57,7 +66,20 @@ helper! { bpf_get_current_comm = 16, since: (4, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(get_current_comm),
+}
+
+/// The name is cut to fit, NUL-terminated, and the rest of the buffer is zeroed.
+fn get_current_comm(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    let size = u64::from(a[1] as u32);
+    let comm = env.host().comm();
+    guest::zero(env, a[0], size)?;
+    let len = comm.iter().position(|b| *b == 0).unwrap_or(comm.len());
+    let len = len.min((size as usize).saturating_sub(1));
+    if len > 0 {
+        env.mem().write(a[0], &comm[..len])?;
+    }
+    Ok(Ret::OK)
 }
 
 helper! { bpf_get_current_task = 35, since: (4, 8),
@@ -115,7 +137,21 @@ helper! { bpf_get_ns_current_pid_tgid = 120, since: (5, 7),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(get_ns_current_pid_tgid),
+}
+
+/// The calling process is known in its own PID namespace alone; any other one is `-EINVAL`, as in the kernel.
+fn get_ns_current_pid_tgid(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    let [dev, ino, out, size, _] = a;
+    let size = u64::from(size as u32);
+    if size == 8 && env.host().pid_ns() == Some((dev, ino)) {
+        let id = env.host().pid_tgid();
+        env.mem().write(out, &(id as u32).to_ne_bytes())?;
+        env.mem().write(out.wrapping_add(4), &((id >> 32) as u32).to_ne_bytes())?;
+        return Ok(Ret::OK);
+    }
+    guest::zero(env, out, size)?;
+    Ok(Errno::EINVAL.into())
 }
 
 helper! { bpf_get_current_task_btf = 158, since: (5, 11),

@@ -21,7 +21,11 @@ helper! { bpf_ktime_get_ns = 5, since: (4, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(ktime_get_ns),
+}
+
+fn ktime_get_ns(env: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(env.host().ktime_ns()))
 }
 
 helper! { bpf_jiffies64 = 118, since: (5, 6),
@@ -34,7 +38,11 @@ helper! { bpf_jiffies64 = 118, since: (5, 6),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(jiffies64),
+}
+
+fn jiffies64(env: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(env.host().jiffies64()))
 }
 
 helper! { bpf_ktime_get_boot_ns = 125, since: (5, 8),
@@ -47,7 +55,11 @@ helper! { bpf_ktime_get_boot_ns = 125, since: (5, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(ktime_get_boot_ns),
+}
+
+fn ktime_get_boot_ns(env: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(env.host().ktime_boot_ns()))
 }
 
 helper! { bpf_ktime_get_coarse_ns = 160, since: (5, 11),
@@ -60,7 +72,11 @@ helper! { bpf_ktime_get_coarse_ns = 160, since: (5, 11),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(ktime_get_coarse_ns),
+}
+
+fn ktime_get_coarse_ns(env: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(env.host().ktime_coarse_ns()))
 }
 
 helper! { bpf_ktime_get_tai_ns = 208, since: (6, 1),
@@ -73,5 +89,9 @@ helper! { bpf_ktime_get_tai_ns = 208, since: (6, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(ktime_get_tai_ns),
+}
+
+fn ktime_get_tai_ns(env: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(env.host().ktime_tai_ns()))
 }

@@ -34,7 +34,7 @@ helper! { bpf_timer_set_callback = 170, since: (5, 15),
 
 helper! { bpf_timer_start = 171, since: (5, 15),
     signature: "long bpf_timer_start(struct bpf_timer *timer, u64 nsecs, u64 flags)",
-    doc: "Starts a timer.",
+    doc: "Starts a timer, or starts it afresh.",
     protos: [
         { who: BASE, since: (5, 15),
           args: [TIMER, ANY, ANY], ret: ret::INTEGER,

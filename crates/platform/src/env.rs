@@ -56,6 +56,9 @@ pub trait Env<'r> {
     fn mem(&mut self) -> &mut dyn Memory;
     /// The map behind a map pointer that the program holds.
     fn map(&mut self, handle: u64) -> Result<&'r dyn Map, Fault>;
+    /// First map of this run for which `is` holds: those of the program, of programs that tail-called it, kept inner ones.
+    /// Finds the ring buffer that a record was reserved in.
+    fn find_map(&mut self, is: &mut dyn FnMut(&dyn Map) -> bool) -> Option<&'r dyn Map>;
     /// Keeps an inner map alive for the run and gives the pointer by which the program knows it.
     fn keep_map(&mut self, map: Arc<dyn Map>) -> u64;
     /// The context it runs on.
@@ -297,6 +300,10 @@ pub trait Host: Send + Sync {
     fn comm(&self) -> [u8; 16];
     /// Cgroup id of the calling process.
     fn cgroup_id(&self) -> u64;
+    /// Device and inode of the PID namespace of the calling process (`/proc/self/ns/pid`), `None` when not known.
+    fn pid_ns(&self) -> Option<(u64, u64)> {
+        None
+    }
     /// Cookie of the network namespace.
     fn netns_cookie(&self) -> u64;
     /// Reads memory of the calling process without faulting; `EFAULT` for unmapped addresses.
