@@ -92,6 +92,14 @@ impl<'r> Env<'r> for Run<'r, '_> {
         }
     }
 
+    fn find_map(&mut self, is: &mut dyn FnMut(&dyn Map) -> bool) -> Option<&'r dyn Map> {
+        let mut is = |m: &&Arc<dyn Map>| is(&***m);
+        let own = self.code.program.maps.iter().find(&mut is);
+        let kept = own.or_else(|| self.maps.find(|m| is(&m)));
+        kept.or_else(|| self.frames.iter().find_map(|f| f.code.program.maps.iter().find(&mut is)))
+            .map(|m| &**m)
+    }
+
     fn keep_map(&mut self, map: Arc<dyn Map>) -> u64 {
         let handle = handle_of(&map);
         if self.maps.find(|m| handle_of(m) == handle).is_none() {

@@ -21,7 +21,7 @@ impl<T> Chain<T> {
     }
 
     /// The first item that `is` accepts. Cost: a scan.
-    pub(crate) fn find(&self, is: impl Fn(&T) -> bool) -> Option<&T> {
+    pub(crate) fn find(&self, mut is: impl FnMut(&T) -> bool) -> Option<&T> {
         let mut at = &self.first;
         while let Some(node) = at.get() {
             if is(&node.item) {
