@@ -11,6 +11,7 @@ use skep_btf::Btf;
 use std::any::Any;
 use std::fmt;
 use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 /// Definition of a map, as an object declares it or as a caller writes it.
@@ -95,14 +96,25 @@ pub struct MapTypeDesc {
     pub since: Version,
     /// Creation flags it takes.
     pub create_flags: u32,
-    /// Helpers that may be given such a map (`check_map_func_compatibility`), by id; empty: those of no other type.
+    /// The only helpers that may be given such a map, by id; empty: no limit from this side. A call passes when this holds
+    /// and `exclusive_helpers` of the rows do not forbid it (`check_map_func_compatibility` checks both ways).
     pub helpers: &'static [u32],
+    /// Helpers that take maps of no other types than those whose rows list them here.
+    pub exclusive_helpers: &'static [u32],
     /// Program types that may use it; empty: all.
     pub prog_types: &'static [ProgType],
+    /// Sleepable programs may use it (`check_map_prog_compatibility`).
+    pub sleepable: bool,
     /// A value per CPU.
     pub per_cpu: bool,
     /// Values may be read and written through a pointer from look-up.
     pub direct_value: bool,
+    /// Programs may hold addresses inside it as constants (`map_direct_value_addr`: `BPF_PSEUDO_MAP_VALUE`).
+    pub direct_addr: bool,
+    /// `bpf_for_each_map_elem` goes over it.
+    pub for_each: bool,
+    /// May be the inner map of a map of maps (`map_meta_equal` exists).
+    pub inner: bool,
     /// Special fields that values may have (`bpf_spin_lock`, `bpf_timer`, …).
     pub special_fields: &'static [&'static str],
     /// Creates one, or the reason why the user engine has none.
@@ -248,6 +260,11 @@ pub trait Map: Any + Send + Sync + fmt::Debug {
         None
     }
 
+    /// The map's memory file, by which other processes open it; `None` for maps that are not in a file.
+    fn file(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// For downcasts by the crate that made it.
     fn as_any(&self) -> &dyn Any;
 }
@@ -268,6 +285,10 @@ pub trait RingBuf {
     fn query(&self, flags: u64) -> u64;
     /// Consumes what is there, calling `f` with each record; number of records.
     fn consume(&self, f: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<usize, Errno>;
+    /// A descriptor that polls readable when records of this process wait; `consume` clears it.
+    fn wake_fd(&self) -> Result<BorrowedFd<'_>, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
 }
 
 /// Producer and consumer of a perf event array in the user engine: a ring per CPU.

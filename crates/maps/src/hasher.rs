@@ -1,0 +1,86 @@
+//! The hash of a key: 64 bits from 1 to 512 bytes, keyed by a seed that only the map knows.
+//!
+//! Words are folded in by 64 × 64 → 128 bit multiplication, two at a time, as in the wyhash family; a key of up to 16
+//! bytes costs two multiplications. The steps are few and fixed, so that a compiler can put them in line.
+
+use crate::mem::load_word;
+
+const K0: u64 = 0x9e37_79b9_7f4a_7c15;
+const K1: u64 = 0xd1b5_4a32_d192_ed03;
+
+/// Seed of a map's hash; zero with `BPF_F_ZERO_SEED`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seed(pub(crate) u64);
+
+#[inline(always)]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+impl Seed {
+    /// A seed that nobody can guess; from the clock where the system has no randomness to give.
+    pub(crate) fn random() -> Seed {
+        let mut bytes = [0; 8];
+        match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK) {
+            Ok(8) => Seed(u64::from_ne_bytes(bytes)),
+            _ => {
+                let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+                Seed(fold(now.tv_nsec as u64 ^ K0, now.tv_sec as u64 ^ K1))
+            }
+        }
+    }
+
+    /// Hash of `key`.
+    #[inline(always)]
+    pub(crate) fn hash(self, key: &[u8]) -> u64 {
+        let start = self.0 ^ K0;
+        let len = key.len() as u64;
+        let folded = match key.len() {
+            0..=8 => fold(load_word(key) ^ start, K1 ^ len),
+            9..=16 => fold(load_word(&key[..8]) ^ start, load_word(&key[8..]) ^ K1 ^ len),
+            _ => long(start, key),
+        };
+        fold(folded ^ K1, start ^ len)
+    }
+}
+
+#[inline]
+fn long(start: u64, key: &[u8]) -> u64 {
+    let mut chunks = key.chunks_exact(16);
+    let mut acc = start;
+    for chunk in &mut chunks {
+        acc = fold(load_word(&chunk[..8]) ^ acc, load_word(&chunk[8..]) ^ K1);
+    }
+    let rest = chunks.remainder();
+    let (a, b) = rest.split_at(rest.len().min(8));
+    fold(load_word(a) ^ acc, load_word(b) ^ K1 ^ key.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_of_a_key_counts() {
+        for len in [1usize, 3, 4, 8, 9, 16, 17, 31, 32, 64, 300] {
+            let key = vec![0u8; len];
+            let base = Seed(1).hash(&key);
+            for bit in 0..len * 8 {
+                let mut other = key.clone();
+                other[bit / 8] ^= 1 << (bit % 8);
+                let flipped = (Seed(1).hash(&other) ^ base).count_ones();
+                assert!((8..=56).contains(&flipped), "len {len} bit {bit}: {flipped} bits changed");
+            }
+        }
+    }
+
+    #[test]
+    fn dense_keys_spread_over_buckets() {
+        let mut load = vec![0u32; 1024];
+        for key in 0..4096u32 {
+            load[Seed(7).hash(&key.to_ne_bytes()) as usize & 1023] += 1;
+        }
+        assert!(load.iter().max() < Some(&20));
+    }
+}

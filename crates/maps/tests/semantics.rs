@@ -1,0 +1,283 @@
+//! What holds for maps whatever the kernel says: addresses, rights, sharing by file, errors of creation.
+
+use skep_maps::{create, open_shared, possible_cpus};
+use skep_platform::map::{Handle, Map, MapDef, Side, flags};
+use skep_platform::{Errno, MapType};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+fn def(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> MapDef {
+    MapDef {
+        name: "t".into(),
+        map_type,
+        key_size,
+        value_size,
+        max_entries,
+        flags: 0,
+        map_extra: 0,
+        numa_node: 0,
+        pin_by_name: false,
+        inner: None,
+        btf: None,
+    }
+}
+
+fn read(map: &dyn Map, key: &[u8]) -> Result<Vec<u8>, Errno> {
+    let mut out = Vec::new();
+    map.read(key, &mut out).map(|()| out)
+}
+
+fn keys(map: &dyn Map) -> Vec<Vec<u8>> {
+    let (mut all, mut key): (Vec<Vec<u8>>, _) = (Vec::new(), Vec::new());
+    while map.next_key(all.last().map(Vec::as_slice), &mut key).is_ok() {
+        all.push(key.clone());
+    }
+    all
+}
+
+const PROG: Side = Side::Prog { cpu: 0 };
+
+#[test]
+fn a_hash_map_holds_max_entries_and_no_more() {
+    for map_type in [MapType::Hash, MapType::PercpuHash] {
+        let map = create(&def(map_type, 4, 8, 1000)).unwrap();
+        for key in 0..1000u32 {
+            map.update(&key.to_ne_bytes(), &u64::from(key).to_ne_bytes(), flags::ANY, PROG).unwrap();
+        }
+        let over = map.update(&1000u32.to_ne_bytes(), &[0; 8], flags::ANY, PROG);
+        assert_eq!(over, Err(Errno::E2BIG));
+        map.delete(&7u32.to_ne_bytes(), PROG).unwrap();
+        map.update(&1000u32.to_ne_bytes(), &[0; 8], flags::NOEXIST, PROG).unwrap();
+        let mut seen = keys(&*map);
+        assert_eq!(seen.len(), 1000);
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 1000);
+        assert_eq!(map.for_each(0, &mut |_, _| ControlFlow::Continue(())), Ok(1000));
+    }
+}
+
+#[test]
+fn a_value_keeps_its_address_when_updated() {
+    let map = create(&def(MapType::Hash, 16, 24, 10)).unwrap();
+    map.update(&[1; 16], &[1; 24], flags::ANY, Side::User).unwrap();
+    let before = map.lookup(&[1; 16], 0).unwrap();
+    map.update(&[2; 16], &[2; 24], flags::ANY, Side::User).unwrap();
+    map.update(&[1; 16], &[3; 24], flags::EXIST, Side::User).unwrap();
+    assert_eq!(map.lookup(&[1; 16], 0).unwrap(), before);
+    assert_eq!(read(&*map, &[1; 16]).unwrap(), [3; 24]);
+}
+
+#[test]
+fn per_cpu_values_are_each_cpus_own() {
+    let cpus = possible_cpus();
+    for map_type in [MapType::PercpuHash, MapType::PercpuArray, MapType::LruPercpuHash] {
+        let map = create(&def(map_type, 4, 4, 4)).unwrap();
+        let last = Side::Prog { cpu: cpus - 1 };
+        map.update(&1u32.to_ne_bytes(), &[7; 4], flags::ANY, last).unwrap();
+        let mut expected = vec![0; 8 * cpus as usize];
+        expected[8 * (cpus as usize - 1)..][..4].fill(7);
+        assert_eq!(read(&*map, &1u32.to_ne_bytes()).unwrap(), expected, "{map_type:?}");
+        let addresses: Vec<_> = (0..cpus).map(|cpu| map.lookup(&1u32.to_ne_bytes(), cpu).unwrap()).collect();
+        assert!(addresses.windows(2).all(|w| w[0] != w[1]));
+        assert_eq!(map.lookup(&1u32.to_ne_bytes(), cpus), Ok(None));
+        let all: Vec<u8> = (0..8 * cpus as usize).map(|i| i as u8).collect();
+        map.update(&1u32.to_ne_bytes(), &all, flags::ANY, Side::User).unwrap();
+        let got = read(&*map, &1u32.to_ne_bytes()).unwrap();
+        assert!(got.chunks(8).zip(all.chunks(8)).all(|(g, a)| g[..4] == a[..4]), "{map_type:?}");
+    }
+}
+
+#[test]
+fn rights_are_those_of_flags_and_freezing() {
+    let write = |flags: u32, side| {
+        let map = create(&MapDef { flags, ..def(MapType::Array, 4, 4, 1) }).unwrap();
+        map.update(&[0; 4], &[1; 4], flags::ANY, side)
+    };
+    assert_eq!(write(flags::RDONLY, Side::User), Err(Errno::EPERM));
+    assert_eq!(write(flags::RDONLY, PROG), Ok(()));
+    assert_eq!(write(flags::RDONLY_PROG, Side::User), Ok(()));
+    assert_eq!(write(flags::RDONLY_PROG, PROG), Err(Errno::EPERM));
+
+    let map = create(&def(MapType::Hash, 4, 4, 1)).unwrap();
+    assert!(!map.frozen());
+    map.freeze().unwrap();
+    assert!(map.frozen());
+    assert_eq!(map.freeze(), Err(Errno::EBUSY));
+    assert_eq!(map.update(&[0; 4], &[1; 4], flags::ANY, Side::User), Err(Errno::EPERM));
+    assert_eq!(map.delete(&[0; 4], Side::User), Err(Errno::EPERM));
+    assert_eq!(map.update(&[0; 4], &[1; 4], flags::ANY, PROG), Ok(()));
+
+    let map = create(&MapDef { flags: flags::WRONLY, ..def(MapType::Hash, 4, 4, 1) }).unwrap();
+    assert_eq!(read(&*map, &[0; 4]), Err(Errno::EPERM));
+    assert_eq!(map.next_key(None, &mut Vec::new()), Err(Errno::EPERM));
+}
+
+#[test]
+fn a_second_mapping_is_the_same_map() {
+    for map_type in [MapType::Hash, MapType::PercpuHash, MapType::LruHash] {
+        let first = create(&def(map_type, 8, 16, 100)).unwrap();
+        let second = open_shared(first.file().unwrap().try_clone_to_owned().unwrap()).unwrap();
+        let size = second.def().value_size as usize
+            * if map_type == MapType::PercpuHash { possible_cpus() as usize } else { 1 };
+        for key in 0..50u64 {
+            first.update(&key.to_ne_bytes(), &vec![key as u8; size], flags::ANY, Side::User).unwrap();
+            assert_eq!(read(&*second, &key.to_ne_bytes()).unwrap(), vec![key as u8; size]);
+        }
+        second.delete(&3u64.to_ne_bytes(), Side::User).unwrap();
+        assert_eq!(first.lookup(&3u64.to_ne_bytes(), 0), Ok(None));
+        let (a, b) = (first.lookup(&[0; 8], 0).unwrap(), second.lookup(&[0; 8], 0).unwrap());
+        assert!(a.is_some() && b.is_some() && a != b);
+        drop(first);
+        assert_eq!(keys(&*second).len(), 49);
+        second.freeze().unwrap();
+    }
+}
+
+#[test]
+fn what_is_no_map_file_is_refused() {
+    let file = std::fs::File::open("/dev/null").unwrap();
+    assert_eq!(open_shared(file.into()).map(drop), Err(Errno::EINVAL));
+    let map = create(&def(MapType::Hash, 4, 4, 4)).unwrap();
+    let fd = map.file().unwrap().try_clone_to_owned().unwrap();
+    rustix::io::pwrite(&fd, &(1u32 << 20).to_ne_bytes(), 28).unwrap();
+    assert_eq!(open_shared(fd).map(drop), Err(Errno::EINVAL), "max_entries changed behind its back");
+}
+
+#[test]
+fn ring_buffer_records_arrive_in_order_of_reservation() {
+    let map = create(&def(MapType::Ringbuf, 0, 0, 4096)).unwrap();
+    let ring = map.ringbuf().unwrap();
+    let collect = || {
+        let mut got = Vec::new();
+        ring.consume(&mut |r| {
+            got.push(r.to_vec());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        got
+    };
+    let first = ring.reserve(5, 0).unwrap();
+    ring.output(b"second", 0).unwrap();
+    let third = ring.reserve(8, 0).unwrap();
+    assert_eq!(collect(), Vec::<Vec<u8>>::new());
+    assert_eq!(ring.reserved_len(first), Some(5));
+    ring.submit(first, 0).unwrap();
+    assert_eq!(ring.reserved_len(first), None);
+    assert_eq!(ring.submit(first, 0), Err(Errno::EINVAL));
+    ring.discard(third, 0).unwrap();
+    let got = collect();
+    assert_eq!(got.len(), 2);
+    assert_eq!(got[1], b"second");
+    assert_eq!(ring.query(0), 0);
+    assert_eq!(ring.query(1), 4096);
+}
+
+#[test]
+fn a_full_ring_buffer_says_so() {
+    let map = create(&def(MapType::Ringbuf, 0, 0, 4096)).unwrap();
+    let ring = map.ringbuf().unwrap();
+    assert_eq!(ring.reserve(4089, 0), Err(Errno::E2BIG));
+    assert_eq!(ring.output(&[0; 8], 4), Err(Errno::EINVAL));
+    let mut sent = 0;
+    while ring.output(&[1; 24], 0).is_ok() {
+        sent += 1;
+    }
+    assert_eq!(sent, 4095 / 32);
+    assert_eq!(ring.output(&[1; 24], 0), Err(Errno::EAGAIN));
+    assert_eq!(ring.reserve(24, 0), Err(Errno::ENOSPC));
+    assert_eq!(ring.consume(&mut |_| ControlFlow::Continue(())), Ok(sent));
+    // Records that wrap around the end are contiguous.
+    for round in 0..100u8 {
+        ring.output(&[round; 1000], 0).unwrap();
+        let mut whole = false;
+        ring.consume(&mut |r| {
+            whole = r == [round; 1000];
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert!(whole);
+    }
+}
+
+#[test]
+fn the_ring_buffers_descriptor_polls_readable() {
+    let map = create(&def(MapType::Ringbuf, 0, 0, 4096)).unwrap();
+    let ring = map.ringbuf().unwrap();
+    let fd = ring.wake_fd().unwrap();
+    let readable = || {
+        let mut fds = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut fds, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
+    };
+    assert!(!readable());
+    ring.output(b"x", 1).unwrap();
+    assert!(!readable(), "BPF_RB_NO_WAKEUP");
+    ring.output(b"x", 2).unwrap();
+    assert!(readable(), "BPF_RB_FORCE_WAKEUP");
+    ring.consume(&mut |_| ControlFlow::Continue(())).unwrap();
+    assert!(!readable());
+    ring.output(b"x", 0).unwrap();
+    assert!(readable(), "the consumer had read everything");
+}
+
+#[test]
+fn program_arrays_hold_programs_only() {
+    let progs = create(&def(MapType::ProgArray, 4, 4, 3)).unwrap();
+    let key = 1u32.to_ne_bytes();
+    let prog = || Handle::Prog(Arc::new("a program"));
+    assert!(progs.handle(&key).is_none());
+    progs.set_handle(&key, prog(), flags::ANY).unwrap();
+    assert!(matches!(progs.handle(&key), Some(Handle::Prog(p)) if p.downcast_ref::<&str>().is_some()));
+    assert_eq!(progs.set_handle(&key, prog(), flags::NOEXIST), Err(Errno::EINVAL));
+    assert_eq!(progs.set_handle(&3u32.to_ne_bytes(), prog(), flags::ANY), Err(Errno::E2BIG));
+    let map = create(&def(MapType::Array, 4, 4, 1)).unwrap();
+    assert_eq!(progs.set_handle(&key, Handle::Map(map), flags::ANY), Err(Errno::EINVAL));
+    assert_eq!(progs.delete(&key, Side::User), Ok(()));
+    assert_eq!(progs.delete(&key, Side::User), Err(Errno::ENOENT));
+}
+
+#[test]
+fn maps_of_maps_take_maps_of_the_declared_shape() {
+    let inner = def(MapType::Array, 4, 8, 5);
+    let outer = MapDef { inner: Some(Box::new(inner.clone())), ..def(MapType::ArrayOfMaps, 4, 4, 2) };
+    assert_eq!(create(&MapDef { inner: None, ..outer.clone() }).map(drop).unwrap_err().errno, Errno::EINVAL);
+    let nested = MapDef { inner: Some(Box::new(outer.clone())), ..outer.clone() };
+    assert_eq!(create(&nested).map(drop).unwrap_err().errno, Errno::EINVAL);
+    let of_progs = MapDef { inner: Some(Box::new(def(MapType::ProgArray, 4, 4, 1))), ..outer.clone() };
+    assert_eq!(create(&of_progs).map(drop).unwrap_err().errno, Errno::ENOTSUPP);
+
+    let map = create(&outer).unwrap();
+    let other = create(&MapDef { max_entries: 6, ..inner.clone() }).unwrap();
+    assert_eq!(map.set_handle(&[0; 4], Handle::Map(other), flags::ANY), Err(Errno::EINVAL));
+    let same = create(&inner).unwrap();
+    map.set_handle(&[0; 4], Handle::Map(same.clone()), flags::ANY).unwrap();
+    same.update(&[0; 4], &[9; 8], flags::ANY, Side::User).unwrap();
+    let Some(Handle::Map(found)) = map.handle(&[0; 4]) else { panic!("no map") };
+    assert_eq!(read(&*found, &[0; 4]).unwrap(), [9; 8]);
+}
+
+#[test]
+fn perf_event_arrays_deliver_to_who_listens() {
+    let map = create(&def(MapType::PerfEventArray, 4, 4, 2)).unwrap();
+    let perf = map.perf_events().unwrap();
+    assert_eq!(perf.output(0, &[b"x"]), Err(Errno::ENOENT));
+    assert_eq!(perf.output(2, &[b"x"]), Err(Errno::E2BIG));
+    perf.open(0, 64).unwrap();
+    perf.output(0, &[b"head", b"tail"]).unwrap();
+    perf.output(0, &[&[0; 16]]).unwrap();
+    assert_eq!(perf.output(0, &[b"no room"]), Err(Errno::ENOSPC));
+    let mut got = Vec::new();
+    let lost = perf.consume(&mut |cpu, data| {
+        got.push((cpu, data.to_vec()));
+        ControlFlow::Continue(())
+    });
+    assert_eq!(lost, Ok(1));
+    assert_eq!(got, [(0, b"headtail".to_vec()), (0, vec![0; 16])]);
+    assert_eq!(perf.consume(&mut |_, _| ControlFlow::Continue(())), Ok(0));
+}
+
+#[test]
+fn a_map_larger_than_the_machine_is_refused() {
+    let huge = MapDef { ..def(MapType::Array, 4, 1 << 30, u32::MAX) };
+    assert_eq!(create(&huge).map(drop).unwrap_err().errno, Errno::ENOMEM);
+}
