@@ -2,9 +2,9 @@
 //! which instructions want a CO-RE relocation.
 //!
 //! Each of the three parts says how long its records are; longer records than known are read by their known front,
-//! shorter ones are refused. Instruction offsets are in bytes from the start of the ELF section that is named.
+//! shorter ones are refused. Header fields beyond those known, which clang 9 wrote, are passed over. Instruction offsets are in bytes from the start of the ELF section that is named.
 
-use crate::btf::{Btf, check_preamble, sub_part, tail_is_zero, u32_at};
+use crate::btf::{Btf, check_preamble, sub_part, u32_at};
 use crate::core::CoreReloKind;
 use crate::error::{BtfError, BtfErrorKind as K, Part};
 
@@ -165,7 +165,6 @@ impl BtfExt {
     pub fn parse(data: &[u8], btf: &Btf) -> Result<BtfExt, BtfError> {
         let hdr_len = check_preamble(data, HEADER_LEN[0])?;
         let has_core = hdr_len >= HEADER_LEN[1];
-        tail_is_zero(data, HEADER_LEN[usize::from(has_core)] as usize, hdr_len)?;
         let input = Input { data, hdr_len, btf };
         Ok(BtfExt {
             func_info: input.part(8)?,

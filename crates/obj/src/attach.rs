@@ -73,7 +73,7 @@ impl AttachTarget {
         let Some(text) = section.strip_prefix(row.prefix).and_then(|rest| rest.strip_prefix('/')) else {
             return AttachTarget::None;
         };
-        if text.is_empty() {
+        if text.is_empty() || row.target == Target::None {
             return AttachTarget::None;
         }
         Self::parse_as(row.target, text).unwrap_or_else(|| AttachTarget::Malformed(text.to_owned()))

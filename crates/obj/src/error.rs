@@ -290,6 +290,11 @@ pub struct Diagnostic {
 pub enum DiagnosticKind {
     /// The section name is no row of the section table: the program has no type until the caller gives one.
     UnknownSection,
+    /// The section name has a program type only by the rules of loaders before libbpf 1.0.
+    OldSection {
+        /// The name it is taken for.
+        prefix: &'static str,
+    },
     /// A data or custom section that the loader does not use.
     IgnoredSection,
     /// Relocations of a section that holds neither code nor maps.
@@ -324,6 +329,9 @@ impl fmt::Display for DiagnosticKind {
         match self {
             DiagnosticKind::UnknownSection => {
                 f.write_str("no program type has this section name; name the type to load the program")
+            }
+            DiagnosticKind::OldSection { prefix } => {
+                write!(f, "an old section name, taken for {prefix:?}; today's loaders want that name alone")
             }
             DiagnosticKind::IgnoredSection => f.write_str("section not used"),
             DiagnosticKind::IgnoredRelocations { count } => write!(f, "{count} relocations not used"),

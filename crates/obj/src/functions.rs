@@ -75,16 +75,24 @@ pub(crate) fn read(opening: &mut Opening<'_>) -> Result<Functions, ObjError> {
         }
     }
     name_entries(&mut out.list);
+    type_tail_programs(&mut out.list);
     for function in &out.list {
-        if function.entry.as_ref().is_some_and(|e| e.row.is_none()) {
-            opening.diagnostics.push(Diagnostic {
-                place: Place::section(&function.section),
-                program: Some(function.name.clone()),
-                kind: DiagnosticKind::UnknownSection,
-            });
+        if let Some(kind) = function.entry.as_ref().and_then(|e| doubt(e, &function.section)) {
+            let (place, program) = (Place::section(&function.section), Some(function.name.clone()));
+            opening.diagnostics.push(Diagnostic { place, program, kind });
         }
     }
     Ok(out)
+}
+
+/// What is to be said about a program's section name.
+fn doubt(entry: &Entry, section: &str) -> Option<DiagnosticKind> {
+    match entry.row {
+        None if entry.prog_type != ProgType::Unspec => None,
+        None => Some(DiagnosticKind::UnknownSection),
+        Some(row) if row.covers(section.strip_prefix('?').unwrap_or(section)) => None,
+        Some(row) => Some(DiagnosticKind::OldSection { prefix: row.prefix }),
+    }
 }
 
 fn symbols_by_section<'a>(elf: &'a Elf<'a>) -> HashMap<usize, Vec<&'a Symbol<'a>>> {
@@ -200,13 +208,27 @@ fn name_entries(functions: &mut [Function]) {
     }
 }
 
+/// Programs of iproute2's tail-call sections are of the type of all others, as one tail calls the other.
+fn type_tail_programs(functions: &mut [Function]) {
+    let mut types = functions.iter().filter_map(|f| f.entry.as_ref()?.row).map(|row| row.prog_type);
+    let Some(first) = types.next() else { return };
+    if !types.all(|other| other == first) {
+        return;
+    }
+    for entry in functions.iter_mut().filter_map(|f| f.entry.as_mut()) {
+        if entry.row.is_none() && entry.tail_slot.is_some() {
+            entry.prog_type = first;
+        }
+    }
+}
+
 /// What a section name makes of a program.
 pub(crate) fn entry_of(section: &str) -> Entry {
     let (name, autoload) = match section.strip_prefix('?') {
         Some(name) => (name, false),
         None => (section, true),
     };
-    let row = SectionDef::find(name);
+    let row = SectionDef::find(name).or_else(|| SectionDef::find_old(name));
     Entry {
         row,
         prog_type: row.map_or(ProgType::Unspec, |r| r.prog_type),

@@ -80,6 +80,13 @@ impl SectionDef {
         SECTIONS.iter().find(|row| row.covers(section))
     }
 
+    /// The row that loaders before libbpf 1.0 took for a name that is none of today's: the longest exact name that it
+    /// begins with (`socket1`, `xdp_prog`, `classifier/0`). Cost: a scan of the table.
+    pub fn find_old(section: &str) -> Option<&'static SectionDef> {
+        let begins = SECTIONS.iter().filter(|row| row.matches == Exact && section.starts_with(row.prefix));
+        begins.max_by_key(|row| row.prefix.len())
+    }
+
     /// Whether the row matches this section name.
     pub fn covers(&self, section: &str) -> bool {
         match section.strip_prefix(self.prefix) {
@@ -255,6 +262,17 @@ mod tests {
                 row.prefix
             );
         }
+    }
+
+    #[test]
+    fn old_names_match_by_their_beginning() {
+        let old = |name| SectionDef::find_old(name).map(|row| row.prefix);
+        assert_eq!(old("socket1"), Some("socket"));
+        assert_eq!(old("xdp_prog"), Some("xdp"));
+        assert_eq!(old("cgroup/sock1"), Some("cgroup/sock"));
+        assert_eq!(old("xdp/devmap2"), Some("xdp/devmap"));
+        assert_eq!(old("2/7"), None);
+        assert_eq!(old("kprobes"), None);
     }
 
     #[test]

@@ -246,7 +246,8 @@ fn unbound(object: &Object, main: &Function) -> Program {
     let entry = main.entry.clone().unwrap_or_else(|| crate::functions::entry_of(&main.section));
     let has = |flag| entry.row.is_some_and(|row| row.has(flag));
     let name = main.section.strip_prefix('?').unwrap_or(&main.section);
-    let target = entry.row.and_then(|row| name.strip_prefix(row.prefix)?.strip_prefix('/'));
+    let row = entry.row.filter(|row| row.covers(name));
+    let target = row.and_then(|row| name.strip_prefix(row.prefix)?.strip_prefix('/'));
     Program {
         name: main.name.clone(),
         section: main.section.clone(),

@@ -21,6 +21,8 @@ pub struct LinkError {
 pub enum LinkErrorKind {
     /// The file is no object.
     Object(Box<ObjError>),
+    /// The parts are good and what they make together is not.
+    Result(Box<ObjError>),
     /// Two strong definitions of one name.
     Duplicate {
         /// Index of the file that defines it first.
@@ -75,13 +77,16 @@ impl LinkError {
 impl fmt::Display for LinkError {
     /// Files are counted from 1.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let LinkErrorKind::Result(e) = &self.kind {
+            return write!(f, "the linked object: {e}");
+        }
         write!(f, "input {}: ", self.file + 1)?;
         if let LinkErrorKind::Object(e) = &self.kind {
             return e.fmt(f);
         }
         write!(f, "{}: ", self.place)?;
         match &self.kind {
-            LinkErrorKind::Object(_) => Ok(()),
+            LinkErrorKind::Object(_) | LinkErrorKind::Result(_) => Ok(()),
             LinkErrorKind::Duplicate { other } => {
                 write!(f, "also defined in input {}; make one of them static or weak", other + 1)
             }

@@ -32,6 +32,8 @@ pub(crate) struct Input<'a> {
 
 impl<'a> Input<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Input<'a>, crate::ObjError> {
+        // An object that cannot be opened alone is refused here, where the file can be named.
+        crate::Object::parse(bytes)?;
         let elf = Elf::parse(bytes)?;
         let bad =
             |name: &str, e: skep_btf::BtfError| fail(Place::section(name), ObjErrorKind::Btf(e.to_string()));
@@ -65,7 +67,13 @@ pub fn link(files: &[&[u8]]) -> Result<Vec<u8>, LinkError> {
     let symbols = symbols::resolve(&inputs, &layout, &mut out)?;
     relocate(&inputs, &layout, &symbols, &mut out)?;
     types::merge(&inputs, &layout, &symbols, &mut out)?;
-    Ok(out.write())
+    let bytes = out.write();
+    match crate::Object::parse(&bytes) {
+        Ok(_) => Ok(bytes),
+        Err(e) => {
+            Err(LinkError { file: 0, place: e.place.clone(), kind: LinkErrorKind::Result(Box::new(e)) })
+        }
+    }
 }
 
 /// Moves relocations, and the addends in the bytes of those that name a section.
