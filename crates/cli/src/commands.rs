@@ -20,7 +20,16 @@ pub(crate) struct Cmd {
 }
 
 /// Every command, in the order of the help.
-pub(crate) static COMMANDS: &[&Cmd] = &[&cmd::obj::SHOW, &cmd::manual::COMPLETIONS, &cmd::manual::MAN];
+pub(crate) static COMMANDS: &[&Cmd] = &[
+    &cmd::obj::SHOW,
+    &cmd::btf::DUMP,
+    &cmd::feature::SHOW,
+    &cmd::feature::LIST,
+    &cmd::conformance::CONFORMANCE,
+    &cmd::conformance::PLUGIN,
+    &cmd::manual::COMPLETIONS,
+    &cmd::manual::MAN,
+];
 
 /// Nouns that have verbs, with their line of help.
 const NOUNS: &[(&str, &str)] = &[

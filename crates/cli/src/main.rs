@@ -8,6 +8,7 @@ mod cmd;
 mod commands;
 mod failure;
 mod input;
+mod maps;
 mod output;
 mod table;
 

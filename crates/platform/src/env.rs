@@ -272,6 +272,40 @@ pub struct PlainCtx {
     pub buffers: Vec<(Box<[u64]>, usize, bool)>,
 }
 
+impl PlainCtx {
+    /// A context with these bytes and no buffers.
+    pub fn new(bytes: &[u8]) -> PlainCtx {
+        PlainCtx { words: words(bytes), len: bytes.len(), buffers: Vec::new() }
+    }
+
+    /// The bytes as they are now.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut all: Vec<u8> = self.words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+        all.truncate(self.len);
+        all
+    }
+}
+
+/// Bytes in aligned words, the last one padded with zeros.
+pub fn words(bytes: &[u8]) -> Box<[u64]> {
+    let word = |chunk: &[u8]| {
+        let mut w = [0; 8];
+        w[..chunk.len()].copy_from_slice(chunk);
+        u64::from_ne_bytes(w)
+    };
+    bytes.chunks(8).map(word).collect()
+}
+
+/// Layout of a context without fields: memory that a raw program gets.
+static RAW: CtxLayout = CtxLayout { name: "memory", size: 0, fields: &[] };
+
+impl Context {
+    /// Plain memory for a program that is nothing but instructions: `r1` its address, `r2` its length.
+    pub fn memory(bytes: &[u8]) -> Context {
+        Context { layout: &RAW, data: CtxData::Plain(PlainCtx::new(bytes)) }
+    }
+}
+
 /// The outside world as helpers see it; replaced in tests to make runs repeatable.
 pub trait Host: Send + Sync {
     /// `CLOCK_MONOTONIC` in ns.

@@ -72,6 +72,27 @@ pub struct LineInfo {
 }
 
 impl Program {
+    /// A program of nothing but instructions: no maps, no types, no source.
+    pub fn from_insns(name: &str, prog_type: ProgType, insns: Vec<Insn>) -> Program {
+        Program {
+            name: name.into(),
+            section: String::new(),
+            prog_type,
+            attach_type: None,
+            attach_target: None,
+            sleepable: false,
+            xdp_frags: false,
+            license: String::new(),
+            insns,
+            subprogs: vec![Subprog { name: name.into(), start: 0, btf_id: 0, global: true }],
+            maps: Vec::new(),
+            lines: Vec::new(),
+            btf: None,
+            kernel_btf: None,
+            poisoned: Vec::new(),
+        }
+    }
+
     /// Source position that covers an instruction.
     pub fn line_at(&self, insn: usize) -> Option<&LineInfo> {
         let after = self.lines.partition_point(|l| l.insn <= insn);

@@ -4,11 +4,23 @@
 //! created and its programs bound and loaded in an engine, which then runs them on packets or other contexts.
 
 mod collection;
+pub mod raw;
 
 pub use collection::{Collection, Error, LoadedProgram, Options, Select};
 pub use skep_btf as btf;
 pub use skep_isa as isa;
 pub use skep_obj as obj;
 pub use skep_obj::Object;
-pub use skep_platform as platform;
-pub use skep_platform::{Engine, Loadable, Loaded, Map};
+pub use skep_platform::{self as descriptors, Engine, Loadable, Loaded, Map};
+pub use skep_vm as vm;
+
+/// Linux 6.18 as tables: every helper, program type and map type known here.
+pub fn platform() -> &'static skep_platform::Platform {
+    static LINUX: skep_platform::Platform = skep_platform::Platform {
+        version: skep_platform::Version(6, 18),
+        helpers: skep_helpers::HELPERS,
+        prog_types: skep_hooks::PROG_TYPES,
+        map_types: &[],
+    };
+    &LINUX
+}

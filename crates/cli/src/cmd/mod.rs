@@ -1,4 +1,8 @@
 //! One file a command (or noun): its row of the table and what it does.
 
+pub(crate) mod btf;
+mod btf_json;
+pub(crate) mod conformance;
+pub(crate) mod feature;
 pub(crate) mod manual;
 pub(crate) mod obj;

@@ -1,0 +1,85 @@
+//! `skep btf`: type information of objects, of raw BTF files and of the kernel.
+
+use super::btf_json;
+use crate::commands::Cmd;
+use crate::failure::Failure;
+use crate::input;
+use crate::output::Out;
+use clap::{Arg, ArgMatches};
+use serde_json::{Map, Value};
+use skep::btf::{Btf, CDumpOptions, dump_c, dump_raw};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// `skep btf dump FILE`.
+pub(crate) static DUMP: Cmd = Cmd {
+    path: &["btf", "dump"],
+    about: "Print type information: one type a line, or as a C header",
+    long: "FILE is an object file, or raw BTF such as /sys/kernel/btf/vmlinux.\n\n\
+           Examples:\n  skep btf dump prog.bpf.o\n  skep btf dump --format c /sys/kernel/btf/vmlinux > vmlinux.h\n  \
+           skep btf dump --base /sys/kernel/btf/vmlinux /sys/kernel/btf/nf_tables",
+    args: || {
+        let path = || clap::value_parser!(PathBuf);
+        vec![
+            Arg::new("file")
+                .required(true)
+                .value_name("FILE")
+                .value_parser(path())
+                .help("Object file or raw BTF"),
+            Arg::new("format")
+                .long("format")
+                .value_parser(["raw", "c"])
+                .default_value("raw")
+                .help("What to print"),
+            Arg::new("base")
+                .short('B')
+                .long("base")
+                .alias("base-btf")
+                .value_name("FILE")
+                .value_parser(path())
+                .help("Raw BTF that split BTF builds on"),
+            Arg::new("root_id")
+                .long("root-id")
+                .value_name("ID")
+                .action(clap::ArgAction::Append)
+                .value_parser(clap::value_parser!(u32))
+                .help("Only this type and what it needs (with --format c)"),
+        ]
+    },
+    run: dump,
+};
+
+fn dump(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
+    let Some(path) = m.get_one::<PathBuf>("file") else { return Ok(()) };
+    let base = m.get_one::<PathBuf>("base").map(|b| read(b, None)).transpose()?;
+    let btf = read(path, base)?;
+    if m.get_one::<String>("format").is_some_and(|f| f == "c") {
+        let roots: Vec<u32> = m.get_many("root_id").into_iter().flatten().copied().collect();
+        if let Some(id) = roots.iter().find(|id| btf.type_by_id(**id).is_none()) {
+            return Err(Failure::Input(format!("{}: no type has id {id}", path.display())));
+        }
+        let options = CDumpOptions { roots, ..CDumpOptions::default() };
+        let text = dump_c(&btf, &options).map_err(|e| Failure::malformed(path, e))?;
+        return out.text(&text);
+    }
+    if out.is_json() {
+        let types: Vec<Map<String, Value>> = btf_json::types(&btf).collect();
+        return out.json_rows("types", types);
+    }
+    out.text(&dump_raw(&btf))
+}
+
+/// The BTF of an object file or of a raw file.
+pub(crate) fn read(path: &Path, base: Option<Arc<Btf>>) -> Result<Arc<Btf>, Failure> {
+    let bytes = input::file(path)?;
+    if bytes.starts_with(b"\x7fELF") {
+        let object = skep::Object::parse(&bytes).map_err(|e| Failure::malformed(path, e))?;
+        let none = || Failure::Input(format!("{}: has no .BTF section; compile with -g", path.display()));
+        return object.btf.ok_or_else(none);
+    }
+    let parsed = match base {
+        Some(base) => Btf::parse_split(&bytes, base),
+        None => Btf::parse(&bytes),
+    };
+    parsed.map(Arc::new).map_err(|e| Failure::malformed(path, e))
+}

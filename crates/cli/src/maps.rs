@@ -1,0 +1,250 @@
+//! What a map holds, printed: one entry a line in text, typed JSON otherwise. Both `skep run` and `skep map dump` use it.
+//!
+//! A key or value whose BTF type is known is printed by that type; else as bytes. Values of per-CPU maps are summed nowhere:
+//! each CPU's value is shown, those that are all zero are left out of the text. A ring buffer's records are consumed.
+
+use crate::output::object;
+use serde_json::{Map as Json, Value as J, json};
+use skep::Map;
+use skep::btf::{Btf, Value};
+use skep::descriptors::map::MapBtf;
+use skep::descriptors::{Errno, MapDef, MapType};
+use std::ops::ControlFlow;
+
+/// An entry of a map as bytes.
+pub(crate) struct Entry {
+    key: Vec<u8>,
+    /// One value, or one a CPU.
+    values: Vec<Vec<u8>>,
+}
+
+/// What a map holds.
+pub(crate) struct Contents {
+    /// Entries, up to the limit.
+    pub(crate) entries: Vec<Entry>,
+    /// More than the limit.
+    pub(crate) cut: bool,
+}
+
+/// Reads at most `limit` entries. Arrays of numbers leave out nothing; ring buffers and event arrays give their records.
+pub(crate) fn read(map: &dyn Map, cpus: usize, limit: usize) -> Result<Contents, Errno> {
+    if let Some(ring) = map.ringbuf() {
+        return records(limit, &mut |f| ring.consume(&mut |r| f(r)).map(drop));
+    }
+    if let Some(events) = map.perf_events() {
+        return records(limit, &mut |f| events.consume(&mut |_, r| f(r)).map(drop));
+    }
+    let (mut entries, mut key, mut value, mut cut) = (Vec::new(), None::<Vec<u8>>, Vec::new(), false);
+    loop {
+        let mut next = Vec::new();
+        match map.next_key(key.as_deref(), &mut next) {
+            Ok(()) if entries.len() < limit => {}
+            Ok(()) => {
+                cut = true;
+                break;
+            }
+            Err(Errno::ENOENT) => break,
+            Err(e) => return Err(e),
+        }
+        match map.read(&next, &mut value) {
+            Ok(()) => entries.push(Entry { key: next.clone(), values: split(map.def(), &value, cpus) }),
+            Err(Errno::ENOENT) => {}
+            Err(e) => return Err(e),
+        }
+        key = Some(next);
+    }
+    Ok(Contents { entries, cut })
+}
+
+/// Type of a ring buffer's or event array's records, which their definitions do not say.
+pub(crate) type Record<'a> = Option<(&'a Btf, u32)>;
+
+/// The type that records of `len` bytes in this map most likely have: a struct of that size named `event` or as the map
+/// without its plural s.
+pub(crate) fn guess_record<'a>(btf: &'a Btf, map: &str, len: usize) -> Record<'a> {
+    let singular = map.strip_suffix('s').unwrap_or(map);
+    [singular, "event"].into_iter().find_map(|name| {
+        let id = btf.find_by_name_kind(name, skep::btf::Kind::Struct)?;
+        (btf.size_of(id)? as usize == len).then_some((btf, id))
+    })
+}
+
+type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> ControlFlow<()>;
+
+fn records(limit: usize, consume: &mut dyn FnMut(Sink<'_>) -> Result<(), Errno>) -> Result<Contents, Errno> {
+    let (mut entries, mut cut) = (Vec::new(), false);
+    consume(&mut |record| {
+        if entries.len() == limit {
+            cut = true;
+        } else {
+            entries.push(Entry { key: Vec::new(), values: vec![record.to_vec()] });
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(Contents { entries, cut })
+}
+
+/// A per-CPU value as its parts.
+fn split(def: &MapDef, value: &[u8], cpus: usize) -> Vec<Vec<u8>> {
+    let size = def.value_size as usize;
+    if value.len() <= size || cpus == 0 {
+        return vec![value.to_vec()];
+    }
+    value.chunks(size.next_multiple_of(8)).map(|c| c[..size.min(c.len())].to_vec()).collect()
+}
+
+/// Entries worth a line: entries of array-like maps that are all zero say nothing.
+fn worth(def: &MapDef, e: &Entry) -> bool {
+    let array = matches!(
+        def.map_type,
+        MapType::Array
+            | MapType::PercpuArray
+            | MapType::ProgArray
+            | MapType::ArrayOfMaps
+            | MapType::PerfEventArray
+    );
+    !array || e.values.iter().flatten().any(|b| *b != 0)
+}
+
+/// Text: an indented line an entry, all-zero array entries left out and counted.
+pub(crate) fn text(map: &dyn Map, c: &Contents, record: Record<'_>) -> String {
+    let def = map.def();
+    let mut out = String::new();
+    let shown: Vec<&Entry> = c.entries.iter().filter(|e| worth(def, e)).collect();
+    for e in &shown {
+        out.push_str("    ");
+        if !e.key.is_empty() && !is_section(def) {
+            out.push_str(&format!("{}: ", key_text(def, &e.key)));
+        }
+        let parts: Vec<String> =
+            e.values.iter().enumerate().filter_map(|(cpu, v)| part(def, e, cpu, v, record)).collect();
+        out.push_str(&parts.join("  "));
+        out.push('\n');
+    }
+    if shown.is_empty() {
+        out.push_str(if c.entries.is_empty() { "    (empty)\n" } else { "    (all zero)\n" });
+    }
+    if c.cut {
+        out.push_str("    … more entries; --map-limit shows more\n");
+    }
+    out
+}
+
+fn part(def: &MapDef, e: &Entry, cpu: usize, v: &[u8], record: Record<'_>) -> Option<String> {
+    if e.values.len() == 1 {
+        return Some(value_text(def, v, record));
+    }
+    v.iter().any(|b| *b != 0).then(|| format!("cpu{cpu} {}", value_text(def, v, record)))
+}
+
+/// A data section: its one entry is the variables.
+fn is_section(def: &MapDef) -> bool {
+    def.name.starts_with('.')
+        || def.name.contains(".rodata")
+        || def.name.contains(".data")
+        || def.name.contains(".bss")
+}
+
+fn types(def: &MapDef) -> Option<(&MapBtf, &Btf)> {
+    def.btf.as_ref().map(|b| (b, &*b.btf))
+}
+
+fn key_text(def: &MapDef, key: &[u8]) -> String {
+    typed(types(def).map(|(b, btf)| (btf, b.key)), key).map_or_else(|| plain(key), |v| v.to_string())
+}
+
+fn value_text(def: &MapDef, value: &[u8], record: Record<'_>) -> String {
+    typed(value_type(def, record), value).map_or_else(|| plain(value), |v| v.to_string())
+}
+
+fn value_type<'a>(def: &'a MapDef, record: Record<'a>) -> Record<'a> {
+    record.or_else(|| types(def).map(|(b, btf)| (btf, b.value)))
+}
+
+fn typed<'a>(btf: Option<(&'a Btf, u32)>, bytes: &[u8]) -> Option<Value<'a>> {
+    let (btf, id) = btf.filter(|(_, id)| *id != 0)?;
+    Value::read(btf, id, bytes).ok()
+}
+
+/// Bytes without a type: a number where they have a number's size, else hexadecimal.
+fn plain(bytes: &[u8]) -> String {
+    match number(bytes) {
+        Some(n) => n.to_string(),
+        None => hex(bytes),
+    }
+}
+
+fn number(bytes: &[u8]) -> Option<u64> {
+    match bytes.len() {
+        1 | 2 | 4 | 8 => {
+            let mut le = [0; 8];
+            le[..bytes.len()].copy_from_slice(bytes);
+            Some(u64::from_le_bytes(le))
+        }
+        _ => None,
+    }
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// JSON: an array of `{key, value}`, `{key, values: [{cpu, value}]}`, or `{value}` for records.
+pub(crate) fn json(map: &dyn Map, c: &Contents, record: Record<'_>) -> J {
+    let def = map.def();
+    let btf = types(def);
+    let entry = |e: &Entry| {
+        let mut o = Json::new();
+        if !e.key.is_empty() {
+            o.insert("key".into(), bytes_json(btf.map(|(b, btf)| (btf, b.key)), &e.key));
+        }
+        let value = |v: &Vec<u8>| bytes_json(value_type(def, record), v);
+        if let [one] = e.values.as_slice() {
+            o.insert("value".into(), value(one));
+        } else {
+            let each = e.values.iter().enumerate().map(|(cpu, v)| json!({"cpu": cpu, "value": value(v)}));
+            o.insert("values".into(), each.collect());
+        }
+        J::Object(o)
+    };
+    c.entries.iter().map(entry).collect()
+}
+
+fn bytes_json(btf: Option<(&Btf, u32)>, bytes: &[u8]) -> J {
+    match typed(btf, bytes) {
+        Some(v) => value_json(&v),
+        None => number(bytes).map_or_else(|| hex(bytes).into(), J::from),
+    }
+}
+
+/// A typed value as JSON. Numbers beyond 64 bits are text; characters are numbers, character arrays text.
+pub(crate) fn value_json(v: &Value<'_>) -> J {
+    match v {
+        Value::Int(n) => i64::try_from(*n).map_or_else(|_| n.to_string().into(), J::from),
+        Value::Uint(n) => u64::try_from(*n).map_or_else(|_| n.to_string().into(), J::from),
+        Value::Bool(b) => (*b).into(),
+        Value::Char(c) => (*c).into(),
+        Value::Float(x) => json!(x),
+        Value::Enum { name: Some(name), .. } => (*name).into(),
+        Value::Enum { name: None, value } => (*value).into(),
+        Value::Str(s) => s.as_str().into(),
+        Value::Pointer(p) => (*p).into(),
+        Value::Array(items) => items.iter().map(value_json).collect(),
+        Value::Struct(fields) => J::Object(
+            fields.iter().map(|(name, v)| (name.to_string(), value_json(v))).collect::<Json<_, _>>(),
+        ),
+        _ => J::Null,
+    }
+}
+
+/// A map's heading for JSON: its definition's main numbers.
+pub(crate) fn heading_json(def: &MapDef) -> Json<String, J> {
+    object([
+        ("name", def.name.clone().into()),
+        ("type", def.map_type.label().into()),
+        ("bytes_key", def.key_size.into()),
+        ("bytes_value", def.value_size.into()),
+        ("max_entries", def.max_entries.into()),
+    ])
+}

@@ -1,0 +1,45 @@
+//! Programs that are nothing but instructions, run on plain memory: `r1` its address, `r2` its length. What outside
+//! suites and quick experiments use.
+
+use skep_isa::Insn;
+use skep_platform::{Context, EngineError, Loadable, ProgType, Program, RunError};
+use skep_vm::{SystemHost, Tier, User};
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a raw program gave no result.
+#[derive(Debug)]
+pub enum Error {
+    /// This tier is not there.
+    Unsupported(String),
+    /// It cannot be loaded.
+    Load(EngineError),
+    /// It was stopped.
+    Run(Box<RunError>),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Unsupported(why) => f.write_str(why),
+            Error::Load(e) => e.fmt(f),
+            Error::Run(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Runs instructions on memory in a tier of the user engine, with the rows of the whole platform; `r0`.
+///
+/// # Errors
+/// A tier that is not there, a program that cannot be loaded, a program that was stopped.
+pub fn run(insns: &[Insn], memory: &[u8], tier: Tier) -> Result<u64, Error> {
+    let program = Arc::new(Program::from_insns("main", ProgType::Unspec, insns.to_vec()));
+    let engine = User::new(*crate::platform(), Arc::new(SystemHost::new())).with_tier(tier);
+    let loaded = engine.load_program(&Loadable::Unverified(program)).map_err(|e| match e {
+        EngineError::Unsupported { .. } => Error::Unsupported(e.to_string()),
+        e => Error::Load(e),
+    })?;
+    engine.runner().run(&loaded, &mut Context::memory(memory)).map_err(Error::Run)
+}
