@@ -30,11 +30,14 @@ pub struct Options {
     /// Reading bytes of the stack that were never written is allowed, as Linux 6.3 and later allow it to programs
     /// loaded by root; they then hold what earlier calls left there.
     pub unset_stack: bool,
+    /// Registers hold 0 at the beginning of a frame instead of no value: for programs that no verifier has to accept,
+    /// as those of the kernel's lib/test_bpf.c.
+    pub unset_registers: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { budget: 100_000_000, unset_stack: false }
+        Options { budget: 100_000_000, unset_stack: false, unset_registers: false }
     }
 }
 
@@ -238,7 +241,8 @@ impl<'r> Run<'r, '_> {
         };
         let slot = Slot { door: crate::region::Door::Stack, ..Slot::memory(region, true) };
         let prov = self.m.table.set(FRAME0 + n as u32, slot);
-        self.regs = [Val::UNINIT; 11];
+        let start = if self.options.unset_registers { Val::scalar(0) } else { Val::UNINIT };
+        self.regs = [start; 11];
         self.regs[10] = Val { bits: span.addr() + FRAME_BYTES as u64, prov };
         self.may_goto = MAY_GOTO;
         self.pc = pc;
