@@ -12,11 +12,15 @@
 pub mod capture;
 pub mod cgroup;
 pub mod flow_dissector;
+pub mod frame;
 pub mod link;
 pub mod lwt;
 pub mod netfilter;
+pub mod packet;
 mod prog_types;
+pub mod report;
 mod rights;
+pub mod run;
 pub mod sk_lookup;
 mod skb;
 pub mod sock;

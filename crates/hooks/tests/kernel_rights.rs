@@ -7,71 +7,15 @@
 use skep_hooks::PROG_TYPES;
 use skep_platform::ctx::{PacketAccess, Sleepable};
 use skep_platform::{AttachType, CtxAccess, CtxLayout, FieldKind, ProgType, ProgTypeDesc};
-use std::os::fd::FromRawFd;
+
+mod kernel;
+use kernel::{EXIT, insn, mov, mov_reg, size_bits};
 
 const SLEEPABLE: u32 = 1 << 4;
 
-/// One instruction: opcode, registers (source high), offset, immediate.
-fn insn(op: u8, dst: u8, src: u8, off: i16, imm: i32) -> u64 {
-    let regs = (src << 4 | dst) as u64;
-    op as u64 | regs << 8 | (off as u16 as u64) << 16 | (imm as u32 as u64) << 32
-}
-
-fn mov(dst: u8, imm: i32) -> u64 {
-    insn(0xb7, dst, 0, 0, imm)
-}
-
-fn mov_reg(dst: u8, src: u8) -> u64 {
-    insn(0xbf, dst, src, 0, 0)
-}
-
-const EXIT: u64 = 0x95;
-
-fn size_bits(size: u32) -> u8 {
-    match size {
-        1 => 0x10,
-        2 => 0x08,
-        4 => 0x00,
-        _ => 0x18,
-    }
-}
-
-/// `BPF_PROG_LOAD`; the error number when refused.
+/// Whether the kernel takes a program.
 fn load(prog_type: ProgType, attach: Option<AttachType>, flags: u32, insns: &[u64]) -> Result<(), i32> {
-    #[repr(C)]
-    #[derive(Default)]
-    struct Attr {
-        prog_type: u32,
-        insn_cnt: u32,
-        insns: u64,
-        license: u64,
-        log_level: u32,
-        log_size: u32,
-        log_buf: u64,
-        kern_version: u32,
-        prog_flags: u32,
-        prog_name: [u8; 16],
-        prog_ifindex: u32,
-        expected_attach_type: u32,
-    }
-    let attr = Attr {
-        prog_type: prog_type.id(),
-        insn_cnt: insns.len() as u32,
-        insns: insns.as_ptr() as u64,
-        license: c"GPL".as_ptr() as u64,
-        prog_flags: flags,
-        expected_attach_type: attach.map_or(0, |a| a.id()),
-        ..Attr::default()
-    };
-    const BPF_PROG_LOAD: i32 = 5;
-    // SAFETY: the attribute and the arrays it points to live through the call; the kernel only reads them.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &attr, size_of::<Attr>()) };
-    if fd < 0 {
-        return Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0));
-    }
-    // SAFETY: the descriptor was just made and nobody else owns it.
-    drop(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd as i32) });
-    Ok(())
+    kernel::load(prog_type, attach, flags, insns).map(drop)
 }
 
 /// Flags that the type cannot be loaded without.
