@@ -110,6 +110,7 @@ fn fault() -> Box<RunError> {
         fault: Fault::NoPacket,
         program: Arc::new(program),
         insn: 3,
+        text: String::new(),
         calls: Vec::new(),
         history: Vec::new(),
         registers: Vec::new(),
