@@ -1,4 +1,4 @@
-//! The files of `tests/programs/`, and the public bpf_conformance suite where it is at hand: `r0` in all 64 bits.
+//! The public bpf_conformance suite where it is at hand: `r0` in all 64 bits.
 
 #![allow(clippy::print_stdout)]
 
