@@ -1,7 +1,8 @@
 //! Why the user engine has no body for a helper, and what to use instead. One reason stands for all helpers that lack the
 //! same thing.
 
-pub(crate) const UNWRITTEN: &str = "not written yet; run the program with --engine kernel";
+pub(crate) const KERNEL_PACKETS: &str = "the user engine traces no kernel functions that hold packets; \
+     bpf_perf_event_output() samples the packet a program runs on";
 pub(crate) const PERF_COUNTERS: &str =
     "the user engine has no perf counters; count in a map, or run the program with --engine kernel";
 pub(crate) const STACKS: &str =

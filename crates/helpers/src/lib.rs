@@ -15,6 +15,7 @@ pub mod absent;
 mod row;
 
 mod cgroup;
+mod checksum;
 mod control;
 mod cpu;
 mod csum;
@@ -42,6 +43,7 @@ mod sk_cast;
 mod sk_lookup;
 mod sk_msg;
 mod sk_redirect;
+mod skb;
 mod skb_bytes;
 mod skb_meta;
 mod skb_room;

@@ -1,6 +1,9 @@
 //! Perf event arrays: samples out, counters in.
 
+use crate::guest;
+use crate::map::bad_map;
 use crate::row::*;
+use skep_platform::env::CtxData;
 
 /// The rows of this family.
 pub(crate) const ROWS: &[&Helper] = &[
@@ -39,8 +42,47 @@ helper! { bpf_perf_event_output = 25, since: (4, 4),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(perf_event_output),
 }
+
+/// Bits 32 to 51 of the flags ask for that many packet bytes behind the data. Only the ring of the CPU that the program
+/// runs on takes samples, as in the kernel.
+fn perf_event_output(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    let [_, handle, flags, data, size] = a;
+    let has_packet = matches!(env.ctx().data, CtxData::Packet(_));
+    let known = if has_packet { INDEX | PACKET_LEN } else { INDEX };
+    if flags & !known != 0 {
+        return Ok(Errno::EINVAL.into());
+    }
+    let packet_len = ((flags & PACKET_LEN) >> 32) as usize;
+    let packet = match packet_len {
+        0 => Vec::new(),
+        n => match env.packet()?.bytes().get(..n) {
+            Some(b) => b.to_vec(),
+            None => return Ok(Errno::EFAULT.into()),
+        },
+    };
+    let map = env.map(handle)?;
+    let events = map.perf_events().ok_or_else(|| bad_map(map, "it is no perf event array"))?;
+    let cpu = env.cpu();
+    let index = match (flags & INDEX) as u32 {
+        CURRENT_CPU => cpu,
+        index => index,
+    };
+    if index >= map.def().max_entries {
+        return Ok(Errno::E2BIG.into());
+    }
+    if index != cpu {
+        return Ok(Errno::EOPNOTSUPP.into());
+    }
+    let data = guest::vec(env, data, size)?;
+    Ok(events.output(index, &[&data, &packet]).into())
+}
+
+/// `BPF_F_INDEX_MASK` and `BPF_F_CTXLEN_MASK`.
+const INDEX: u64 = 0xffff_ffff;
+const PACKET_LEN: u64 = 0xf_ffff << 32;
+const CURRENT_CPU: u32 = u32::MAX;
 
 helper! { bpf_perf_event_read_value = 55, since: (4, 15),
     signature: "long bpf_perf_event_read_value(struct bpf_map *map, u64 flags, struct bpf_perf_event_value *buf, u32 buf_size)",
@@ -81,7 +123,7 @@ helper! { bpf_skb_output = 111, since: (5, 5),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Absent(absent::KERNEL_PACKETS),
 }
 
 helper! { bpf_read_branch_records = 119, since: (5, 7),
@@ -107,5 +149,5 @@ helper! { bpf_xdp_output = 121, since: (5, 7),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Absent(absent::KERNEL_PACKETS),
 }

@@ -29,7 +29,12 @@ helper! { bpf_get_socket_cookie = 46, since: (4, 12),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(get_socket_cookie),
+}
+
+/// Packets of the user engine have no socket.
+fn get_socket_cookie(_: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(0))
 }
 
 helper! { bpf_get_socket_uid = 47, since: (4, 12),
@@ -42,8 +47,15 @@ helper! { bpf_get_socket_uid = 47, since: (4, 12),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(get_socket_uid),
 }
+
+/// Packets of the user engine have no socket: the overflow user id.
+fn get_socket_uid(_: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(OVERFLOW_UID))
+}
+
+const OVERFLOW_UID: u64 = 65534;
 
 helper! { bpf_bind = 64, since: (4, 17),
     signature: "long bpf_bind(struct bpf_sock_addr *ctx, struct sockaddr *addr, int addr_len)",

@@ -1,5 +1,6 @@
 //! Helpers of XDP programs.
 
+use crate::guest;
 use crate::row::*;
 
 /// The rows of this family.
@@ -22,7 +23,11 @@ helper! { bpf_xdp_adjust_head = 44, since: (4, 10),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(xdp_adjust_head),
+}
+
+fn xdp_adjust_head(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    Ok(env.packet()?.adjust_head((a[1] as i32).into()).into())
 }
 
 helper! { bpf_xdp_adjust_meta = 54, since: (4, 15),
@@ -35,7 +40,11 @@ helper! { bpf_xdp_adjust_meta = 54, since: (4, 15),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(xdp_adjust_meta),
+}
+
+fn xdp_adjust_meta(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    Ok(env.packet()?.adjust_meta((a[1] as i32).into()).into())
 }
 
 helper! { bpf_xdp_adjust_tail = 65, since: (4, 18),
@@ -48,7 +57,11 @@ helper! { bpf_xdp_adjust_tail = 65, since: (4, 18),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(xdp_adjust_tail),
+}
+
+fn xdp_adjust_tail(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    Ok(env.packet()?.adjust_tail((a[1] as i32).into()).into())
 }
 
 helper! { bpf_xdp_get_buff_len = 188, since: (5, 18),
@@ -64,7 +77,11 @@ helper! { bpf_xdp_get_buff_len = 188, since: (5, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(xdp_get_buff_len),
+}
+
+fn xdp_get_buff_len(env: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(env.packet()?.len() as u64))
 }
 
 helper! { bpf_xdp_load_bytes = 189, since: (5, 18),
@@ -77,7 +94,34 @@ helper! { bpf_xdp_load_bytes = 189, since: (5, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(xdp_load_bytes),
+}
+
+fn xdp_load_bytes(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    let [_, offset, to, len, _] = a;
+    let range = match range(env, offset, len)? {
+        Ok(range) => range,
+        Err(e) => return Ok(e.into()),
+    };
+    let bytes = env.packet()?.bytes()[range].to_vec();
+    if !bytes.is_empty() {
+        env.mem().write(to, &bytes)?;
+    }
+    Ok(Ret::OK)
+}
+
+/// The bytes meant (`bpf_xdp_pointer`).
+fn range(
+    env: &mut dyn Env<'_>,
+    offset: u64,
+    len: u64,
+) -> Result<Result<std::ops::Range<usize>, Errno>, Fault> {
+    let (offset, len) = (offset as u32 as usize, len as u32 as usize);
+    if offset > 0xffff || len > 0xffff {
+        return Ok(Err(Errno::EFAULT));
+    }
+    let inside = offset + len <= env.packet()?.len();
+    Ok(if inside { Ok(offset..offset + len) } else { Err(Errno::EINVAL) })
 }
 
 helper! { bpf_xdp_store_bytes = 190, since: (5, 18),
@@ -90,5 +134,16 @@ helper! { bpf_xdp_store_bytes = 190, since: (5, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::UNWRITTEN),
+    body: Body::Fn(xdp_store_bytes),
+}
+
+fn xdp_store_bytes(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
+    let [_, offset, from, len, _] = a;
+    let range = match range(env, offset, len)? {
+        Ok(range) => range,
+        Err(e) => return Ok(e.into()),
+    };
+    let bytes = guest::vec(env, from, range.len() as u64)?;
+    env.packet()?.bytes_mut()[range].copy_from_slice(&bytes);
+    Ok(Ret::OK)
 }

@@ -346,6 +346,10 @@ pub trait Host: Send + Sync {
     fn probe_write(&self, addr: u64, data: &[u8]) -> Result<(), Errno>;
     /// A line from `bpf_trace_printk`.
     fn trace(&self, line: &str);
+    /// MTU of an interface, 0 being the one that the packet is on; `None` when there is no such interface.
+    fn mtu(&self, ifindex: u32) -> Option<u32> {
+        (ifindex == 0).then_some(1500)
+    }
     /// Route look-up for `bpf_fib_lookup`: `None` when no table was given to the engine.
     fn fib(&self) -> Option<&dyn Fib> {
         None

@@ -40,6 +40,8 @@ errnos! {
     EDEADLK = 35, "would deadlock";
     ENAMETOOLONG = 36, "name too long";
     ENOSYS = 38, "not implemented";
+    EPROTO = 71, "protocol error";
+    EBADMSG = 74, "bad message";
     EMSGSIZE = 90, "message too long";
     EPROTONOSUPPORT = 93, "protocol not supported";
     EOPNOTSUPP = 95, "operation not supported";
@@ -49,6 +51,7 @@ errnos! {
     ENETDOWN = 100, "network is down";
     ENETUNREACH = 101, "network is unreachable";
     ENOBUFS = 105, "no buffer space";
+    EALREADY = 114, "already done";
     ENOTSUPP = 524, "operation is not supported";
 }
 

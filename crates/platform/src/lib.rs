@@ -21,6 +21,6 @@ pub use env::{Context, Env, Fault, Host, Memory, Region, RegionKind, Ret};
 pub use errno::Errno;
 pub use helper::{Arg, ArgKind, Body, Caller, Helper, Proto, RetType, Version};
 pub use map::{Map, MapDef, MapTypeDesc};
-pub use packet::{Packet, PacketCtx};
+pub use packet::{Checksum, Packet, PacketCtx};
 pub use program::{Facts, LineInfo, Program, Subprog, Verified};
 pub use uapi::{AttachType, MapType, ProgType};

@@ -13,8 +13,13 @@ use crate::errno::Errno;
 
 /// Bytes in front of a packet (`XDP_PACKET_HEADROOM`).
 pub const HEADROOM: usize = 256;
-/// Bytes kept free behind a packet at first.
+/// Bytes at the start of the headroom that no program gets: the kernel keeps its `struct xdp_frame` there.
+pub const FRAME: usize = 40;
+/// Bytes kept free behind a packet that does not fit into a page.
 pub const TAILROOM: usize = 512;
+/// Headroom, packet and tailroom of a packet that fits into a page: 4096 bytes without the kernel's
+/// `struct skb_shared_info` (`xdp_data_hard_end`).
+pub const PAGE: usize = 4096 - 320;
 /// Longest packet.
 pub const MAX_PACKET: usize = 256 * 1024;
 
@@ -92,10 +97,26 @@ pub enum Redirect {
 /// Tunnel metadata (`bpf_skb_get_tunnel_key`): bytes of `struct bpf_tunnel_key` and options.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Tunnel {
-    /// `struct bpf_tunnel_key` as the program gave it.
+    /// `struct bpf_tunnel_key`, whole, with the far end as `remote`; empty when the packet has no tunnel metadata.
     pub key: Vec<u8>,
     /// Tunnel options.
     pub opt: Vec<u8>,
+    /// Addresses are IPv6.
+    pub ipv6: bool,
+    /// Set by the program for sending; otherwise the packet came with it.
+    pub set: bool,
+}
+
+/// What is known of the packet's transport checksums (`ip_summed`).
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum Checksum {
+    /// Nothing (`CHECKSUM_NONE`).
+    #[default]
+    None,
+    /// The interface verified this many nested ones, less one (`CHECKSUM_UNNECESSARY`, `csum_level`).
+    Unnecessary(u8),
+    /// The interface summed the packet from the network header on (`CHECKSUM_COMPLETE`).
+    Complete(u32),
 }
 
 /// A packet and its context.
@@ -115,6 +136,14 @@ pub struct Packet {
     pub clones: Vec<(u32, Vec<u8>)>,
     /// Tunnel metadata received or set.
     pub tunnel: Tunnel,
+    /// What is known of the transport checksums.
+    pub checksum: Checksum,
+    /// An outer header was added in front of an inner one (`skb->encapsulation`).
+    pub encapsulated: bool,
+    /// `ctx.hash` is the packet's flow hash.
+    pub hash_known: bool,
+    /// Where the tail may grow to, as an offset into `buf`.
+    hard_end: usize,
 }
 
 impl Default for Packet {
@@ -127,7 +156,7 @@ impl Packet {
     /// An empty packet with room for an Ethernet frame. Reuse it: [`Packet::set`] does not allocate for packets that fit.
     pub fn new() -> Packet {
         let mut p = Packet {
-            buf: vec![0; HEADROOM + 2048 + TAILROOM],
+            buf: vec![0; PAGE],
             meta: HEADROOM,
             data: HEADROOM,
             end: HEADROOM,
@@ -136,6 +165,10 @@ impl Packet {
             redirect: None,
             clones: Vec::new(),
             tunnel: Tunnel::default(),
+            checksum: Checksum::None,
+            encapsulated: false,
+            hash_known: false,
+            hard_end: PAGE,
         };
         p.sync();
         p
@@ -143,9 +176,10 @@ impl Packet {
 
     /// Replaces the bytes; context fields, redirection and metadata start anew. Cost: one copy.
     pub fn set(&mut self, bytes: &[u8]) {
-        let need = HEADROOM + bytes.len() + TAILROOM;
-        if self.buf.len() < need {
-            self.buf.resize(need, 0);
+        let need = HEADROOM + bytes.len();
+        self.hard_end = if need <= PAGE { PAGE } else { need + TAILROOM };
+        if self.buf.len() < self.hard_end {
+            self.buf.resize(self.hard_end, 0);
         }
         self.buf[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
         (self.meta, self.data, self.end) = (HEADROOM, HEADROOM, HEADROOM + bytes.len());
@@ -153,8 +187,10 @@ impl Packet {
             PacketCtx { len: bytes.len() as u32, wire_len: bytes.len() as u32, ..PacketCtx::default() };
         self.redirect = None;
         self.clones.clear();
-        self.tunnel.key.clear();
-        self.tunnel.opt.clear();
+        self.tunnel = Tunnel::default();
+        self.checksum = Checksum::None;
+        self.encapsulated = false;
+        self.hash_known = false;
         self.sync();
     }
 
@@ -188,7 +224,7 @@ impl Packet {
     pub fn adjust_head(&mut self, delta: i64) -> Result<(), Errno> {
         let meta_len = self.data - self.meta;
         let data = self.data as i64 + delta;
-        if data < (meta_len as i64) || data > self.end as i64 - 14 {
+        if data < (FRAME + meta_len) as i64 || data > self.end as i64 - 14 {
             return Err(Errno::EINVAL);
         }
         let data = data as usize;
@@ -201,7 +237,7 @@ impl Packet {
     /// Moves the end by `delta`; new bytes are zero.
     pub fn adjust_tail(&mut self, delta: i64) -> Result<(), Errno> {
         let end = self.end as i64 + delta;
-        if end < self.data as i64 + 14 || end > self.buf.len() as i64 {
+        if end < self.data as i64 + 14 || end > self.hard_end as i64 {
             return Err(Errno::EINVAL);
         }
         let end = end as usize;
@@ -216,7 +252,7 @@ impl Packet {
     /// Moves the start of the metadata (`bpf_xdp_adjust_meta`): at most 255 bytes, a multiple of four.
     pub fn adjust_meta(&mut self, delta: i64) -> Result<(), Errno> {
         let meta = self.meta as i64 + delta;
-        if meta < 0 || meta > self.data as i64 {
+        if meta < FRAME as i64 || meta > self.data as i64 {
             return Err(Errno::EINVAL);
         }
         let len = self.data - meta as usize;
@@ -240,6 +276,7 @@ impl Packet {
             let pos = self.data + at;
             self.buf.splice(pos..pos, std::iter::repeat_n(0, n));
             self.end += n;
+            self.hard_end += n;
         }
         self.meta = self.data;
         let pos = self.data + at;
@@ -267,6 +304,7 @@ impl Packet {
         }
         if self.data + len > self.buf.len() {
             self.buf.resize(self.data + len + TAILROOM, 0);
+            self.hard_end = self.buf.len();
         }
         if self.data + len > self.end {
             self.buf[self.end..self.data + len].fill(0);
