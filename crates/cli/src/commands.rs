@@ -21,6 +21,7 @@ pub(crate) struct Cmd {
 
 /// Every command, in the order of the help.
 pub(crate) static COMMANDS: &[&Cmd] = &[
+    &cmd::run::RUN,
     &cmd::obj::SHOW,
     &cmd::btf::DUMP,
     &cmd::feature::SHOW,

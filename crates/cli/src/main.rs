@@ -10,6 +10,7 @@ mod failure;
 mod input;
 mod maps;
 mod output;
+mod progress;
 mod table;
 
 use std::process::ExitCode;

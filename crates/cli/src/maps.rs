@@ -3,12 +3,13 @@
 //! A key or value whose BTF type is known is printed by that type; else as bytes. Values of per-CPU maps are summed nowhere:
 //! each CPU's value is shown, those that are all zero are left out of the text. A ring buffer's records are consumed.
 
-use crate::output::object;
 use serde_json::{Map as Json, Value as J, json};
+use skep::Loaded;
 use skep::Map;
 use skep::btf::{Btf, Value};
-use skep::descriptors::map::MapBtf;
+use skep::descriptors::map::{Handle, MapBtf};
 use skep::descriptors::{Errno, MapDef, MapType};
+use skep::vm::UserProgram;
 use std::ops::ControlFlow;
 
 /// An entry of a map as bytes.
@@ -16,6 +17,8 @@ pub(crate) struct Entry {
     key: Vec<u8>,
     /// One value, or one a CPU.
     values: Vec<Vec<u8>>,
+    /// Name of the program or map that the entry holds.
+    holds: Option<String>,
 }
 
 /// What a map holds.
@@ -26,8 +29,16 @@ pub(crate) struct Contents {
     pub(crate) cut: bool,
 }
 
-/// Reads at most `limit` entries. Arrays of numbers leave out nothing; ring buffers and event arrays give their records.
-pub(crate) fn read(map: &dyn Map, cpus: usize, limit: usize) -> Result<Contents, Errno> {
+impl Contents {
+    /// Bytes of the first record.
+    pub(crate) fn record_len(&self) -> Option<usize> {
+        self.entries.first().filter(|e| e.key.is_empty()).and_then(|e| e.values.first()).map(Vec::len)
+    }
+}
+
+/// Reads at most `limit` entries; ring buffers and event arrays give their records. With `skip_zero` entries of arrays that
+/// are all zero, as nobody has written them, do not count.
+pub(crate) fn read(map: &dyn Map, cpus: usize, limit: usize, skip_zero: bool) -> Result<Contents, Errno> {
     if let Some(ring) = map.ringbuf() {
         return records(limit, &mut |f| ring.consume(&mut |r| f(r)).map(drop));
     }
@@ -38,16 +49,21 @@ pub(crate) fn read(map: &dyn Map, cpus: usize, limit: usize) -> Result<Contents,
     loop {
         let mut next = Vec::new();
         match map.next_key(key.as_deref(), &mut next) {
-            Ok(()) if entries.len() < limit => {}
-            Ok(()) => {
-                cut = true;
-                break;
-            }
+            Ok(()) => {}
             Err(Errno::ENOENT) => break,
             Err(e) => return Err(e),
         }
         match map.read(&next, &mut value) {
-            Ok(()) => entries.push(Entry { key: next.clone(), values: split(map.def(), &value, cpus) }),
+            Ok(()) if skip_zero && is_array(map.def()) && value.iter().all(|b| *b == 0) => {}
+            Ok(()) if entries.len() == limit => {
+                cut = true;
+                break;
+            }
+            Ok(()) => entries.push(Entry {
+                holds: map.handle(&next).map(|h| handle_name(&h)),
+                key: next.clone(),
+                values: split(map.def(), &value, cpus),
+            }),
             Err(Errno::ENOENT) => {}
             Err(e) => return Err(e),
         }
@@ -59,14 +75,17 @@ pub(crate) fn read(map: &dyn Map, cpus: usize, limit: usize) -> Result<Contents,
 /// Type of a ring buffer's or event array's records, which their definitions do not say.
 pub(crate) type Record<'a> = Option<(&'a Btf, u32)>;
 
-/// The type that records of `len` bytes in this map most likely have: a struct of that size named `event` or as the map
-/// without its plural s.
+/// The type that records of `len` bytes in this map most likely have: a struct of that size named as the map without its
+/// plural s, as the last word of that, the same with `_event`, or `event`.
 pub(crate) fn guess_record<'a>(btf: &'a Btf, map: &str, len: usize) -> Record<'a> {
     let singular = map.strip_suffix('s').unwrap_or(map);
-    [singular, "event"].into_iter().find_map(|name| {
+    let fitting = |name: &&str| {
         let id = btf.find_by_name_kind(name, skep::btf::Kind::Struct)?;
         (btf.size_of(id)? as usize == len).then_some((btf, id))
-    })
+    };
+    let last_word = singular.rsplit('_').next().unwrap_or(singular);
+    let last_event = format!("{last_word}_event");
+    [singular, last_word, &last_event, "event"].iter().find_map(fitting)
 }
 
 type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> ControlFlow<()>;
@@ -77,11 +96,20 @@ fn records(limit: usize, consume: &mut dyn FnMut(Sink<'_>) -> Result<(), Errno>)
         if entries.len() == limit {
             cut = true;
         } else {
-            entries.push(Entry { key: Vec::new(), values: vec![record.to_vec()] });
+            entries.push(Entry { key: Vec::new(), values: vec![record.to_vec()], holds: None });
         }
         ControlFlow::Continue(())
     })?;
     Ok(Contents { entries, cut })
+}
+
+fn handle_name(h: &Handle) -> String {
+    match h {
+        Handle::Map(m) => format!("map {}", m.def().name),
+        Handle::Prog(p) => p
+            .downcast_ref::<UserProgram>()
+            .map_or("program".into(), |p| format!("program {}", p.program().name)),
+    }
 }
 
 /// A per-CPU value as its parts.
@@ -93,25 +121,16 @@ fn split(def: &MapDef, value: &[u8], cpus: usize) -> Vec<Vec<u8>> {
     value.chunks(size.next_multiple_of(8)).map(|c| c[..size.min(c.len())].to_vec()).collect()
 }
 
-/// Entries worth a line: entries of array-like maps that are all zero say nothing.
-fn worth(def: &MapDef, e: &Entry) -> bool {
-    let array = matches!(
-        def.map_type,
-        MapType::Array
-            | MapType::PercpuArray
-            | MapType::ProgArray
-            | MapType::ArrayOfMaps
-            | MapType::PerfEventArray
-    );
-    !array || e.values.iter().flatten().any(|b| *b != 0)
+/// Maps whose entries all exist from the beginning.
+fn is_array(def: &MapDef) -> bool {
+    matches!(def.map_type, MapType::Array | MapType::PercpuArray)
 }
 
-/// Text: an indented line an entry, all-zero array entries left out and counted.
+/// Text: an indented line an entry.
 pub(crate) fn text(map: &dyn Map, c: &Contents, record: Record<'_>) -> String {
     let def = map.def();
     let mut out = String::new();
-    let shown: Vec<&Entry> = c.entries.iter().filter(|e| worth(def, e)).collect();
-    for e in &shown {
+    for e in &c.entries {
         out.push_str("    ");
         if !e.key.is_empty() && !is_section(def) {
             out.push_str(&format!("{}: ", key_text(def, &e.key)));
@@ -121,8 +140,8 @@ pub(crate) fn text(map: &dyn Map, c: &Contents, record: Record<'_>) -> String {
         out.push_str(&parts.join("  "));
         out.push('\n');
     }
-    if shown.is_empty() {
-        out.push_str(if c.entries.is_empty() { "    (empty)\n" } else { "    (all zero)\n" });
+    if c.entries.is_empty() {
+        out.push_str(if is_array(def) { "    (all zero)\n" } else { "    (empty)\n" });
     }
     if c.cut {
         out.push_str("    … more entries; --map-limit shows more\n");
@@ -131,6 +150,9 @@ pub(crate) fn text(map: &dyn Map, c: &Contents, record: Record<'_>) -> String {
 }
 
 fn part(def: &MapDef, e: &Entry, cpu: usize, v: &[u8], record: Record<'_>) -> Option<String> {
+    if let Some(held) = &e.holds {
+        return Some(held.clone());
+    }
     if e.values.len() == 1 {
         return Some(value_text(def, v, record));
     }
@@ -200,7 +222,9 @@ pub(crate) fn json(map: &dyn Map, c: &Contents, record: Record<'_>) -> J {
             o.insert("key".into(), bytes_json(btf.map(|(b, btf)| (btf, b.key)), &e.key));
         }
         let value = |v: &Vec<u8>| bytes_json(value_type(def, record), v);
-        if let [one] = e.values.as_slice() {
+        if let Some(held) = &e.holds {
+            o.insert("value".into(), held.as_str().into());
+        } else if let [one] = e.values.as_slice() {
             o.insert("value".into(), value(one));
         } else {
             let each = e.values.iter().enumerate().map(|(cpu, v)| json!({"cpu": cpu, "value": value(v)}));
@@ -236,15 +260,4 @@ pub(crate) fn value_json(v: &Value<'_>) -> J {
         ),
         _ => J::Null,
     }
-}
-
-/// A map's heading for JSON: its definition's main numbers.
-pub(crate) fn heading_json(def: &MapDef) -> Json<String, J> {
-    object([
-        ("name", def.name.clone().into()),
-        ("type", def.map_type.label().into()),
-        ("bytes_key", def.key_size.into()),
-        ("bytes_value", def.value_size.into()),
-        ("max_entries", def.max_entries.into()),
-    ])
 }

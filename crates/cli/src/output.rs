@@ -4,7 +4,7 @@
 use crate::failure::Failure;
 use clap::ArgMatches;
 use serde_json::{Map, Value};
-use std::io::{BufWriter, ErrorKind, IsTerminal, Stdout, Write};
+use std::io::{BufWriter, ErrorKind, Stdout, Write};
 
 /// Format of standard output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,8 +26,6 @@ pub(crate) enum Format {
 pub(crate) struct Out {
     /// Chosen format.
     pub(crate) format: Format,
-    /// Colours may be used.
-    pub(crate) colour: bool,
     stdout: BufWriter<Stdout>,
 }
 
@@ -44,9 +42,7 @@ impl Out {
             _ => Format::Text,
         };
         let stdout = std::io::stdout();
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        let colour = format == Format::Text && !no_colour && stdout.is_terminal();
-        Out { format, colour, stdout: BufWriter::new(stdout) }
+        Out { format, stdout: BufWriter::new(stdout) }
     }
 
     /// Whether the format is JSON of either kind.

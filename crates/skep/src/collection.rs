@@ -35,8 +35,8 @@ pub struct Options<'a> {
     pub target_btf: Option<Arc<Btf>>,
     /// Kernel configuration for `.kconfig` externs.
     pub kconfig: Kconfig<'a>,
-    /// Run names replaced in `.rodata` before it is frozen: variable contents by map name.
-    pub data: Vec<(&'a str, Vec<u8>)>,
+    /// Global variables set before the programs are loaded: `NAME=VALUE`, the value as C writes it.
+    pub set: Vec<&'a str>,
 }
 
 /// A loaded program of a collection.
@@ -76,6 +76,8 @@ pub enum Error {
         /// What was being written.
         what: String,
     },
+    /// A variable cannot be set.
+    Set(crate::set::SetError),
     /// A configuration extern has no fitting value.
     Kconfig(KconfigError),
     /// A program refers to something that cannot be resolved.
@@ -88,6 +90,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Fill { map, errno, what } => write!(f, "map {map}: cannot write {what}: {errno}"),
+            Error::Set(e) => e.fmt(f),
             Error::Kconfig(e) => e.fmt(f),
             Error::Bind(e) => e.fmt(f),
             Error::Engine(e) => e.fmt(f),
@@ -228,10 +231,11 @@ fn create_maps(object: &Object, engine: &dyn Engine) -> (Vec<Option<Arc<dyn Map>
 }
 
 fn fill_data(object: &Object, maps: &[Option<Arc<dyn Map>>], options: &Options<'_>) -> Result<(), Error> {
+    let patches = crate::set::patches(object, &options.set).map_err(Error::Set)?;
     let kconfig = object.kconfig(&options.kconfig).map_err(Error::Kconfig)?;
     for (spec, map) in object.maps.iter().zip(maps) {
         let Some(map) = map else { continue };
-        let given = options.data.iter().find(|(name, _)| *name == spec.def.name).map(|(_, bytes)| bytes);
+        let given = patches.iter().find(|(name, _)| *name == spec.def.name).map(|(_, bytes)| bytes);
         let contents = match spec.origin {
             MapOrigin::Kconfig => kconfig.as_ref(),
             _ => given.or(spec.contents.as_ref()),

@@ -5,9 +5,12 @@
 
 mod collection;
 pub mod raw;
+mod set;
 
 pub use collection::{Collection, Error, LoadedProgram, Options, Select};
+pub use set::SetError;
 pub use skep_btf as btf;
+pub use skep_hooks as hooks;
 pub use skep_isa as isa;
 pub use skep_obj as obj;
 pub use skep_obj::Object;
@@ -20,7 +23,7 @@ pub fn platform() -> &'static skep_platform::Platform {
         version: skep_platform::Version(6, 18),
         helpers: skep_helpers::HELPERS,
         prog_types: skep_hooks::PROG_TYPES,
-        map_types: &[],
+        map_types: skep_maps::MAP_TYPES,
     };
     &LINUX
 }

@@ -6,3 +6,5 @@ pub(crate) mod conformance;
 pub(crate) mod feature;
 pub(crate) mod manual;
 pub(crate) mod obj;
+pub(crate) mod run;
+mod target;

@@ -1,0 +1,290 @@
+//! `skep run`: an object's programs on packets or on a context, and what the maps hold afterwards.
+//!
+//! Flow: the object is opened in the user engine (maps created, programs bound and loaded) → each chosen program runs over
+//! the input → one report a program, then the maps. What was counted, written and stored before something went
+//! wrong is still shown and kept.
+
+mod input;
+mod report;
+
+use crate::commands::Cmd;
+use crate::failure::Failure;
+use crate::output::{Format, Out, object};
+use crate::{input as files, maps, progress};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use input::Input;
+use serde_json::{Map, Value};
+use skep::descriptors::ctx::UserRun;
+use skep::vm::{FibTable, SystemHost, Tier, User, UserProgram};
+use skep::{Collection, Loadable, Loaded, LoadedProgram, Options, Select};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// `skep run OBJ`.
+pub(crate) static RUN: Cmd = Cmd {
+    path: &["run"],
+    about: "Run the programs of an object on packets or on a context",
+    long: "Without --prog every program that the input fits runs, one after the other, on the same maps; programs that are only\n\
+           reached by tail calls are left out. Prints, for each program, packets and bytes by verdict and nanoseconds a run,\n\
+           and what the maps hold afterwards.\n\n\
+           Examples:\n  skep run firewall.bpf.o --pcap traffic.pcap --pcap-out passed.pcap\n  \
+           skep run lb.bpf.o --prog lb --pcap traffic.pcap -j\n  \
+           skep run trace.bpf.o --prog on_exec --ctx-in event.bin --repeat 1000",
+    args,
+    run,
+};
+
+fn args() -> Vec<Arg> {
+    let file = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
+    };
+    let tiers: Vec<&'static str> = Tier::ALL.iter().map(|(_, n)| *n).collect();
+    vec![
+        Arg::new("object")
+            .required(true)
+            .value_name("OBJ")
+            .value_parser(value_parser!(PathBuf))
+            .help("Object file"),
+        Arg::new("prog")
+            .long("prog")
+            .value_name("NAME")
+            .action(ArgAction::Append)
+            .help("Program to run, by name or section"),
+        file("pcap", "Run on the packets of this capture (pcap or pcapng)")
+            .conflicts_with_all(["data-in", "ctx-in"]),
+        file("pcap-out", "Write the packets that pass or are sent here").requires("pcap"),
+        file("data-in", "Run on this packet, given as raw bytes; - is standard input"),
+        file("data-out", "Write the packet as the program left it here").requires("data-in"),
+        file("ctx-in", "Run on this context: raw bytes, or lines of FIELD=VALUE"),
+        file("ctx-out", "Write the context as the program left it here"),
+        Arg::new("repeat")
+            .long("repeat")
+            .value_name("N")
+            .value_parser(value_parser!(u32).range(1..))
+            .default_value("1")
+            .help("Runs on each packet or context"),
+        Arg::new("engine")
+            .long("engine")
+            .value_parser(["user", "kernel"])
+            .default_value("user")
+            .help("Where to run"),
+        Arg::new("tier")
+            .long("tier")
+            .value_parser(tiers)
+            .default_value("checked")
+            .help("How the user engine runs programs"),
+        Arg::new("no-verify")
+            .long("no-verify")
+            .action(ArgAction::SetTrue)
+            .help("Do not verify first; the checked tier checks every step anyway"),
+        Arg::new("strict-stack").long("strict-stack").action(ArgAction::SetTrue).help(
+            "Reading stack bytes that were never written is a fault; Linux allows it to root since 6.3",
+        ),
+        Arg::new("set")
+            .long("set")
+            .value_name("VARIABLE=VALUE")
+            .action(ArgAction::Append)
+            .help("Set a global variable before the programs are loaded"),
+        file("btf", "Types that CO-RE relocations are resolved against; default: the running kernel's"),
+        file("kconfig", "Kernel configuration for .kconfig externs; default: the running kernel's in /boot"),
+        file("routes", "Route table for bpf_fib_lookup, in the words of `ip route`"),
+        Arg::new("on-fault")
+            .long("on-fault")
+            .value_parser(["stop", "count"])
+            .default_value("stop")
+            .help("What a faulting program does to the rest of the capture"),
+        Arg::new("map-limit")
+            .long("map-limit")
+            .value_name("N")
+            .value_parser(value_parser!(u32))
+            .help("Entries shown of each map; default: 16 in text, 65536 in JSON"),
+    ]
+}
+
+fn run(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
+    if m.get_one::<String>("engine").is_some_and(|e| e == "kernel") {
+        return Err(Failure::Unsupported(
+            "--engine kernel: this build has no kernel engine; use --engine user".into(),
+        ));
+    }
+    let engine = engine(m)?;
+    let path: &PathBuf = m.get_one("object").ok_or_else(|| Failure::Usage("no object".into()))?;
+    let input = Input::from_args(m)?;
+    let c = open(m, path, &engine)?;
+    for e in &c.missing {
+        eprintln!("skep: {e}; programs that use it stop there");
+    }
+    let chosen = choose(&c, m, &input)?;
+    if chosen.len() > 1 && input.has_output() {
+        let names: Vec<&str> = chosen.iter().map(|p| p.loaded.program().name.as_str()).collect();
+        return Err(Failure::Usage(format!(
+            "one output and several programs: name one of {} with --prog",
+            names.join(", ")
+        )));
+    }
+    let limit =
+        m.get_one::<u32>("map-limit").map_or(if out.is_json() { 65_536 } else { 16 }, |n| *n as usize);
+    let cpus = engine.host().cpus() as usize;
+    let (mut rows, mut trouble) = (Vec::new(), None);
+    for p in &chosen {
+        let Some(program) = p.loaded.as_any().downcast_ref::<UserProgram>() else { continue };
+        let mut outcome = input.run(m, &engine, program)?;
+        trouble = outcome.take_trouble().or(trouble);
+        if out.is_json() {
+            let mut row = outcome.json(program.program());
+            row.insert("maps".into(), Value::Object(maps_json(&c, cpus, limit)));
+            rows.push(row);
+        } else {
+            out.text(&outcome.text(program.program(), &input))?;
+        }
+    }
+    if out.is_json() {
+        print_json(out, rows, &c)?;
+    } else {
+        maps_text(out, &c, cpus, limit)?;
+    }
+    out.finish()?;
+    progress::clear();
+    trouble.map_or(Ok(()), Err)
+}
+
+fn engine(m: &ArgMatches) -> Result<User, Failure> {
+    let mut host = SystemHost::new();
+    if let Some(path) = m.get_one::<PathBuf>("routes") {
+        let text = String::from_utf8_lossy(&files::file(path)?).into_owned();
+        host = host.with_fib(FibTable::parse(&text).map_err(|e| Failure::malformed(path, e))?);
+    }
+    let tier = m.get_one::<String>("tier").and_then(|t| Tier::from_name(t)).unwrap_or_default();
+    if m.get_flag("no-verify") && tier != Tier::Checked {
+        return Err(Failure::Usage(
+            "--no-verify goes with --tier checked only: the other tiers run verified programs".into(),
+        ));
+    }
+    if tier != Tier::Checked {
+        return Err(Failure::Unsupported(format!(
+            "--tier {}: this build has the checked tier only",
+            tier.name()
+        )));
+    }
+    let limits =
+        skep::vm::Options { unset_stack: !m.get_flag("strict-stack"), ..skep::vm::Options::default() };
+    Ok(User::new(*skep::platform(), Arc::new(host)).with_tier(tier).with_options(limits))
+}
+
+/// Opens the object with what the arguments say of its surroundings.
+fn open(m: &ArgMatches, path: &std::path::Path, engine: &User) -> Result<Collection, Failure> {
+    let object = super::obj::open(path)?;
+    let names: Vec<&str> = m.get_many::<String>("prog").into_iter().flatten().map(String::as_str).collect();
+    for name in &names {
+        if object.program(name).is_none() {
+            let have: Vec<&str> = object.programs().map(|p| p.name.as_str()).collect();
+            let have = if have.is_empty() {
+                "it has no programs".into()
+            } else {
+                format!("it has {}", have.join(", "))
+            };
+            return Err(Failure::Input(format!("{}: no program {name:?}; {have}", path.display())));
+        }
+    }
+    let config = super::target::kconfig(&object, m.get_one("kconfig"))?;
+    let mut options = Options::default();
+    options.select = if names.is_empty() { Select::Auto } else { Select::Named(&names) };
+    options.target_btf = super::target::btf(&object, m.get_one("btf"))?;
+    options.kconfig = super::target::kernel(&config);
+    options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
+    let judge = &mut |p| Ok(Loadable::Unverified(Arc::new(p)));
+    Collection::open(object, engine, &options, judge).map_err(|e| Failure::malformed(path, e))
+}
+
+/// The programs that run: those named, or all that the input fits.
+fn choose<'c>(c: &'c Collection, m: &ArgMatches, input: &Input) -> Result<Vec<&'c LoadedProgram>, Failure> {
+    let named: Vec<&String> = m.get_many::<String>("prog").into_iter().flatten().collect();
+    let is_named = |p: &&LoadedProgram| {
+        let f = &c.object.functions[p.function];
+        named.iter().any(|n| **n == f.name || **n == f.section)
+    };
+    if !named.is_empty() {
+        return Ok(c.programs.iter().filter(is_named).collect());
+    }
+    let fits = |p: &&LoadedProgram| {
+        let row = skep::platform().prog_type(p.loaded.program().prog_type);
+        let user = row.map_or(UserRun::No("unknown type"), |r| r.user);
+        !p.tail_called && input.fits(user)
+    };
+    let chosen: Vec<&LoadedProgram> = c.programs.iter().filter(fits).collect();
+    for (name, why) in &c.skipped {
+        eprintln!("skep: program {name} is left out: {why}");
+    }
+    if chosen.is_empty() {
+        let have: Vec<String> = c
+            .object
+            .programs()
+            .map(|p| {
+                format!("{} ({})", p.name, p.entry.as_ref().map_or(String::new(), |e| e.prog_type.label()))
+            })
+            .collect();
+        let have = if have.is_empty() { "none".into() } else { have.join(", ") };
+        return Err(Failure::Input(format!(
+            "no program of the object fits {}; it has: {have}",
+            input.what()
+        )));
+    }
+    Ok(chosen)
+}
+
+fn maps_text(out: &mut Out, c: &Collection, cpus: usize, limit: usize) -> Result<(), Failure> {
+    let mut first = true;
+    for (spec, map) in c.object.maps.iter().zip(&c.maps) {
+        let Some(map) = map.as_ref().filter(|_| spec.origin != skep::obj::MapOrigin::Rodata) else {
+            continue;
+        };
+        if std::mem::take(&mut first) {
+            out.line("maps")?;
+        }
+        let d = &spec.def;
+        match maps::read(&**map, cpus, limit, true) {
+            Ok(contents) => {
+                let record = record_type(c, &d.name, &contents);
+                out.line(&format!("  {} ({})", d.name, d.map_type.label()))?;
+                out.text(&maps::text(&**map, &contents, record))?;
+            }
+            Err(e) => out.line(&format!("  {} ({}): cannot be read: {e}", d.name, d.map_type.label()))?,
+        }
+    }
+    Ok(())
+}
+
+fn maps_json(c: &Collection, cpus: usize, limit: usize) -> Map<String, Value> {
+    let mut all = Map::new();
+    for map in c.maps.iter().flatten() {
+        let name = &map.def().name;
+        let entries = match maps::read(&**map, cpus, limit, false) {
+            Ok(contents) => maps::json(&**map, &contents, record_type(c, name, &contents)),
+            Err(e) => Value::String(e.to_string()),
+        };
+        all.insert(name.clone(), entries);
+    }
+    all
+}
+
+fn record_type<'c>(c: &'c Collection, map: &str, contents: &maps::Contents) -> maps::Record<'c> {
+    let len = contents.record_len()?;
+    maps::guess_record(c.object.btf.as_ref()?, map, len)
+}
+
+fn print_json(out: &mut Out, mut rows: Vec<Map<String, Value>>, c: &Collection) -> Result<(), Failure> {
+    let skipped: Vec<Value> = c
+        .skipped
+        .iter()
+        .map(|(name, why)| {
+            Value::Object(object([("prog", name.clone().into()), ("why", why.to_string().into())]))
+        })
+        .collect();
+    if out.format != Format::Jsonl && rows.len() != 1 {
+        return out.json_rows("programs", rows);
+    }
+    for row in &mut rows {
+        row.insert("skipped".into(), skipped.clone().into());
+    }
+    rows.into_iter().try_for_each(|r| out.json(r))
+}
