@@ -18,6 +18,8 @@ use crate::view::Type;
 pub(crate) const MAGIC: u16 = 0xeb9f;
 /// Bytes of the header, as of version 1.
 pub(crate) const HEADER_LEN: u32 = 24;
+/// The longest name of a type, member, parameter or enumerator in bytes: the kernel's `KSYM_NAME_LEN` without the NUL.
+pub const MAX_NAME_LEN: usize = 511;
 
 /// A checked BTF section; a split one holds its base.
 ///
@@ -31,6 +33,8 @@ pub struct Btf {
     base: Option<Arc<Btf>>,
     first_id: u32,
     first_str: u32,
+    /// Whether there is a string longer than [`MAX_NAME_LEN`]; source lines may be, names may not.
+    has_long_strings: bool,
     names: OnceLock<Names>,
 }
 
@@ -101,8 +105,16 @@ impl Btf {
             return Err(BtfError::at(header.strings_at(), K::StringsTooLong));
         }
         let starts = find_records(&words, header.types_at(), first_id)?;
-        let btf =
-            Btf { words, starts, strings: strings.into(), base, first_id, first_str, names: OnceLock::new() };
+        let btf = Btf {
+            words,
+            starts,
+            has_long_strings: has_long(strings),
+            strings: strings.into(),
+            base,
+            first_id,
+            first_str,
+            names: OnceLock::new(),
+        };
         btf.check_references(header.types_at())?;
         Ok(btf)
     }
@@ -116,6 +128,7 @@ impl Btf {
             base: None,
             first_id: 1,
             first_str: 0,
+            has_long_strings: false,
             names: OnceLock::new(),
         }
     }
@@ -251,7 +264,11 @@ impl Btf {
     fn name_is_good(&self, off: u32) -> bool {
         match off.checked_sub(self.first_str) {
             Some(own) => {
-                (own as usize) < self.strings.len() && self.strings.is_char_boundary(own as usize) || off == 0
+                let inside =
+                    (own as usize) < self.strings.len() && self.strings.is_char_boundary(own as usize);
+                let long =
+                    || self.strings.as_bytes()[own as usize..].iter().take(MAX_NAME_LEN + 1).all(|b| *b != 0);
+                off == 0 || inside && !(self.has_long_strings && long())
             }
             None => self.base.as_ref().is_some_and(|b| b.name_is_good(off)),
         }
@@ -301,6 +318,10 @@ fn record_len(words: &[u32]) -> Result<usize, (usize, K)> {
         }
     }
     Ok(len)
+}
+
+fn has_long(strings: &str) -> bool {
+    strings.as_bytes().split(|b| *b == 0).any(|s| s.len() > MAX_NAME_LEN)
 }
 
 fn check_strings(bytes: &[u8], at: usize, split: bool) -> Result<&str, BtfError> {

@@ -112,7 +112,8 @@ pub enum BtfErrorKind {
         /// The word.
         info: u32,
     },
-    /// The name offset of a type, member, parameter or enumerator is outside the strings.
+    /// The name offset of a type, member, parameter or enumerator is outside the strings or inside a character, or the
+    /// name is too long.
     BadName {
         /// The offset.
         name_off: u32,
@@ -205,7 +206,12 @@ impl fmt::Display for BtfErrorKind {
             K::UnknownKind { kind } => write!(f, "expected a kind of 1 to 19, found {kind}"),
             K::BadInfo { info } => write!(f, "expected zeros in bits 16-23, 29 and 30 of info, found {info:#010x}"),
             K::BadName { name_off, strings } => {
-                write!(f, "expected a name offset below {strings:#x}, at the start of a character, found {name_off:#x}")
+                write!(
+                    f,
+                    "expected the offset of a name below {strings:#x}, at the start of a character, of at most \
+                     {} bytes, found {name_off:#x}",
+                    crate::btf::MAX_NAME_LEN
+                )
             }
             K::BadTypeId { id, types } => write!(f, "expected a type id below {types}, found {id}"),
             K::BadInt { size, bits, bit_offset } => write!(

@@ -27,7 +27,7 @@ mod resolve;
 mod value;
 mod view;
 
-pub use btf::Btf;
+pub use btf::{Btf, MAX_NAME_LEN};
 pub use builder::{BtfBuilder, BuildError};
 pub use dump_c::{CDumpOptions, DumpError, dump_c, type_decl};
 pub use dump_raw::{dump_raw, dump_raw_type};

@@ -151,3 +151,12 @@ fn programs_compile_with_libbpf_headers() {
         compile(clang, &dir, source, &["-g", "-O2", "-D__TARGET_ARCH_x86", "-isystem", "/usr/include", &std]);
     }
 }
+
+#[test]
+fn layouts_that_are_hard() {
+    for name in ["types", "core_target", "core_local", "merge_b"] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/{name}.btf"));
+        let btf = Btf::parse(&std::fs::read(file).unwrap()).unwrap();
+        eprintln!("{name}: {} structs and unions have the right layout", check_layouts(name, &btf, 1));
+    }
+}

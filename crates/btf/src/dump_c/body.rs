@@ -91,7 +91,6 @@ impl Dumper<'_> {
     }
 
     fn member(&mut self, cursor: &mut Cursor, m: Member<'_>) -> Result<(), DumpError> {
-        self.burn()?;
         let slot = self.slot(m);
         let unnamed_struct =
             m.name.is_empty() && self.btf.resolve(m.type_id).is_some_and(|(_, t)| t.composite().is_some());
@@ -106,6 +105,7 @@ impl Dumper<'_> {
         } else {
             self.declare(m.type_id, &sanitize(m.name), cursor.indent)?
         };
+        self.burn(text.len() + cursor.indent)?;
         match slot.bits {
             Some(bits) => cursor.line(&format!("{text}: {bits};")),
             None => cursor.line(&format!("{text};")),
@@ -146,8 +146,8 @@ impl Dumper<'_> {
         let name = if e.name.is_empty() { String::new() } else { format!(" {}", self.name_of(id)) };
         let (tab, mut text) = ("\t".repeat(indent), format!("enum{name} {{\n"));
         for v in e.enumerators {
-            self.burn()?;
             let name = self.enumerator_name(v.name);
+            self.burn(name.len() + indent)?;
             text.push_str(&format!("{tab}\t{name} = {},\n", literal(v.value, e)));
         }
         if e.enumerators.is_empty() {

@@ -17,7 +17,7 @@ impl Dumper<'_> {
         // qualifiers and tags of the type that comes next
         let mut words: Vec<String> = Vec::new();
         for _ in 0..super::MAX_DEPTH {
-            self.burn()?;
+            self.burn(inner.len())?;
             match self.btf.type_by_id(id).ok_or(DumpError::NotAType { type_id: id })? {
                 Type::Const(to) => (id, _) = (to, add_word(&mut words, "const")),
                 Type::Volatile(to) => (id, _) = (to, add_word(&mut words, "volatile")),

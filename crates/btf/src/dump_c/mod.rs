@@ -125,8 +125,8 @@ enum State {
     Defined,
 }
 
-/// Members and parameters that may be printed for each word of BTF: anonymous structs are printed where they are used.
-const FUEL_PER_TYPE: u64 = 64;
+/// Bytes of text that may be made of each byte of BTF: anonymous structs are printed wherever they are used.
+const TEXT_PER_BYTE: u64 = 64;
 /// Nesting of declarations: far above what compilers make, far below what a thread's stack holds.
 const MAX_DEPTH: u32 = 200;
 
@@ -141,6 +141,7 @@ struct Dumper<'a> {
     /// Tags that were declared or defined, such as `struct foo`.
     tags: HashSet<String>,
     aligner: Aligner<'a>,
+    /// Text that may still be made.
     fuel: u64,
     depth: u32,
 }
@@ -206,13 +207,14 @@ impl<'a> Dumper<'a> {
             idents: names::Pool::default(),
             tags: HashSet::new(),
             aligner: Aligner::new(btf),
-            fuel: (u64::from(types) + btf.word_count()) * FUEL_PER_TYPE,
+            fuel: (u64::from(btf.strings_end()) + btf.word_count() * 4) * TEXT_PER_BYTE,
             depth: 0,
         }
     }
 
-    fn burn(&mut self) -> Result<(), DumpError> {
-        self.fuel = self.fuel.checked_sub(1).ok_or(DumpError::TooComplex)?;
+    /// Accounts for a step that makes this much text.
+    fn burn(&mut self, text: usize) -> Result<(), DumpError> {
+        self.fuel = self.fuel.checked_sub(text as u64 + 4).ok_or(DumpError::TooComplex)?;
         Ok(())
     }
 
@@ -225,7 +227,7 @@ impl<'a> Dumper<'a> {
         if self.depth == MAX_DEPTH {
             return Err(DumpError::TooDeep { type_id });
         }
-        self.burn()?;
+        self.burn(0)?;
         self.depth += 1;
         let result = step(self);
         self.depth -= 1;

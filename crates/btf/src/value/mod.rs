@@ -1,7 +1,7 @@
 //! Data by its type: bytes become a tree of [`Value`]s, the tree becomes text (`text.rs`), and what a person typed
 //! becomes bytes (`parse.rs`).
 //!
-//! What always holds: a tree never has more than 64 values for each byte, and 1,024; deeper nesting than 64 is refused.
+//! What always holds: a tree never has more than 16 values for each byte, and 1,024; deeper nesting than 64 is refused.
 //! Data is little-endian.
 
 mod parse;
@@ -92,7 +92,7 @@ impl<'a> Value<'a> {
     /// # Errors
     /// Too few bytes, or a type without values.
     pub fn read(btf: &'a Btf, type_id: u32, bytes: &[u8]) -> Result<Value<'a>, ValueError> {
-        Reader { btf, left: bytes.len().saturating_mul(64).saturating_add(1024) }.value(type_id, bytes, 0)
+        Reader { btf, left: bytes.len().saturating_mul(16).saturating_add(1024) }.value(type_id, bytes, 0)
     }
 
     /// Whether all bits that it was read from are zero.

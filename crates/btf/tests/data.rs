@@ -1,0 +1,174 @@
+//! Every expectation is a file in `tests/data`; `SKEP_BLESS=1 cargo test -p skep-btf` rewrites them. The inputs are built
+//! from the C files beside them by `build.sh`.
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use skep_btf::core::{Cache, describe, describe_targets, resolve};
+use skep_btf::{
+    Btf, BtfBuilder, BtfExt, CDumpOptions, TextOptions, Value, dump_c, dump_raw, parse_value, type_decl,
+};
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+fn btf(name: &str) -> Btf {
+    Btf::parse(&std::fs::read(path(&format!("{name}.btf"))).unwrap()).unwrap()
+}
+
+fn ext(name: &str, btf: &Btf) -> BtfExt {
+    BtfExt::parse(&std::fs::read(path(&format!("{name}.ext"))).unwrap(), btf).unwrap()
+}
+
+/// Compares with the expectation in `file`, or writes it.
+fn expect(file: &str, got: &str) {
+    let path = path(file);
+    if std::env::var_os("SKEP_BLESS").is_some() {
+        std::fs::write(path, got).unwrap();
+        return;
+    }
+    let want = std::fs::read_to_string(&path).unwrap_or_default();
+    if let Some((n, (w, g))) = (1..).zip(want.lines().zip(got.lines())).find(|(_, (w, g))| w != g) {
+        panic!("{file}:{n}:\n- {w}\n+ {g}\nSKEP_BLESS=1 rewrites expectations");
+    }
+    assert_eq!(want.lines().count(), got.lines().count(), "{file}: number of lines");
+}
+
+#[test]
+fn listings() {
+    for name in ["types", "core_target"] {
+        expect(&format!("{name}.raw"), &dump_raw(&btf(name)));
+    }
+}
+
+#[test]
+fn c_output() {
+    let options = CDumpOptions { sorted: false, ..CDumpOptions::default() };
+    for name in ["types", "core_target"] {
+        expect(&format!("{name}.h"), &dump_c(&btf(name), &options).unwrap());
+    }
+    let types = btf("types");
+    let node = types.find_by_name("node").next().unwrap();
+    let options =
+        CDumpOptions { guard: String::new(), preserve_access_index: false, roots: vec![node], ..options };
+    expect("types_node.h", &dump_c(&types, &options).unwrap());
+}
+
+#[test]
+fn declarations() {
+    let btf = btf("types");
+    let mut out = String::new();
+    for (id, t) in btf.types() {
+        let text = type_decl(&btf, id, "x").unwrap_or_else(|e| format!("error: {e}"));
+        let _ = writeln!(out, "[{id}] {}: {text}", t.kind().unwrap());
+    }
+    expect("types.decl", &out);
+}
+
+#[test]
+fn ext_records() {
+    let btf = btf("types");
+    let ext = ext("types", &btf);
+    let mut out = String::new();
+    for s in &ext.func_info {
+        for f in &s.records {
+            let _ = writeln!(out, "{}+{}: {}", s.section(&btf), f.insn_off, btf.name_of(f.type_id));
+        }
+    }
+    for s in &ext.line_info {
+        for l in &s.records {
+            let place = format!("{}:{}:{}", l.file_name(&btf), l.line(), l.column());
+            let _ = writeln!(out, "{}+{}: {place}: {}", s.section(&btf), l.insn_off, l.text(&btf).trim());
+        }
+    }
+    expect("types.ext.txt", &out);
+    assert_eq!(BtfExt::parse(&ext.emit(), &btf).unwrap(), ext);
+}
+
+#[test]
+fn core_relocations() {
+    let (local, target) = (btf("core_local"), btf("core_target"));
+    let mut out = String::new();
+    let mut cache = Cache::default();
+    for section in ext("core_local", &local).core_relo {
+        let _ = writeln!(out, "section {}", section.section(&local));
+        for relo in &section.records {
+            let _ = writeln!(out, "{}", describe(&local, relo).unwrap());
+            for found in describe_targets(&local, relo, &target).unwrap() {
+                let _ = writeln!(out, "\tmatches {found}");
+            }
+            let _ = match resolve(&local, relo, &target, &mut cache) {
+                Ok(r) if r.poison => writeln!(out, "\tpoison"),
+                Ok(r) => {
+                    let sizes = if r.orig_size == r.new_size {
+                        String::new()
+                    } else {
+                        let how = if r.fail_memsz_adjust { "cannot be adjusted" } else { "adjusted" };
+                        format!(", size {} -> {} {how}", r.orig_size, r.new_size)
+                    };
+                    let check = if r.validate { "" } else { " unchecked" };
+                    writeln!(out, "\t{} -> {}{check}{sizes}", r.orig, r.new)
+                }
+                Err(e) => writeln!(out, "\terror: {e}"),
+            };
+        }
+    }
+    expect("core.txt", &out);
+}
+
+#[test]
+fn merged_objects() {
+    let mut b = BtfBuilder::new();
+    for name in ["merge_a", "merge_b"] {
+        let btf = btf(name);
+        let ids = b.append(&btf).unwrap();
+        let mut ext = ext(name, &btf);
+        ext.remap(|id| ids[id as usize], |off| b.add_string(btf.string(off).unwrap()).unwrap());
+        let merged = b.finish().unwrap();
+        BtfExt::parse(&ext.emit(), &merged).unwrap();
+        for s in &ext.func_info {
+            assert!(s.records.iter().all(|f| merged.name_of(f.type_id) == "function"));
+        }
+    }
+    expect("merge.raw", &dump_raw(&b.finish().unwrap()));
+}
+
+/// `values.txt`: blocks of `type NAME`, then `text …` (what is typed) and what comes of it, or `bytes …` in hex.
+#[test]
+fn values() {
+    let btf = btf("types");
+    let input = std::fs::read_to_string(path("values.txt")).unwrap();
+    let (mut out, mut id) = (String::new(), 0);
+    for line in input.lines() {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "type" => id = btf.find_by_name(rest).next().unwrap(),
+            "text" | "bytes" | "#" | "" => {}
+            _ => continue, // what came of it last time
+        }
+        let _ = writeln!(out, "{line}");
+        let bytes = match word {
+            "text" => parse_value(&btf, id, rest).map_err(|e| e.to_string()),
+            "bytes" => Ok(rest.split_whitespace().map(|b| u8::from_str_radix(b, 16).unwrap()).collect()),
+            _ => continue,
+        };
+        let _ = match bytes.and_then(|b| value_lines(&btf, id, &b)) {
+            Ok(lines) => write!(out, "{lines}"),
+            Err(e) => writeln!(out, "error {e}"),
+        };
+    }
+    expect("values.txt", &out);
+}
+
+fn value_lines(btf: &Btf, id: u32, bytes: &[u8]) -> Result<String, String> {
+    let value = Value::read(btf, id, bytes).map_err(|e| e.to_string())?;
+    let again = parse_value(btf, id, &value.to_string()).map_err(|e| format!("{e} in {value}"))?;
+    let same = Value::read(btf, id, &again).map_err(|e| e.to_string())?;
+    assert_eq!(same, value, "text reads back");
+    let mut out = format!("= {value}\n");
+    let short = value.to_text(TextOptions { indented: true, omit_zero: true });
+    short.lines().for_each(|l| out += &format!("| {l}\n"));
+    Ok(out)
+}
