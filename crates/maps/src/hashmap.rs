@@ -392,6 +392,15 @@ impl HashMap {
     }
 }
 
+impl HashMap {
+    /// Copies the value, or all CPUs' values, of a key, whoever asks.
+    pub(crate) fn copy_entry(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), Errno> {
+        let key = self.hashed(key)?;
+        let found = self.tab.read_entry(&self.file.mem, key, &mut |slot| self.copy_values(slot, out));
+        if found { Ok(()) } else { Err(Errno::ENOENT) }
+    }
+}
+
 impl Map for HashMap {
     fn def(&self) -> &MapDef {
         &self.file.def
@@ -409,9 +418,7 @@ impl Map for HashMap {
 
     fn read(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), Errno> {
         self.file.may_read()?;
-        let key = self.hashed(key)?;
-        let found = self.tab.read_entry(&self.file.mem, key, &mut |slot| self.copy_values(slot, out));
-        if found { Ok(()) } else { Err(Errno::ENOENT) }
+        self.copy_entry(key, out)
     }
 
     fn update(&self, key: &[u8], value: &[u8], update: u64, side: Side) -> Result<(), Errno> {
@@ -428,6 +435,16 @@ impl Map for HashMap {
         let bucket = self.tab.lock(&self.file.mem, key.hash as u32, me)?;
         let slot = bucket.remove(key).ok_or(Errno::ENOENT)?;
         self.tab.slab.give(&self.file.mem, self.home(slot, self.list(side, me)), slot, me)
+    }
+
+    fn lookup_and_delete(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), Errno> {
+        self.file.may_read()?;
+        self.file.may_write(Side::User)?;
+        let (key, me) = (self.hashed(key)?, Owner::me());
+        let bucket = self.tab.lock(&self.file.mem, key.hash as u32, me)?;
+        let slot = bucket.remove(key).ok_or(Errno::ENOENT)?;
+        self.copy_values(slot, out);
+        self.tab.slab.give(&self.file.mem, self.home(slot, self.list(Side::User, me)), slot, me)
     }
 
     fn next_key(&self, key: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), Errno> {

@@ -3,13 +3,14 @@
 //! **Bucket** (64 bytes, one cache line): `lock u64, changes u16, value_changes u16, chain u32, tags [u16; 8], slots [u32; 8]`.
 //! A place is in use when its tag is not 0; a ninth entry and those after it hang on `chain`, linked through the slots.
 //!
-//! **Look-ups** take no lock: tags are compared eight at a time, then the key in the slot. `changes` is odd while entries of
-//! the bucket are being linked or unlinked. A key of one word cannot be read torn, so a hit on it needs no more; longer
-//! keys and walks along a chain are believed only if `changes` was even and is the same afterwards. After
-//! [`TRIES`] disturbed rounds a look-up takes what it sees, so a stopped writer stops no reader.
+//! **Look-ups** take no lock: tags are compared four at a time, then the key in the slot. `changes` counts the entries
+//! unlinked from the bucket; it moves before an unlinked slot can be used again. A key of one word cannot be read torn, so
+//! a hit on it needs no more; longer keys and walks along a chain are believed if `changes` did not move meanwhile: then no
+//! slot of this bucket was reused. A stopped writer stops no reader. After [`TRIES`] disturbed rounds a look-up takes what it sees.
+//! `value_changes` is odd while a value of more than one word is being replaced, for those who copy whole values.
 //!
 //! **Writers** lock the bucket with a word that names them. An entry is linked by the store of its tag (or chain link) and
-//! unlinked by clearing it; everything before that store is invisible. Who succeeds a dead holder makes the counters even and
+//! unlinked by clearing it; everything before that store is invisible. Who succeeds a dead holder moves the counters on and
 //! takes the dead holder's mark off slots that are linked; a slot that it held unlinked is found by [`Slab::reclaim`].
 //! A value that the dead holder was copying may be half new: as with any program killed in the middle of a store.
 //!
@@ -20,7 +21,7 @@
 //! Lock order: a bucket, then a free list. Never two buckets.
 
 use crate::hasher::Seed;
-use crate::lock::{Guard, lock, pause};
+use crate::lock::{Guard, lock};
 use crate::mem::Memory;
 use crate::owner::Owner;
 use crate::slab::{SLOT_HEADER, Slab};
@@ -117,7 +118,7 @@ impl Htab {
     pub(crate) fn find(&self, mem: &Memory, key: Hashed<'_>) -> Option<u32> {
         let bucket = self.bucket(key.hash as u32);
         let one_word = key.key.len() <= 8;
-        for round in 0..TRIES {
+        for _ in 0..TRIES {
             let changes = mem.u16(bucket + 8).load(Acquire);
             let found = self.scan(mem, bucket, key);
             if one_word && matches!(found, Some((_, Link::Place(_)))) {
@@ -127,10 +128,9 @@ impl Htab {
                 return None;
             }
             fence(Acquire);
-            if changes & 1 == 0 && mem.u16(bucket + 8).load(Relaxed) == changes {
+            if mem.u16(bucket + 8).load(Relaxed) == changes {
                 return found.map(|f| f.0);
             }
-            pause(round);
         }
         self.scan(mem, bucket, key).map(|f| f.0)
     }
@@ -184,15 +184,14 @@ impl Htab {
     /// Slots of a bucket in iteration order, as a reader sees them that takes no lock.
     pub(crate) fn entries(&self, mem: &Memory, bucket: u32, out: &mut Vec<u32>) {
         let bucket = self.bucket(bucket);
-        for round in 0..TRIES {
+        for _ in 0..TRIES {
             out.clear();
             let changes = mem.u16(bucket + 8).load(Acquire);
             out.extend(self.linked(mem, bucket).map(|(slot, _)| slot));
             fence(Acquire);
-            if changes & 1 == 0 && mem.u16(bucket + 8).load(Relaxed) == changes {
+            if mem.u16(bucket + 8).load(Relaxed) == changes {
                 return;
             }
-            pause(round);
         }
     }
 
@@ -236,30 +235,31 @@ impl Htab {
     /// Makes the bucket whole that `dead` held.
     #[cold]
     fn mend(&self, mem: &Memory, bucket: u64, dead: Owner) {
-        for counter in [mem.u16(bucket + 8), mem.u16(bucket + 10)] {
-            let value = counter.load(Relaxed);
-            counter.store(value.wrapping_add(value & 1), Release);
-        }
+        advance(mem.u16(bucket + 8), 1);
+        let values = mem.u16(bucket + 10);
+        advance(values, values.load(Relaxed) & 1);
         for (slot, _) in self.linked(mem, bucket) {
             let _ = self.slab.owner(mem, slot).compare_exchange(dead.0, 0, Release, Relaxed);
         }
     }
 
-    /// Finds a key and lets `copy` copy its values out: again while an update, or the entry's removal, disturbs it.
-    /// Whether the key is there.
+    /// Finds a key and lets `copy` copy its values out: again while an update, or the entry's removal, disturbs it, and at
+    /// last with the bucket locked. Whether the key is there.
     pub(crate) fn read_entry(&self, mem: &Memory, key: Hashed<'_>, copy: &mut dyn FnMut(u32)) -> bool {
         let bucket = self.bucket(key.hash as u32);
         let counters = [mem.u16(bucket + 8), mem.u16(bucket + 10)];
-        for round in 0..TRIES {
+        for _ in 0..TRIES {
             let before = counters.map(|c| c.load(Acquire));
             let Some(slot) = self.find(mem, key) else { return false };
             copy(slot);
             fence(Acquire);
-            if before.iter().all(|c| c & 1 == 0) && counters.map(|c| c.load(Relaxed)) == before {
+            if before[1] & 1 == 0 && counters.map(|c| c.load(Relaxed)) == before {
                 return true;
             }
-            pause(round);
+            std::hint::spin_loop();
         }
+        // A lock that cannot be had means that its holder is stuck: then what is there has to do.
+        let _held = self.lock(mem, key.hash as u32, Owner::me());
         self.find(mem, key).map(copy).is_some()
     }
 }
@@ -273,23 +273,10 @@ pub(crate) struct Locked<'m> {
     _guard: Guard<'m>,
 }
 
-/// Keeps a counter odd while it lives.
-struct Changing<'m>(&'m AtomicU16);
-
-impl<'m> Changing<'m> {
-    #[inline]
-    fn new(counter: &'m AtomicU16) -> Changing<'m> {
-        counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
-        fence(Release);
-        Changing(counter)
-    }
-}
-
-impl Drop for Changing<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(1), Release);
-    }
+/// Moves a counter that only the holder of the bucket writes.
+#[inline]
+fn advance(counter: &AtomicU16, by: u16) {
+    counter.store(counter.load(Relaxed).wrapping_add(by), Release);
 }
 
 impl Locked<'_> {
@@ -302,16 +289,20 @@ impl Locked<'_> {
     /// Runs `write`, which changes values of this bucket, so that readers of whole values notice.
     #[inline]
     pub(crate) fn write_value(&self, write: impl FnOnce()) {
-        let _odd = Changing::new(self.mem.u16(self.at + 10));
+        let counter = self.mem.u16(self.at + 10);
+        advance(counter, 1);
+        fence(Release);
         write();
+        advance(counter, 1);
     }
 
     /// Links a slot in flight, whose value is written, under `key`.
     pub(crate) fn insert(&self, key: Hashed<'_>, slot: u32) {
         let (mem, slab) = (self.mem, &self.tab.slab);
+        // Whoever reads a word of the new key also sees that the slot was unlinked from where it was.
+        fence(Release);
         slab.hash(mem, slot).store(key.hash as u32, Relaxed);
         mem.write(self.tab.key_at(slot), key.key);
-        let odd = Changing::new(mem.u16(self.at + 8));
         let free = (0..PLACES).find(|p| mem.u16(self.at + 16 + p * 2).load(Relaxed) == 0);
         match free {
             Some(place) => {
@@ -324,7 +315,6 @@ impl Locked<'_> {
                 chain.store(slot + 1, Release);
             }
         }
-        drop(odd);
         slab.owner(mem, slot).store(0, Release);
     }
 
@@ -347,12 +337,12 @@ impl Locked<'_> {
     fn unlink(&self, slot: u32, link: Link) {
         let (mem, slab) = (self.mem, &self.tab.slab);
         slab.owner(mem, slot).store(self.me.0, Release);
-        let _odd = Changing::new(mem.u16(self.at + 8));
         let next = slab.next(mem, slot).load(Relaxed);
         match link {
             Link::Place(place) => mem.u16(self.at + 16 + place * 2).store(0, Release),
             Link::Chain => mem.u32(self.at + 12).store(next, Release),
             Link::After(before) => slab.next(mem, before).store(next, Release),
         }
+        advance(mem.u16(self.at + 8), 1);
     }
 }

@@ -18,6 +18,7 @@
 mod arraymap;
 mod check;
 mod fields;
+mod fifo;
 mod file;
 mod handles;
 mod hasher;
@@ -28,6 +29,7 @@ mod mem;
 mod owner;
 mod slab;
 mod storage;
+mod trie;
 pub mod types;
 
 pub use file::possible_cpus;
@@ -62,7 +64,9 @@ types! {
     absent::CGROUP_ARRAY;
     lru_hash::DESC, lru_hash::STORAGE;
     lru_percpu_hash::DESC, lru_percpu_hash::STORAGE;
+    lpm_trie::DESC, lpm_trie::STORAGE;
     array_of_maps::DESC, array_of_maps::STORAGE;
+    hash_of_maps::DESC, hash_of_maps::STORAGE;
     absent::DEVMAP;
     absent::SOCKMAP;
     absent::CPUMAP;
@@ -71,12 +75,15 @@ types! {
     absent::CGROUP_STORAGE;
     absent::REUSEPORT_SOCKARRAY;
     absent::PERCPU_CGROUP_STORAGE;
+    queue::DESC, queue::STORAGE;
+    stack::DESC, stack::STORAGE;
     absent::SK_STORAGE;
     absent::DEVMAP_HASH;
     absent::STRUCT_OPS;
     ringbuf::DESC, ringbuf::STORAGE;
     absent::INODE_STORAGE;
     absent::TASK_STORAGE;
+    bloom_filter::DESC, bloom_filter::STORAGE;
     absent::USER_RINGBUF;
     absent::CGRP_STORAGE;
     absent::ARENA;

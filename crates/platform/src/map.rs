@@ -199,6 +199,13 @@ pub trait Map: Any + Send + Sync + fmt::Debug {
     /// Removes the entry.
     fn delete(&self, key: &[u8], side: Side) -> Result<(), Errno>;
 
+    /// Takes an entry out: its value as `read` gives it, then it is gone (`BPF_MAP_LOOKUP_AND_DELETE_ELEM`). User space
+    /// only; queues and stacks pop.
+    fn lookup_and_delete(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), Errno> {
+        let _ = (key, out);
+        Err(Errno::ENOTSUPP)
+    }
+
     /// Key after `key` in the map's order, into `out`; the first for `None`; `ENOENT` after the last.
     fn next_key(&self, key: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), Errno>;
 
