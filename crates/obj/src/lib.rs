@@ -7,6 +7,7 @@
 //! only what makes the whole file meaningless is an [`ObjError`].
 #![forbid(unsafe_code)]
 
+pub mod asm;
 pub mod attach;
 pub mod bind;
 mod btf_fixup;
