@@ -11,8 +11,10 @@
 
 pub mod capture;
 pub mod cgroup;
+pub mod ctx_text;
 pub mod flow_dissector;
 pub mod frame;
+pub mod input;
 pub mod link;
 pub mod lwt;
 pub mod netfilter;
@@ -23,6 +25,7 @@ mod rights;
 pub mod run;
 pub mod sk_lookup;
 mod skb;
+mod slots;
 pub mod sock;
 pub mod sock_addr;
 pub mod socket_filter;
