@@ -174,7 +174,7 @@ helper! { bpf_check_mtu = 163, since: (5, 12),
 
 fn check_mtu(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
     let [_, ifindex, mtu_len, diff, flags] = a;
-    let (xdp, diff) = (is_xdp(env), i64::from(diff as i32));
+    let (xdp, diff) = (is_xdp(env), diff as i32);
     let mut given = [0; 4];
     env.mem().read(mtu_len, &mut given)?;
     let given = u32::from_ne_bytes(given);
@@ -184,12 +184,12 @@ fn check_mtu(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
     }
     let Some(mtu) = env.host().mtu(ifindex as u32) else { return Ok(Errno::ENODEV.into()) };
     let p = env.packet()?;
-    let hard_header = if xdp || p.mac_len > 0 { ETH_LEN as i64 } else { 0 };
+    let hard_header = if xdp || p.mac_len > 0 { ETH_LEN as i32 } else { 0 };
     let len = match given {
-        0 => p.len() as i64,
-        l3 => i64::from(l3) + hard_header,
+        0 => p.len() as i32,
+        l3 => (l3 as i32).wrapping_add(hard_header),
     };
-    let fits = len + diff <= i64::from(mtu) + hard_header;
+    let fits = len.wrapping_add(diff) <= (mtu as i32).wrapping_add(hard_header);
     let code = match (fits, !xdp && is_gso(p)) {
         (true, _) => MTU_OK,
         (false, true) if segments && p.ctx.gso_size > mtu => MTU_SEGS_TOOBIG,

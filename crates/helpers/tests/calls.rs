@@ -1,0 +1,66 @@
+//! Helper calls against what Linux does with them: `data/calls.txt` holds sequences of calls with the results that the
+//! kernel gave, and our bodies must give the same.
+//!
+//! With `SKEP_BLESS=1`, as root, the results are recorded anew from the running kernel (`BPF_PROG_TEST_RUN` of generated
+//! programs). As root without it, the recorded results are compared with the running kernel's as well, so that a
+//! newer kernel that answers differently shows up.
+
+#[path = "calls/case.rs"]
+mod case;
+#[path = "calls/env.rs"]
+mod env;
+#[path = "calls/kernel.rs"]
+mod kernel;
+#[path = "calls/packets.rs"]
+mod packets;
+
+use case::{Case, Outcome};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/calls.txt");
+
+#[test]
+fn bodies_do_what_the_kernel_did() {
+    let text = std::fs::read_to_string(FILE).expect("data file");
+    let mut wrong = Vec::new();
+    let cases = case::parse(&text);
+    assert!(cases.len() > 100, "only {} cases", cases.len());
+    for (case, want) in &cases {
+        let got = env::run(case);
+        if want.as_deref() != Some(got.to_string().as_str()) {
+            wrong.push(report(case, want.as_deref().unwrap_or("nothing recorded"), &got));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+fn report(case: &Case, want: &str, got: &Outcome) -> String {
+    format!("{}\n  want {want}\n  got  {got}", case.text)
+}
+
+#[test]
+fn the_kernel_still_does_it() {
+    if let Err(why) = kernel::available() {
+        println!("skipped: {why}");
+        return;
+    }
+    let bless = std::env::var_os("SKEP_BLESS").is_some();
+    let text = std::fs::read_to_string(FILE).expect("data file");
+    let mut out = String::new();
+    let mut wrong = Vec::new();
+    for block in case::blocks(&text) {
+        let Some((case, want)) = block.case() else {
+            out.push_str(&block.text());
+            continue;
+        };
+        let got = kernel::run(&case).unwrap_or_else(|e| panic!("{}: {e}", case.text));
+        if want.as_deref() != Some(got.to_string().as_str()) {
+            wrong.push(report(&case, want.as_deref().unwrap_or("nothing recorded"), &got));
+        }
+        out.push_str(&format!("{}\n  = {got}\n", case.text));
+    }
+    if bless {
+        std::fs::write(FILE, out).expect("data file is writable");
+        return;
+    }
+    assert!(wrong.is_empty(), "the running kernel answers otherwise:\n{}", wrong.join("\n"));
+}
