@@ -220,6 +220,6 @@ fn every_shape_computes_what_the_kernel_computes() {
 fn every_shape_has_cases_or_a_reason() {
     for row in ROWS.iter() {
         let cased = VALUES.iter().any(|(_, b)| instance(row.kind, *b).is_some());
-        assert_ne!(cased, elsewhere(row.kind).is_some(), "{:?}", row.kind);
+        assert!(cased || elsewhere(row.kind).is_some(), "{:?}", row.kind);
     }
 }
