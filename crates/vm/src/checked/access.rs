@@ -2,15 +2,18 @@
 //! how it is reached. A number used as an address is a fault.
 
 use super::run::Run;
-use crate::mem::{Order, Refused};
+use crate::mem::{Order, Refused, Span};
 use crate::region::{Door, FRAME0, Kind, Prov, Slot, Val};
 use skep_isa::{AtomicOp, Reg, Size, Width};
 use skep_platform::ctx::CtxAccess;
 use skep_platform::env::{Fault, RegionKind};
 
-/// A checked access: the slot, and where in it.
+/// A checked access: the memory, and where in it.
+#[derive(Clone, Copy)]
 pub(super) struct Place {
-    pub(super) slot: Slot,
+    pub(super) span: Span,
+    pub(super) door: Door,
+    /// Slot of the table.
     pub(super) index: u32,
     pub(super) at: u64,
 }
@@ -18,7 +21,7 @@ pub(super) struct Place {
 impl Place {
     /// Frame whose stack it lies in.
     pub(super) fn frame(&self) -> Option<usize> {
-        (self.slot.door == Door::Stack).then(|| (self.index - FRAME0) as usize)
+        (self.door == Door::Stack).then(|| (self.index - FRAME0) as usize)
     }
 }
 
@@ -41,13 +44,13 @@ impl Run<'_, '_> {
     pub(crate) fn load(&mut self, size: Size, sx: bool, src: Reg, off: i16) -> Result<Val, Fault> {
         let ask = Ask { ptr: self.read(src)?, off: off.into(), len: size.bytes() as u64, write: false };
         let place = self.place(ask)?;
-        match place.slot.door {
+        match place.door {
             Door::Ctx => {
                 self.ctx_load(&place, size, if sx { CtxAccess::LoadSigned } else { CtxAccess::Load }, ask)
             }
             Door::Stack => self.stack_load(&place, size, ask),
             _ => {
-                let bits = place.slot.span.load(place.at, size, Order::Plain).map_err(|r| refused(ask, r))?;
+                let bits = place.span.load(place.at, size, Order::Plain).map_err(|r| refused(ask, r))?;
                 Ok(Val::scalar(bits))
             }
         }
@@ -56,18 +59,17 @@ impl Run<'_, '_> {
     pub(crate) fn load_acquire(&mut self, size: Size, src: Reg, off: i16) -> Result<Val, Fault> {
         let ask = Ask { ptr: self.read(src)?, off: off.into(), len: size.bytes() as u64, write: false };
         let place = self.atomic_place(ask)?;
-        let bits =
-            place.slot.span.load(place.at, size, Order::AcquireRelease).map_err(|r| refused(ask, r))?;
+        let bits = place.span.load(place.at, size, Order::AcquireRelease).map_err(|r| refused(ask, r))?;
         Ok(Val::scalar(bits))
     }
 
     pub(crate) fn store(&mut self, size: Size, dst: Reg, off: i16, v: Val) -> Result<(), Fault> {
         let ask = Ask { ptr: self.read(dst)?, off: off.into(), len: size.bytes() as u64, write: true };
         let place = self.place(ask)?;
-        if place.slot.door == Door::Ctx {
+        if place.door == Door::Ctx {
             return self.ctx_store(&place, size, v, ask);
         }
-        place.slot.span.store(place.at, size, v.bits, Order::Plain).map_err(|r| refused(ask, r))?;
+        place.span.store(place.at, size, v.bits, Order::Plain).map_err(|r| refused(ask, r))?;
         if let Some(frame) = place.frame() {
             if v.is_pointer() && size == Size::Dw {
                 self.m.stack.spill(frame, place.at, v.prov);
@@ -81,7 +83,7 @@ impl Run<'_, '_> {
     pub(crate) fn store_release(&mut self, size: Size, dst: Reg, off: i16, v: Val) -> Result<(), Fault> {
         let ask = Ask { ptr: self.read(dst)?, off: off.into(), len: size.bytes() as u64, write: true };
         let place = self.atomic_place(ask)?;
-        place.slot.span.store(place.at, size, v.bits, Order::AcquireRelease).map_err(|r| refused(ask, r))?;
+        place.span.store(place.at, size, v.bits, Order::AcquireRelease).map_err(|r| refused(ask, r))?;
         if let Some(frame) = place.frame() {
             self.m.stack.wrote(frame, place.at, ask.len);
         }
@@ -100,17 +102,14 @@ impl Run<'_, '_> {
     ) -> Result<u64, Fault> {
         let ask = Ask { ptr: self.read(dst)?, off: off.into(), len: width.bytes() as u64, write: true };
         let place = self.atomic_place(ask)?;
-        if !place.slot.readable {
-            return Err(fault(
-                ask,
-                Some(&place.slot),
-                "the map is not readable by programs (BPF_F_WRONLY_PROG)",
-            ));
+        let slot = self.m.table.get(ask.ptr.prov);
+        if slot.is_some_and(|s| !s.readable) {
+            return Err(fault(ask, slot, "the map is not readable by programs (BPF_F_WRONLY_PROG)"));
         }
         if let Some(frame) = place.frame() {
             self.check_set(frame, place.at, ask)?;
         }
-        let span = place.slot.span;
+        let span = place.span;
         let old = span.atomic(place.at, op, width, src.bits, r0.bits).map_err(|r| refused(ask, r))?;
         if let Some(frame) = place.frame() {
             self.m.stack.wrote(frame, place.at, ask.len);
@@ -131,7 +130,7 @@ impl Run<'_, '_> {
         if !ask.write && !slot.readable {
             return Err(fault(ask, Some(slot), "the map is not readable by programs (BPF_F_WRONLY_PROG)"));
         }
-        let place = Place { slot: *slot, index: ask.ptr.prov.slot, at };
+        let place = Place { span: slot.span, door: slot.door, index: ask.ptr.prov.slot, at };
         let hits = |frame| self.m.stack.hits_dynptr(frame, at, ask.len);
         if ask.write && place.frame().is_some_and(hits) {
             return Err(fault(
@@ -145,20 +144,21 @@ impl Run<'_, '_> {
 
     fn atomic_place(&self, ask: Ask) -> Result<Place, Fault> {
         let place = self.place(ask)?;
-        let why = match place.slot.kind {
+        let slot = self.m.table.get(ask.ptr.prov);
+        let why = match slot.map_or(Kind::Nothing, |s| s.kind) {
             Kind::Region(RegionKind::Ctx) => "atomic access to the context is not allowed",
             Kind::Region(RegionKind::Packet | RegionKind::PacketMeta) => {
                 "atomic access to the packet is not allowed"
             }
             _ => return Ok(place),
         };
-        Err(fault(ask, Some(&place.slot), why))
+        Err(fault(ask, slot, why))
     }
 
     fn stack_load(&self, place: &Place, size: Size, ask: Ask) -> Result<Val, Fault> {
         let frame = (place.index - FRAME0) as usize;
         self.check_set(frame, place.at, ask)?;
-        let bits = place.slot.span.load(place.at, size, Order::Plain).map_err(|r| refused(ask, r))?;
+        let bits = place.span.load(place.at, size, Order::Plain).map_err(|r| refused(ask, r))?;
         let prov = if size == Size::Dw { self.m.stack.spilled(frame, place.at) } else { Prov::SCALAR };
         Ok(Val { bits, prov })
     }
@@ -168,10 +168,17 @@ impl Run<'_, '_> {
         if self.options.unset_stack {
             return Ok(());
         }
-        let Some(first) = self.m.stack.first_unset(frame, at, ask.len) else { return Ok(()) };
+        match self.m.stack.first_unset(frame, at, ask.len) {
+            None => Ok(()),
+            Some(first) => Err(self.never_written(frame, first, ask)),
+        }
+    }
+
+    #[cold]
+    fn never_written(&self, frame: usize, first: u64, ask: Ask) -> Fault {
         let below = first as i64 - crate::region::FRAME_BYTES as i64;
         let why = format!("the byte at r10{below:+} of frame {frame}'s stack was never written");
-        Err(fault(ask, self.m.table.get(ask.ptr.prov), why))
+        fault(ask, self.m.table.get(ask.ptr.prov), why)
     }
 
     #[cold]

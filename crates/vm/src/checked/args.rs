@@ -129,7 +129,7 @@ impl Run<'_, '_> {
             return Ok(());
         }
         let place = self.place(ask).map_err(|f| c.bad(format!("{}: {f}", self.describe(c.v))))?;
-        match place.slot.kind {
+        match self.m.table.get(c.v.prov).map_or(Kind::Nothing, |s| s.kind) {
             Kind::Region(RegionKind::Ctx) => return Err(c.bad("the context is not plain memory")),
             Kind::Region(RegionKind::Packet | RegionKind::PacketMeta) if !c.proto.pkt_access => {
                 return Err(c.bad("this helper takes no pointer into the packet; copy to the stack first"));
@@ -157,7 +157,7 @@ impl Run<'_, '_> {
             let place =
                 self.place(ask).map_err(|f| c.bad(format!("expected a string that ends in NUL: {f}")))?;
             let mut byte = [0];
-            if place.slot.span.read(place.at, &mut byte).is_err() || byte[0] == 0 {
+            if place.span.read(place.at, &mut byte).is_err() || byte[0] == 0 {
                 return Ok(());
             }
             ask.off += 1;

@@ -28,14 +28,14 @@ impl Run<'_, '_> {
         }
         let within = place.at - u64::from(f.off);
         let value = if f.at_size == f.size {
-            place.slot.span.load(u64::from(f.at) + within, size, Order::Plain).ok()
+            place.span.load(u64::from(f.at) + within, size, Order::Plain).ok()
         } else {
-            let whole = word(f.at_size).and_then(|s| place.slot.span.load(f.at.into(), s, Order::Plain).ok());
+            let whole = word(f.at_size).and_then(|s| place.span.load(f.at.into(), s, Order::Plain).ok());
             whole.map(|v| v >> (8 * within))
         };
         match value {
             Some(v) => Ok(Val::scalar(cut(size, v))),
-            None => Err(missing(f, place, ask)),
+            None => Err(missing(f, ask)),
         }
     }
 
@@ -47,9 +47,9 @@ impl Run<'_, '_> {
         } else {
             (f.at.into(), word(f.at_size))
         };
-        match size.and_then(|s| place.slot.span.store(at, s, v.bits, Order::Plain).ok()) {
+        match size.and_then(|s| place.span.store(at, s, v.bits, Order::Plain).ok()) {
             Some(()) => Ok(()),
-            None => Err(missing(f, place, ask)),
+            None => Err(missing(f, ask)),
         }
     }
 
@@ -64,14 +64,14 @@ impl Run<'_, '_> {
                     layout.name, f.name, f.off, f.size
                 ),
             };
-            fault(ask, Some(&place.slot), why)
+            fault(ask, self.m.table.get(ask.ptr.prov), why)
         })
     }
 
     fn pointer_field(&mut self, f: &CtxField, place: &Place, ask: Ask) -> Result<Val, Fault> {
         let size = word(f.at_size).unwrap_or(Size::Dw);
-        let Ok(bits) = place.slot.span.load(f.at.into(), size, Order::Plain) else {
-            return Err(missing(f, place, ask));
+        let Ok(bits) = place.span.load(f.at.into(), size, Order::Plain) else {
+            return Err(missing(f, ask));
         };
         let table = &mut self.m.table;
         let object = |kind, len| Region { kind, addr: bits, len, writable: false };
@@ -98,8 +98,8 @@ impl Run<'_, '_> {
     }
 }
 
-fn missing(f: &CtxField, place: &Place, ask: Ask) -> Fault {
-    fault(ask, Some(&place.slot), format!("the context given is too short to hold field {}", f.name))
+fn missing(f: &CtxField, ask: Ask) -> Fault {
+    fault(ask, None, format!("the context given is too short to hold field {}", f.name))
 }
 
 fn word(bytes: u16) -> Option<Size> {

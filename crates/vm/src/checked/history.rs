@@ -14,31 +14,40 @@ pub(crate) struct Write {
     pub(crate) val: Val,
 }
 
-const NONE: Write = Write { pc: u32::MAX, left: u64::MAX, val: Val::UNINIT };
+const NONE: Write = Write { pc: 0, left: 0, val: Val::UNINIT };
 
-/// The last writes, oldest first.
+/// The last writes of one register.
+#[derive(Clone, Copy, Debug)]
+struct Ring {
+    writes: [Write; DEPTH],
+    /// Writes since the beginning, wrapping; the ring holds the last of them.
+    count: u32,
+}
+
+/// Rings of the last writes.
 #[derive(Debug)]
 pub(crate) struct History {
-    rings: [[Write; DEPTH]; 11],
+    rings: [Ring; 11],
 }
 
 /// What [`History::save`] took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Saved {
-    rings: [[Write; DEPTH]; 4],
+    rings: [Ring; 4],
 }
 
 impl Default for History {
     fn default() -> History {
-        History { rings: [[NONE; DEPTH]; 11] }
+        History { rings: [Ring { writes: [NONE; DEPTH], count: 0 }; 11] }
     }
 }
 
 impl History {
+    #[inline]
     pub(crate) fn note(&mut self, reg: usize, pc: usize, left: u64, val: Val) {
         let ring = &mut self.rings[reg];
-        ring.copy_within(1.., 0);
-        ring[DEPTH - 1] = Write { pc: pc as u32, left, val };
+        ring.writes[ring.count as usize % DEPTH] = Write { pc: pc as u32, left, val };
+        ring.count = ring.count.wrapping_add(1);
     }
 
     /// The rings of `r6` to `r9`, which a callee gives back.
@@ -52,11 +61,38 @@ impl History {
     }
 
     pub(crate) fn clear(&mut self) {
-        *self = History::default();
+        for ring in &mut self.rings {
+            ring.count = 0;
+        }
     }
 
     /// The last write of a register before the moment when `left` instructions were left.
     pub(crate) fn before(&self, reg: usize, left: u64) -> Option<Write> {
-        self.rings[reg].into_iter().rev().find(|w| w.pc != u32::MAX && w.left > left)
+        let ring = &self.rings[reg];
+        let held = (ring.count as usize).min(DEPTH);
+        let newest_first =
+            (1..=held).map(|back| ring.writes[ring.count.wrapping_sub(back as u32) as usize % DEPTH]);
+        newest_first.into_iter().find(|w| w.left > left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_write_before_a_moment() {
+        let mut h = History::default();
+        for pc in 0..6 {
+            h.note(3, pc, 100 - pc as u64, Val::scalar(pc as u64));
+        }
+        let at = |left| h.before(3, left).map(|w| w.pc);
+        assert_eq!((at(0), at(95), at(96), at(97), at(98)), (Some(5), Some(4), Some(3), Some(2), None));
+        let saved = h.save();
+        h.note(6, 1, 50, Val::scalar(0));
+        h.restore(&saved);
+        assert!(h.before(6, 0).is_none());
+        h.clear();
+        assert!(h.before(3, 0).is_none());
     }
 }

@@ -10,56 +10,79 @@ use crate::region::{FRAME_BYTES, FRAMES, Prov};
 /// What a byte of the stack holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub(crate) enum Tag {
+enum Tag {
     Unset,
     Data,
+    /// Only ever all eight bytes of a word.
     Pointer,
     Dynptr,
 }
 
-const BYTES: usize = FRAMES * FRAME_BYTES;
+/// One in every byte of a word.
+const ONES: u64 = 0x0101_0101_0101_0101;
 
-/// The stack of a machine with its shadow.
+impl Tag {
+    /// The tag in every byte of a word.
+    const fn word(self) -> u64 {
+        self as u64 * ONES
+    }
+}
+
+const BYTES: usize = FRAMES * FRAME_BYTES;
+const WORDS: usize = BYTES / 8;
+
+/// The stack of a machine with its shadow: a tag for each byte, eight in a word.
 #[derive(Debug)]
 pub(crate) struct Stack {
-    words: Box<[u64; BYTES / 8]>,
-    tags: Box<[Tag; BYTES]>,
-    spills: Box<[Prov; BYTES / 8]>,
+    memory: Box<[u64; WORDS]>,
+    tags: Box<[u64; WORDS]>,
+    spills: Box<[Prov; WORDS]>,
 }
 
 impl Stack {
     pub(crate) fn new() -> Stack {
         Stack {
-            words: Box::new([0; BYTES / 8]),
-            tags: Box::new([Tag::Unset; BYTES]),
-            spills: Box::new([Prov::SCALAR; BYTES / 8]),
+            memory: Box::new([0; WORDS]),
+            tags: Box::new([0; WORDS]),
+            spills: Box::new([Prov::SCALAR; WORDS]),
         }
     }
 
     /// The memory of a frame.
     pub(crate) fn span(&mut self, frame: usize) -> Span {
-        let base = self.words.as_mut_ptr().expose_provenance() as u64;
+        let base = self.memory.as_mut_ptr().expose_provenance() as u64;
         Span::declare(base + (frame * FRAME_BYTES) as u64, FRAME_BYTES as u64)
     }
 
     /// Every byte of a frame becomes unset.
     pub(crate) fn clear(&mut self, frame: usize) {
-        self.tags[frame * FRAME_BYTES..(frame + 1) * FRAME_BYTES].fill(Tag::Unset);
+        self.tags[frame * FRAME_BYTES / 8..(frame + 1) * FRAME_BYTES / 8].fill(Tag::Unset.word());
     }
 
     /// First byte of `len` at `at` that has not been written. `at` counts from the bottom of the frame.
+    #[inline]
     pub(crate) fn first_unset(&self, frame: usize, at: u64, len: u64) -> Option<u64> {
-        let tags = self.bytes(frame, at, len);
-        tags.iter().position(|t| *t == Tag::Unset).map(|i| at + i as u64)
+        for (word, mask) in words(frame, at, len) {
+            let tags = self.tags.get(word)?;
+            let unset = !(tags | tags >> 1) & ONES & mask;
+            if unset != 0 {
+                let byte = word as u64 * 8 + u64::from(unset.trailing_zeros() / 8);
+                return Some(byte - (frame * FRAME_BYTES) as u64);
+            }
+        }
+        None
     }
 
     /// Provenance of 8 bytes at `at`: that of the pointer spilled there, or a scalar's.
+    #[inline]
     pub(crate) fn spilled(&self, frame: usize, at: u64) -> Prov {
-        let whole = at.is_multiple_of(8) && self.bytes(frame, at, 8).iter().all(|t| *t == Tag::Pointer);
-        if whole { self.spills[slot(frame, at)] } else { Prov::SCALAR }
+        let word = (frame * FRAME_BYTES + at as usize) / 8;
+        let whole = at.is_multiple_of(8) && self.tags.get(word) == Some(&Tag::Pointer.word());
+        if whole { self.spills[word] } else { Prov::SCALAR }
     }
 
     /// Marks bytes as written with data.
+    #[inline]
     pub(crate) fn wrote(&mut self, frame: usize, at: u64, len: u64) {
         self.mark(frame, at, len, Tag::Data);
     }
@@ -68,8 +91,8 @@ impl Stack {
     pub(crate) fn spill(&mut self, frame: usize, at: u64, prov: Prov) {
         let whole = at.is_multiple_of(8);
         self.mark(frame, at, 8, if whole { Tag::Pointer } else { Tag::Data });
-        if whole {
-            self.spills[slot(frame, at)] = prov;
+        if whole && let Some(spill) = self.spills.get_mut((frame * FRAME_BYTES + at as usize) / 8) {
+            *spill = prov;
         }
     }
 
@@ -85,38 +108,44 @@ impl Stack {
 
     /// Do the 16 bytes at `at` belong to dynptrs?
     pub(crate) fn is_dynptr(&self, frame: usize, at: u64) -> bool {
-        self.bytes(frame, at, 16).iter().all(|t| *t == Tag::Dynptr)
+        words(frame, at, 16).all(|(w, mask)| self.dynptr_bytes(w) & mask == ONES & mask)
     }
 
     /// Does a write of `len` bytes at `at` hit a dynptr?
+    #[inline]
     pub(crate) fn hits_dynptr(&self, frame: usize, at: u64, len: u64) -> bool {
-        self.bytes(frame, at, len).contains(&Tag::Dynptr)
+        words(frame, at, len).any(|(w, mask)| self.dynptr_bytes(w) & mask != 0)
     }
 
+    /// A one in every byte of a word that belongs to a dynptr.
+    fn dynptr_bytes(&self, word: usize) -> u64 {
+        let tags = self.tags.get(word).copied().unwrap_or(0);
+        tags & tags >> 1 & ONES
+    }
+
+    #[inline]
     fn mark(&mut self, frame: usize, at: u64, len: u64, tag: Tag) {
-        let from = frame * FRAME_BYTES + at as usize;
-        let (first, last) = (from / 8 * 8, (from + len as usize).next_multiple_of(8));
-        // A spill that loses a byte is a spill no more.
-        if !from.is_multiple_of(8) || !len.is_multiple_of(8) {
-            for t in self.tags.get_mut(first..last).unwrap_or(&mut []) {
-                if *t == Tag::Pointer {
-                    *t = Tag::Data;
-                }
+        for (word, mask) in words(frame, at, len) {
+            let Some(tags) = self.tags.get_mut(word) else { return };
+            // A spill that loses a byte is a spill no more.
+            if *tags == Tag::Pointer.word() {
+                *tags = Tag::Data.word();
             }
+            *tags = *tags & !mask | tag.word() & mask;
         }
-        if let Some(tags) = self.tags.get_mut(from..from + len as usize) {
-            tags.fill(tag);
-        }
-    }
-
-    fn bytes(&self, frame: usize, at: u64, len: u64) -> &[Tag] {
-        let from = frame * FRAME_BYTES + at as usize;
-        self.tags.get(from..from.saturating_add(len as usize)).unwrap_or(&[])
     }
 }
 
-fn slot(frame: usize, at: u64) -> usize {
-    (frame * FRAME_BYTES + at as usize) / 8
+/// The words that `len` bytes at `at` of a frame touch, each with a mask of its bytes that are meant.
+#[inline]
+fn words(frame: usize, at: u64, len: u64) -> impl Iterator<Item = (usize, u64)> {
+    let from = (frame * FRAME_BYTES) as u64 + at;
+    let end = from + len;
+    (from / 8..end.div_ceil(8)).map(move |word| {
+        let (first, last) = (from.max(word * 8) - word * 8, end.min(word * 8 + 8) - word * 8);
+        let upto = |n: u64| if n == 8 { u64::MAX } else { (1 << (8 * n)) - 1 };
+        (word as usize, upto(last) & !upto(first))
+    })
 }
 
 #[cfg(test)]
