@@ -2,12 +2,19 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use skep_isa::asm::{AsmObject, parse};
+use skep_obj::asm::{Detail, from_elf, to_elf};
 use skep_obj::{BindEnv, Kconfig, Object, RelocTarget, link};
 
 fuzz_target!(|data: &[u8]| {
     match Object::parse(data) {
         Ok(object) => bind(&object),
         Err(e) => assert!(!e.to_string().is_empty()),
+    }
+    for detail in [Detail::Exact, Detail::Readable] {
+        if let Ok(asm) = from_elf(data, detail) {
+            assemble(&asm);
+        }
     }
     for parts in [&[data][..], &[data, data]] {
         match link(parts) {
@@ -16,6 +23,20 @@ fuzz_target!(|data: &[u8]| {
         }
     }
 });
+
+/// What an object says as assembly reads back equal, and makes an object or a reason why not.
+fn assemble(asm: &AsmObject) {
+    let text = asm.to_string();
+    assert!(parse(&text).expect("what is printed assembles") == *asm, "{text}");
+    match to_elf(asm) {
+        Ok(file) => {
+            if let Err(e) = Object::parse(&file.write()) {
+                assert!(!e.to_string().is_empty());
+            }
+        }
+        Err(e) => assert!(!e.to_string().is_empty()),
+    }
+}
 
 fn bind(object: &Object) {
     let maps = vec![None; object.maps.len()];

@@ -119,7 +119,7 @@ fn member(
     let (index, field) = body
         .members
         .enumerate()
-        .find(|(_, m)| u64::from(m.bit_offset) == inside * 8)
+        .find(|(_, m)| Some(u64::from(m.bit_offset)) == inside.checked_mul(8))
         .ok_or("lies on no member")?;
     let home = symbol.section().ok_or("names something that is not in this object")?;
     let target = symbol.value.wrapping_add(rel.addend as u64);

@@ -64,6 +64,10 @@ pub struct OutSymbol {
     pub visibility: u8,
 }
 
+/// The most sections that [`ElfFile::write`] takes: each may need another for its relocations, and their number has 16
+/// bits.
+pub const MAX_SECTIONS: usize = 32_000;
+
 /// Header of a section as it is written.
 #[derive(Clone, Copy, Default)]
 struct Header {
@@ -106,7 +110,7 @@ impl Strings {
 }
 
 impl ElfFile {
-    /// The file's bytes. Cost: linear in its size.
+    /// The file's bytes. Cost: linear in its size. There may be [`MAX_SECTIONS`] sections.
     pub fn write(&self) -> Vec<u8> {
         let mut out = vec![0; 64];
         let mut strings = Strings { bytes: vec![0], known: HashMap::new() };

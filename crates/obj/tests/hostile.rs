@@ -141,3 +141,12 @@ fn refusals_say_what_was_found_and_what_to_do() {
     assert!(text(&short).contains("32-bit"));
     assert!(text(&object("globals.o")[..100]).contains("section table"));
 }
+
+/// Inputs that fuzzing found faults with.
+#[test]
+fn found_by_fuzzing() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/found");
+    for entry in std::fs::read_dir(folder).expect("inputs").flatten() {
+        exercise(&std::fs::read(entry.path()).expect("an input"));
+    }
+}

@@ -52,11 +52,7 @@ impl Binding<'_> {
                 }
                 Ok(())
             }
-            ExternKind::Undefined if e.weak => {
-                self.absent(at, index, call);
-                Ok(())
-            }
-            ExternKind::Undefined => Err(unresolved(e, "neither this object nor its BTF says what it is")),
+            ExternKind::Undefined => self.untyped(at, index, call, env),
             _ => Err(unresolved(e, "it is a variable, and called")),
         }
     }
@@ -99,6 +95,32 @@ impl Binding<'_> {
             Some(id) => self.load(at, BTF_ID, id as i32, 0),
             None if e.weak => self.absent(at, index, call),
             None => return Err(unresolved(e, missing(env, "no function of that name"))),
+        }
+        Ok(())
+    }
+
+    /// An extern that the object's BTF does not know, of hand-written assembly: found in the target by name alone.
+    fn untyped(
+        &mut self,
+        at: usize,
+        index: usize,
+        call: bool,
+        env: &BindEnv<'_>,
+    ) -> Result<(), BindErrorKind> {
+        let e = &self.object.externs[index];
+        let find = |kind| env.target_btf.as_ref().and_then(|btf| btf.find_by_name_kind(&e.name, kind));
+        match (find(Kind::Func), find(Kind::Var), env.ksym.and_then(|ksym| ksym(&e.name))) {
+            (Some(id), ..) if call => {
+                let insn = &mut self.program.insns[at];
+                *insn = insn.with_src(KFUNC_CALL).with_off(0).with_imm(id as i32);
+            }
+            (Some(id), ..) | (None, Some(id), _) if !call => self.load(at, BTF_ID, id as i32, 0),
+            (None, None, Some(address)) if !call => self.load(at, 0, address as i32, (address >> 32) as i32),
+            _ if e.weak => self.absent(at, index, call),
+            _ if env.target_btf.is_none() => {
+                return Err(unresolved(e, missing(env, "no function of that name")));
+            }
+            _ => return Err(unresolved(e, "neither this object, nor its BTF, nor the target has it")),
         }
         Ok(())
     }

@@ -101,7 +101,9 @@ impl fmt::Display for LinkError {
                 write!(f, "a function here or in input {}, and a variable in the other", other + 1)
             }
             LinkErrorKind::Relocation(what) => f.write_str(what),
-            LinkErrorKind::TooBig => f.write_str("the linked object would be larger than 4 GiB"),
+            LinkErrorKind::TooBig => {
+                f.write_str("the linked object would have more than 4 GiB or 32,000 sections")
+            }
             LinkErrorKind::Btf(what) => write!(f, "types cannot be merged: {what}"),
         }
     }

@@ -67,6 +67,9 @@ pub fn link(files: &[&[u8]]) -> Result<Vec<u8>, LinkError> {
     let symbols = symbols::resolve(&inputs, &layout, &mut out)?;
     relocate(&inputs, &layout, &symbols, &mut out)?;
     types::merge(&inputs, &layout, &symbols, &mut out)?;
+    if out.sections.len() > crate::write::MAX_SECTIONS {
+        return Err(LinkError { file: 0, place: Place::file(), kind: LinkErrorKind::TooBig });
+    }
     let bytes = out.write();
     match crate::Object::parse(&bytes) {
         Ok(_) => Ok(bytes),
