@@ -43,7 +43,10 @@ impl fmt::Display for AsmObjectError {
             AsmObjectError::Elf(e) => e.fmt(f),
             AsmObjectError::Object(e) => e.fmt(f),
             AsmObjectError::ProgType { function, name } => {
-                write!(f, "function {function:?}: no program type {name:?}; types are named as in xdp, sched_cls")
+                write!(
+                    f,
+                    "function {function:?}: no program type {name:?}; types are named as in xdp, sched_cls"
+                )
             }
         }
     }
