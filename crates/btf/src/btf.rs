@@ -33,8 +33,8 @@ pub struct Btf {
     base: Option<Arc<Btf>>,
     first_id: u32,
     first_str: u32,
-    /// Whether there is a string longer than [`MAX_NAME_LEN`]; source lines may be, names may not.
-    has_long_strings: bool,
+    /// Whether all strings are ASCII and none is longer than [`MAX_NAME_LEN`] (source lines may be, names may not).
+    strings_are_plain: bool,
     names: OnceLock<Names>,
 }
 
@@ -108,7 +108,7 @@ impl Btf {
         let btf = Btf {
             words,
             starts,
-            has_long_strings: has_long(strings),
+            strings_are_plain: are_plain(strings),
             strings: strings.into(),
             base,
             first_id,
@@ -128,7 +128,7 @@ impl Btf {
             base: None,
             first_id: 1,
             first_str: 0,
-            has_long_strings: false,
+            strings_are_plain: true,
             names: OnceLock::new(),
         }
     }
@@ -233,45 +233,66 @@ impl Btf {
     }
 
     fn check_references(&self, at: usize) -> Result<(), BtfError> {
-        let types = self.type_count();
         for (i, w) in self.starts.windows(2).enumerate() {
             let record = Record(&self.words[w[0] as usize..w[1] as usize]);
-            let row = record.kind().row();
-            let bad = |word: usize, kind| {
-                Err(BtfError::in_type(at + (w[0] as usize + word) * 4, self.first_id + i as u32, kind))
-            };
-            if !self.name_is_good(record.name_off()) {
-                return bad(0, K::BadName { name_off: record.name_off(), strings: self.strings_end() });
-            }
-            if row.word3 == Word3::Type && record.word3() >= types {
-                return bad(2, K::BadTypeId { id: record.word3(), types });
-            }
-            for (j, (word, field)) in
-                record.0[3..].iter().zip(row.fixed.iter().chain(row.entry.iter().cycle())).enumerate()
-            {
-                match field {
-                    Field::Name if !self.name_is_good(*word) => {
-                        return bad(3 + j, K::BadName { name_off: *word, strings: self.strings_end() });
-                    }
-                    Field::Type if *word >= types => return bad(3 + j, K::BadTypeId { id: *word, types }),
-                    _ => {}
-                }
+            if let Some((word, kind)) = self.bad_reference(record) {
+                return Err(BtfError::in_type(
+                    at + (w[0] as usize + word) * 4,
+                    self.first_id + i as u32,
+                    kind,
+                ));
             }
         }
         Ok(())
     }
 
+    /// The first word of a record that refers to nothing.
+    fn bad_reference(&self, record: Record<'_>) -> Option<(usize, K)> {
+        let row = record.kind().row();
+        let word3 = if row.word3 == Word3::Type { Field::Type } else { Field::Plain };
+        let (head, rest) = record.0.split_at_checked(3)?;
+        let (fixed, entries) = rest.split_at_checked(row.fixed.len())?;
+        let good = self.are_good(&[Field::Name, Field::Plain, word3], head)
+            && self.are_good(row.fixed, fixed)
+            && (row.entry.is_empty()
+                || entries.chunks_exact(row.entry.len()).all(|e| self.are_good(row.entry, e)));
+        if good {
+            return None;
+        }
+        // which one it is matters only now
+        record.0.iter().enumerate().find_map(|(i, word)| match row.field(i) {
+            Field::Name if !self.name_is_good(*word) => {
+                Some((i, K::BadName { name_off: *word, strings: self.strings_end() }))
+            }
+            Field::Type if *word >= self.type_count() => {
+                Some((i, K::BadTypeId { id: *word, types: self.type_count() }))
+            }
+            _ => None,
+        })
+    }
+
+    #[inline]
+    fn are_good(&self, fields: &[Field], words: &[u32]) -> bool {
+        fields.iter().zip(words).all(|(field, word)| match field {
+            Field::Name => self.name_is_good(*word),
+            Field::Type => *word < self.type_count(),
+            Field::Plain => true,
+        })
+    }
+
+    #[inline]
     fn name_is_good(&self, off: u32) -> bool {
         match off.checked_sub(self.first_str) {
-            Some(own) => {
-                let inside =
-                    (own as usize) < self.strings.len() && self.strings.is_char_boundary(own as usize);
-                let long =
-                    || self.strings.as_bytes()[own as usize..].iter().take(MAX_NAME_LEN + 1).all(|b| *b != 0);
-                off == 0 || inside && !(self.has_long_strings && long())
-            }
+            Some(own) if self.strings_are_plain => (own as usize) < self.strings.len() || off == 0,
+            Some(own) => off == 0 || self.odd_name_is_good(own as usize),
             None => self.base.as_ref().is_some_and(|b| b.name_is_good(off)),
         }
+    }
+
+    /// Whether a name starts at a character and ends soon enough.
+    fn odd_name_is_good(&self, own: usize) -> bool {
+        let inside = own < self.strings.len() && self.strings.is_char_boundary(own);
+        inside && self.strings.as_bytes()[own..].iter().take(MAX_NAME_LEN + 1).any(|b| *b == 0)
     }
 }
 
@@ -320,8 +341,14 @@ fn record_len(words: &[u32]) -> Result<usize, (usize, K)> {
     Ok(len)
 }
 
-fn has_long(strings: &str) -> bool {
-    strings.as_bytes().split(|b| *b == 0).any(|s| s.len() > MAX_NAME_LEN)
+fn are_plain(strings: &str) -> bool {
+    let mut since_nul = 0;
+    let mut longest = 0;
+    for b in strings.bytes() {
+        since_nul = if b == 0 { 0 } else { since_nul + 1 };
+        longest = longest.max(since_nul);
+    }
+    strings.is_ascii() && longest <= MAX_NAME_LEN
 }
 
 fn check_strings(bytes: &[u8], at: usize, split: bool) -> Result<&str, BtfError> {
