@@ -103,15 +103,13 @@ impl Map for Array {
     fn read(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), Errno> {
         self.file.may_read()?;
         let at = self.index(key)?.ok_or(Errno::ENOENT)?;
-        let size = self.file.def.value_size as usize;
+        // Per-CPU values are read as they are written: whole words, padding included.
+        let size = if self.region.is_some() { self.stride } else { u64::from(self.file.def.value_size) };
         out.clear();
         for cpu in 0..self.copies() {
             let start = out.len();
-            self.file.mem.append(self.value(at, cpu), size, out);
+            self.file.mem.append(self.value(at, cpu), size as usize, out);
             self.file.hide(&mut out[start..]);
-            if self.region.is_some() {
-                out.resize(start + self.stride as usize, 0);
-            }
         }
         Ok(())
     }
@@ -132,6 +130,10 @@ impl Map for Array {
     fn delete(&self, _key: &[u8], side: Side) -> Result<(), Errno> {
         self.file.may_write(side)?;
         Err(Errno::EINVAL)
+    }
+
+    fn lookup_and_delete(&self, _key: &[u8], _out: &mut Vec<u8>) -> Result<(), Errno> {
+        self.file.cannot_take()
     }
 
     fn next_key(&self, key: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), Errno> {

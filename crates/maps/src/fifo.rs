@@ -37,9 +37,6 @@ pub(crate) fn check(def: &MapDef, create_flags: u32) -> Result<MapDef, MapError>
     check.that(u64::from(def.value_size) <= KMALLOC_MAX, Errno::E2BIG, || {
         format!("value_size {} is more than {KMALLOC_MAX}", def.value_size)
     })?;
-    check.that(def.max_entries < u32::MAX / def.value_size, Errno::E2BIG, || {
-        format!("{} values of {} bytes are more than 4 GiB", def.max_entries, def.value_size)
-    })?;
     Ok(def.clone())
 }
 

@@ -169,11 +169,13 @@ impl MapFile {
         self.mem.u32(FROZEN).load(Acquire) != 0
     }
 
-    /// Ends writes from user space; `EBUSY` the second time.
+    /// Ends writes from user space; `EPERM` the second time, as it is a write itself. `ENOTSUPP` for values with special
+    /// fields.
     pub(crate) fn freeze(&self) -> Result<(), Errno> {
-        if self.def.flags & flags::RDONLY != 0 {
-            return Err(Errno::EPERM);
+        if !self.fields.holes.is_empty() {
+            return Err(Errno::ENOTSUPP);
         }
+        self.may_write(Side::User)?;
         self.mem.u32(FROZEN).compare_exchange(0, 1, Acquire, Relaxed).map(drop).map_err(|_| Errno::EBUSY)
     }
 
@@ -185,6 +187,13 @@ impl MapFile {
             Side::User => self.def.flags & flags::RDONLY != 0 || self.frozen(),
         };
         if refused { Err(Errno::EPERM) } else { Ok(()) }
+    }
+
+    /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM` for types that do not have it.
+    pub(crate) fn cannot_take(&self) -> Result<(), Errno> {
+        self.may_read()?;
+        self.may_write(Side::User)?;
+        Err(Errno::ENOTSUPP)
     }
 
     /// Flags of an update: `ANY`, `NOEXIST` or `EXIST`; `LOCK` with them where the type takes it and values have a lock.

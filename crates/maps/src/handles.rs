@@ -115,6 +115,10 @@ impl Map for HandleArray {
         removed.map(drop).ok_or(Errno::ENOENT)
     }
 
+    fn lookup_and_delete(&self, _key: &[u8], _out: &mut Vec<u8>) -> Result<(), Errno> {
+        self.file.cannot_take()
+    }
+
     fn next_key(&self, key: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), Errno> {
         self.file.may_read()?;
         next_index(key, self.file.def.max_entries, out)

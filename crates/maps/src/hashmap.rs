@@ -377,17 +377,17 @@ impl HashMap {
         (0..self.file.cpus).find(within).unwrap_or(list)
     }
 
-    /// Value, or all CPUs' values, of a slot.
+    /// Value, or all CPUs' values, of a slot. Per-CPU values are read as they are written: padding included.
     fn copy_values(&self, slot: u32, out: &mut Vec<u8>) {
-        let size = self.file.def.value_size as usize;
+        let size = match self.values {
+            Values::InSlot(_) => u64::from(self.file.def.value_size),
+            Values::PerCpu { .. } => round8(self.file.def.value_size),
+        };
         out.clear();
         for cpu in 0..self.copies() {
             let start = out.len();
-            self.file.mem.append(self.value(slot, cpu), size, out);
+            self.file.mem.append(self.value(slot, cpu), size as usize, out);
             self.file.hide(&mut out[start..]);
-            if matches!(self.values, Values::PerCpu { .. }) {
-                out.resize(start + size.next_multiple_of(8), 0);
-            }
         }
     }
 }

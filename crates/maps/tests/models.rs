@@ -7,7 +7,6 @@ use skep_platform::map::{Map, MapDef, Side, flags};
 use skep_platform::{Errno, MapType};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 fn def(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> MapDef {
     MapDef {
@@ -153,15 +152,12 @@ fn hash_maps_hold_what_a_model_holds() {
     .budget_ms(1000);
 }
 
-fn fifo(map_type: MapType) -> Arc<dyn Map> {
-    create(&def(map_type, 0, 4, 5)).unwrap()
-}
-
 #[test]
 fn queues_and_stacks_hold_what_a_deque_holds() {
     arbtest(|u| {
         let stack = u.ratio(1, 2)?;
-        let map = fifo(if stack { MapType::Stack } else { MapType::Queue });
+        let map_type = if stack { MapType::Stack } else { MapType::Queue };
+        let map = create(&def(map_type, 0, 4, 5)).unwrap();
         let mut model: VecDeque<[u8; 4]> = VecDeque::new();
         while !u.is_empty() {
             let mut out = [0; 4];

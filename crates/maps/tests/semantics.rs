@@ -103,7 +103,7 @@ fn rights_are_those_of_flags_and_freezing() {
     assert!(!map.frozen());
     map.freeze().unwrap();
     assert!(map.frozen());
-    assert_eq!(map.freeze(), Err(Errno::EBUSY));
+    assert_eq!(map.freeze(), Err(Errno::EPERM));
     assert_eq!(map.update(&[0; 4], &[1; 4], flags::ANY, Side::User), Err(Errno::EPERM));
     assert_eq!(map.delete(&[0; 4], Side::User), Err(Errno::EPERM));
     assert_eq!(map.update(&[0; 4], &[1; 4], flags::ANY, PROG), Ok(()));

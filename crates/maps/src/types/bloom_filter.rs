@@ -142,6 +142,10 @@ impl Map for Bloom {
         Err(Errno::EOPNOTSUPP)
     }
 
+    fn lookup_and_delete(&self, _key: &[u8], _out: &mut Vec<u8>) -> Result<(), Errno> {
+        self.file.cannot_take()
+    }
+
     fn next_key(&self, _key: Option<&[u8]>, _out: &mut Vec<u8>) -> Result<(), Errno> {
         self.file.may_read()?;
         Err(Errno::EOPNOTSUPP)

@@ -101,6 +101,10 @@ impl Map for HashOfMaps {
         Ok(())
     }
 
+    fn lookup_and_delete(&self, _key: &[u8], _out: &mut Vec<u8>) -> Result<(), Errno> {
+        self.keys.file.cannot_take()
+    }
+
     fn next_key(&self, key: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), Errno> {
         self.keys.next_key(key, out)
     }

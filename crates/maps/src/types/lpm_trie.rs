@@ -157,6 +157,10 @@ impl Map for LpmTrie {
         self.trie.lock(&self.file.mem, Owner::me())?.remove(key)
     }
 
+    fn lookup_and_delete(&self, _key: &[u8], _out: &mut Vec<u8>) -> Result<(), Errno> {
+        self.file.cannot_take()
+    }
+
     fn next_key(&self, key: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), Errno> {
         self.file.may_read()?;
         let key = key.map(|k| self.prefix(k)).transpose()?;

@@ -164,6 +164,10 @@ impl Map for PerfArray {
         self.rings().remove(&at).map(drop).ok_or(Errno::ENOENT)
     }
 
+    fn lookup_and_delete(&self, _key: &[u8], _out: &mut Vec<u8>) -> Result<(), Errno> {
+        self.file.cannot_take()
+    }
+
     fn next_key(&self, key: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), Errno> {
         self.file.may_read()?;
         next_index(key, self.file.def.max_entries, out)

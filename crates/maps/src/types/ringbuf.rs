@@ -348,14 +348,19 @@ impl Map for Ring {
         Err(Errno::ENOTSUPP)
     }
 
-    fn update(&self, _key: &[u8], _value: &[u8], _flags: u64, side: Side) -> Result<(), Errno> {
+    fn update(&self, _key: &[u8], _value: &[u8], update: u64, side: Side) -> Result<(), Errno> {
         self.file.may_write(side)?;
-        Err(Errno::ENOTSUPP)
+        // That there is no lock to take is found before that there is nothing to update.
+        Err(if update & flags::LOCK != 0 { Errno::EINVAL } else { Errno::ENOTSUPP })
     }
 
     fn delete(&self, _key: &[u8], side: Side) -> Result<(), Errno> {
         self.file.may_write(side)?;
         Err(Errno::ENOTSUPP)
+    }
+
+    fn lookup_and_delete(&self, _key: &[u8], _out: &mut Vec<u8>) -> Result<(), Errno> {
+        self.file.cannot_take()
     }
 
     fn next_key(&self, _key: Option<&[u8]>, _out: &mut Vec<u8>) -> Result<(), Errno> {
