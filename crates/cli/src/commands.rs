@@ -22,7 +22,14 @@ pub(crate) struct Cmd {
 /// Every command, in the order of the help.
 pub(crate) static COMMANDS: &[&Cmd] = &[
     &cmd::run::RUN,
+    &cmd::asm::ASM,
+    &cmd::asm::DISASM,
     &cmd::obj::SHOW,
+    &cmd::obj::LINK,
+    &cmd::prog::SHOW,
+    &cmd::prog::DUMP,
+    &cmd::map::SHOW,
+    &cmd::map::DUMP,
     &cmd::btf::DUMP,
     &cmd::feature::SHOW,
     &cmd::feature::LIST,

@@ -24,7 +24,6 @@ pub(crate) fn file(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// Writes a file through a temporary one beside it, so that an old file is never half overwritten.
-#[allow(dead_code, reason = "used by the commands that write files")]
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let mut tmp = path.as_os_str().to_owned();
     tmp.push(".tmp");

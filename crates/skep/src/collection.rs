@@ -218,7 +218,8 @@ fn slot_functions(object: &Object) -> Vec<usize> {
     slots.filter_map(|(_, s)| if let Slot::Function(i) = s { Some(*i) } else { None }).collect()
 }
 
-fn create_maps(object: &Object, engine: &dyn Engine) -> (Vec<Option<Arc<dyn Map>>>, Vec<MapError>) {
+/// The maps of an object, empty, and why some of them cannot be made.
+pub fn create_maps(object: &Object, engine: &dyn Engine) -> (Vec<Option<Arc<dyn Map>>>, Vec<MapError>) {
     let mut missing = Vec::new();
     let maps = object.maps.iter().map(|spec| match engine.create_map(&spec.def) {
         Ok(map) => Some(map),

@@ -7,7 +7,7 @@ mod collection;
 pub mod raw;
 mod set;
 
-pub use collection::{Collection, Error, LoadedProgram, Options, Select};
+pub use collection::{Collection, Error, LoadedProgram, Options, Select, create_maps};
 pub use set::SetError;
 pub use skep_btf as btf;
 pub use skep_hooks as hooks;

@@ -1,10 +1,13 @@
 //! One file a command (or noun): its row of the table and what it does.
 
+pub(crate) mod asm;
 pub(crate) mod btf;
 mod btf_json;
 pub(crate) mod conformance;
 pub(crate) mod feature;
 pub(crate) mod manual;
+pub(crate) mod map;
 pub(crate) mod obj;
+pub(crate) mod prog;
 pub(crate) mod run;
 mod target;

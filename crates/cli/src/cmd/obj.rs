@@ -31,14 +31,52 @@ pub(crate) fn open(path: &Path) -> Result<Object, Failure> {
     Object::parse(&input::file(path)?).map_err(|e| Failure::malformed(path, e))
 }
 
+/// `skep obj link OUT FILE…`.
+pub(crate) static LINK: Cmd = Cmd {
+    path: &["obj", "link"],
+    about: "Link several object files into one",
+    long: "Global definitions are resolved across the files, static ones stay apart, types are merged.\n\n\
+           Example:\n  skep obj link whole.bpf.o main.bpf.o library.bpf.o",
+    args: || {
+        let parser = clap::value_parser!(PathBuf);
+        vec![
+            Arg::new("out")
+                .required(true)
+                .value_name("OUT")
+                .value_parser(parser)
+                .help("Object file to write"),
+            files_arg("Object files to link"),
+        ]
+    },
+    run: link,
+};
+
+fn link(m: &ArgMatches, _: &mut Out) -> Result<(), Failure> {
+    let Some(out) = m.get_one::<PathBuf>("out") else { return Ok(()) };
+    let paths: Vec<&PathBuf> = m.get_many("file").into_iter().flatten().collect();
+    let files = paths.iter().map(|p| input::file(p)).collect::<Result<Vec<_>, _>>()?;
+    let bytes: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
+    let linked = skep::obj::link::link(&bytes).map_err(|e| match paths.get(e.file) {
+        Some(path) => Failure::malformed(path, e),
+        None => Failure::Input(e.to_string()),
+    })?;
+    input::write(out, &linked)
+}
+
+/// `skep obj show`.
 fn show(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
+    show_parts(m, out, &["programs", "subprograms", "maps", "externs", "diagnostics"])
+}
+
+/// Shows these parts of each object; JSON has all parts of the whole object.
+pub(crate) fn show_parts(m: &ArgMatches, out: &mut Out, parts: &[&str]) -> Result<(), Failure> {
     let paths: Vec<&PathBuf> = m.get_many("file").into_iter().flatten().collect();
     let mut rows = Vec::new();
     let mut failed = None;
     for path in &paths {
         match open(path) {
             Ok(o) if out.is_json() => rows.push(as_json(path, &o)),
-            Ok(o) => out.text(&as_text(path, &o))?,
+            Ok(o) => out.text(&as_text(path, &o, parts))?,
             Err(e) if paths.len() == 1 => return Err(e),
             Err(e) => {
                 eprintln!("skep: {e}");
@@ -59,7 +97,7 @@ fn show(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     }
 }
 
-fn as_text(path: &Path, o: &Object) -> String {
+fn as_text(path: &Path, o: &Object, parts: &[&str]) -> String {
     let license = if o.license.is_empty() { "none".to_string() } else { o.license.clone() };
     let mut text = format!("{}: licence {license}", path.display());
     if let Some(btf) = &o.btf {
@@ -72,11 +110,11 @@ fn as_text(path: &Path, o: &Object) -> String {
         ("maps", maps(o)),
         ("externs", externs(o)),
     ] {
-        if !table.is_empty() {
+        if !table.is_empty() && parts.contains(&title) {
             text.push_str(&format!("{title}\n{}", table.text()));
         }
     }
-    if !o.diagnostics.is_empty() {
+    if !o.diagnostics.is_empty() && parts.contains(&"diagnostics") {
         text.push_str("diagnostics\n");
         o.diagnostics.iter().for_each(|d| text.push_str(&format!("  {d}\n")));
     }

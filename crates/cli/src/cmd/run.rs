@@ -148,6 +148,11 @@ fn run(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     trouble.map_or(Ok(()), Err)
 }
 
+/// An engine for commands that only look at objects.
+pub(crate) fn listing_engine() -> User {
+    User::new(*skep::platform(), Arc::new(SystemHost::new()))
+}
+
 fn engine(m: &ArgMatches) -> Result<User, Failure> {
     let mut host = SystemHost::new();
     if let Some(path) = m.get_one::<PathBuf>("routes") {
