@@ -223,6 +223,11 @@ impl Table {
         self.prov(slot)
     }
 
+    /// The regions that helpers have opened.
+    pub(crate) fn opened(&self) -> impl Iterator<Item = &Slot> {
+        self.open.values().map(|i| &self.slots[*i as usize])
+    }
+
     /// Ends every dynamic region inside `len` bytes at `addr`.
     pub(crate) fn forget(&mut self, addr: u64, len: u64) {
         let end = addr.saturating_add(len);

@@ -42,11 +42,25 @@ impl Run<'_, '_> {
                 continue;
             }
             self.check_arg(&c)?;
+            if arg.release {
+                self.whole(&c)?;
+            }
         }
         if helper.lock == LockEffect::Lock && self.lock.is_some() {
             return Err(Fault::BadArg { arg: 1, why: "a spin lock is held already".into() });
         }
         Ok(())
+    }
+
+    /// What is released is named by its start.
+    fn whole(&self, c: &Case<'_>) -> Result<(), Fault> {
+        let moved = |s: &crate::region::Slot| s.door == crate::region::Door::Raw && s.span.addr() != c.v.bits;
+        match self.m.table.get(c.v.prov) {
+            Some(s) if moved(s) => {
+                Err(c.bad(format!("{}: what is released is given by its start", self.describe(c.v))))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_arg(&mut self, c: &Case<'_>) -> Result<(), Fault> {

@@ -225,18 +225,14 @@ impl<'r> Run<'r, '_> {
             // The word is in a live region and aligned (it was taken): a refusal cannot be, and has no remedy here.
             let _ = slot.span.store(at, Size::W, 0, Order::AcquireRelease);
         }
-        for r in std::mem::take(&mut self.references) {
-            if let Reference::Pointer { addr, .. } = r {
-                self.give_back(addr);
+        self.references.clear();
+        let records: Vec<Region> = self.m.table.opened().filter_map(Slot::region).collect();
+        for Region { kind, addr, .. } in records {
+            let RegionKind::RingbufRecord { map } = kind else { continue };
+            if let Some(ring) = self.map(map).ok().and_then(|m| m.ringbuf()) {
+                // Refused when it is no record any more: then nothing is left to give back.
+                let _ = ring.discard(addr, 0);
             }
-        }
-    }
-
-    fn give_back(&mut self, addr: u64) {
-        let Some((_, slot)) = self.m.table.find(addr, 0, &[]) else { return };
-        let Some(Region { kind: RegionKind::RingbufRecord { map }, .. }) = slot.region() else { return };
-        if let Some(ring) = self.map(map).ok().and_then(|m| m.ringbuf()) {
-            let _ = ring.discard(addr, 0);
         }
     }
 
