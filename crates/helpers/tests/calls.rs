@@ -13,6 +13,8 @@ mod env;
 mod kernel;
 #[path = "calls/packets.rs"]
 mod packets;
+#[path = "calls/random.rs"]
+mod random;
 
 use case::{Case, Outcome};
 
@@ -63,4 +65,22 @@ fn the_kernel_still_does_it() {
         return;
     }
     assert!(wrong.is_empty(), "the running kernel answers otherwise:\n{}", wrong.join("\n"));
+}
+
+/// Whatever the calls: the running kernel and our bodies agree.
+#[test]
+fn random_calls_agree_with_the_kernel() {
+    if let Err(why) = kernel::available() {
+        println!("skipped: {why}");
+        return;
+    }
+    let ms = std::env::var("SKEP_FUZZ_MS").ok().and_then(|v| v.parse().ok()).unwrap_or(500);
+    arbtest::arbtest(|u| {
+        let case = case::one(&random::line(u)?);
+        let want = kernel::run(&case).unwrap_or_else(|e| panic!("{}: {e}", case.text)).to_string();
+        let got = env::run(&case);
+        assert_eq!(got.to_string(), want, "{}", case.text);
+        Ok(())
+    })
+    .budget_ms(ms);
 }

@@ -109,7 +109,8 @@ pub(crate) fn parse(text: &str) -> Vec<(Case, Option<String>)> {
     blocks(text).iter().filter_map(Block::case).collect()
 }
 
-fn one(line: &str) -> Case {
+/// The case on a line.
+pub(crate) fn one(line: &str) -> Case {
     let (head, steps) = line.split_once(':').expect("PROGRAM PACKET: steps");
     let (prog, packet) = head.split_once(' ').expect("PROGRAM PACKET");
     let prog = match prog {
