@@ -3,6 +3,7 @@
 mod documents;
 mod layers;
 mod sources;
+mod tables;
 
 use std::path::Path;
 
@@ -14,6 +15,7 @@ static CHECKS: &[Check] = &[
     ("unsafe code stands where it is allowed", sources::check_unsafe),
     ("files begin with a comment and are of one concern", sources::check_files),
     ("documents name files that exist", documents::check),
+    ("tables agree with the kernel's source", tables::check),
 ];
 
 pub(crate) fn run(_: &[String]) -> Result<(), String> {
