@@ -167,16 +167,18 @@ impl<'a> Printer<'a> {
         let targets = if self.style.labels { jump_targets(insns) } else { BTreeSet::new() };
         let names =
             SectionNames { section, names: self.names, targets: &targets, prefix: self.label_prefix() };
+        // Compilers give a line for every column: one text is written once.
+        let mut last_source = None;
         for line in lines(insns) {
             let offset = line.pc as u64 * 8;
             self.symbols_at(marks, offset, offset)?;
             if let Some(label) = names.own_label(line.pc as i64) {
                 writeln!(self.out, "{label}:")?;
             }
-            if let Some(text) =
-                self.style.source.then(|| self.names.source_line(&section.name, line.pc)).flatten()
-            {
+            let source = self.style.source.then(|| self.names.source_line(&section.name, line.pc)).flatten();
+            if let Some(text) = source.filter(|text| last_source.as_ref() != Some(text)) {
                 text.lines().try_for_each(|l| writeln!(self.out, "    ; {}", l.trim()))?;
+                last_source = Some(text);
             }
             let relocs = marks.relocs_at(offset);
             match self.relocated(marks, &line, relocs) {
