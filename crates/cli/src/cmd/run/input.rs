@@ -1,22 +1,48 @@
 //! What programs run on, by the arguments: a capture, one packet, or a context.
 
-use super::report::Outcome;
+use super::report::{Outcome, Packets, Single};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use clap::ArgMatches;
 use skep::Loaded;
 use skep::descriptors::ctx::UserRun;
+use skep::descriptors::{ProgType, ProgTypeDesc, Program};
 use skep::hooks::capture::{Capture, Writer};
+use skep::hooks::ctx_text;
+use skep::hooks::input as hooks_input;
 use skep::hooks::run::{OnFault, Options, Sink, run_capture};
 use skep::vm::{User, UserProgram};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Input of a run.
 pub(crate) enum Input {
     /// Packets of a capture; those that pass go to the second file.
     Pcap(PathBuf, Option<PathBuf>),
+    /// One packet or buffer, one context, or both.
+    One(One),
+}
+
+/// One run's input, and where what it leaves is written.
+pub(crate) struct One {
+    data: Option<Given>,
+    ctx: Option<Given>,
+    data_out: Option<PathBuf>,
+    ctx_out: Option<PathBuf>,
+}
+
+/// A file with its bytes.
+struct Given {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Given {
+    fn read(path: Option<PathBuf>) -> Result<Option<Given>, Failure> {
+        path.map(|path| Ok(Given { bytes: crate::input::file(&path)?, path })).transpose()
+    }
 }
 
 impl Input {
@@ -31,6 +57,12 @@ impl Input {
                 }
                 Ok(Input::Pcap(pcap, out))
             }
+            (_, data, ctx) if data.is_some() || ctx.is_some() => Ok(Input::One(One {
+                data: Given::read(data)?,
+                ctx: Given::read(ctx)?,
+                data_out: file("data-out"),
+                ctx_out: file("ctx-out"),
+            })),
             _ => Err(Failure::Usage(
                 "nothing to run on: give packets with --pcap, one packet with --data-in or a context with --ctx-in".into(),
             )),
@@ -41,6 +73,8 @@ impl Input {
     pub(crate) fn fits(&self, user: UserRun) -> bool {
         match self {
             Input::Pcap(..) => user == UserRun::Packets,
+            Input::One(one) if one.data.is_some() => user == UserRun::Packets,
+            Input::One(_) => user == UserRun::Plain,
         }
     }
 
@@ -48,6 +82,7 @@ impl Input {
     pub(crate) fn what(&self) -> String {
         match self {
             Input::Pcap(path, _) => format!("packets (--pcap {})", path.display()),
+            Input::One(one) => one.what(),
         }
     }
 
@@ -55,6 +90,7 @@ impl Input {
     pub(crate) fn has_output(&self) -> bool {
         match self {
             Input::Pcap(_, out) => out.is_some(),
+            Input::One(one) => one.data_out.is_some() || one.ctx_out.is_some(),
         }
     }
 
@@ -67,7 +103,59 @@ impl Input {
     ) -> Result<Outcome, Failure> {
         match self {
             Input::Pcap(path, out) => run_pcap(m, engine, program, path, out.as_deref()),
+            Input::One(one) => one.run(m, engine, program),
         }
+    }
+}
+
+fn row_of(p: &Program) -> Result<&'static ProgTypeDesc, Failure> {
+    let unknown = || {
+        Failure::Unsupported(format!(
+            "program {}: section {:?} is of no known program type; rename the section",
+            p.name, p.section
+        ))
+    };
+    skep::platform().prog_type(p.prog_type).filter(|r| r.prog_type != ProgType::Unspec).ok_or_else(unknown)
+}
+
+impl One {
+    fn what(&self) -> String {
+        let name =
+            |option: &str, g: &Option<Given>| g.as_ref().map(|g| format!("{option} {}", g.path.display()));
+        let parts = [name("--data-in", &self.data), name("--ctx-in", &self.ctx)];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+
+    fn run(&self, m: &ArgMatches, engine: &User, program: &UserProgram) -> Result<Outcome, Failure> {
+        let p = program.program();
+        let row = row_of(p)?;
+        let given = hooks_input::Input {
+            data: self.data.as_ref().map(|g| g.bytes.as_slice()),
+            ctx: self.ctx.as_ref().map(|g| g.bytes.as_slice()),
+        };
+        let mut ctx = hooks_input::context(row, p.attach_type, &given)
+            .map_err(|e| Failure::Input(format!("program {} ({}): {e}", p.name, p.prog_type.label())))?;
+        let repeat = m.get_one::<u32>("repeat").copied().unwrap_or(1);
+        let mut runner = engine.runner();
+        let began = Instant::now();
+        let mut result = Ok(0);
+        let mut runs = 0;
+        while runs < repeat && result.is_ok() {
+            result = runner.run(program, &mut ctx);
+            runs += 1;
+        }
+        let ns_per_run = began.elapsed().as_nanos() as f64 / f64::from(runs.max(1));
+        let left = hooks_input::output(row, &mut ctx);
+        if let (Some(path), Some(data)) = (&self.data_out, &left.data) {
+            crate::input::write(path, data)?;
+        }
+        let text = ctx_text::render(ctx.layout, &left.ctx);
+        if let Some(path) = &self.ctx_out {
+            let as_text = self.ctx.as_ref().is_some_and(|g| ctx_text::is_text(&g.bytes));
+            crate::input::write(path, if as_text { text.as_bytes() } else { &left.ctx })?;
+        }
+        let single = Single { what: self.what(), result, runs, ns_per_run, data: left.data, ctx: text };
+        Ok(Outcome::One(Box::new(single), row))
     }
 }
 
@@ -86,9 +174,7 @@ fn run_pcap(
     let mut capture = Capture::new(file).map_err(|e| Failure::malformed(path, e))?;
     let mut writer = out.map(|out| create(out, &capture)).transpose()?;
     let p = program.program();
-    let row = skep::platform().prog_type(p.prog_type).ok_or_else(|| {
-        Failure::Unsupported(format!("program {}: its type is not known; rename its section", p.name))
-    })?;
+    let row = row_of(p)?;
     let options = Options {
         repeat: m.get_one::<u32>("repeat").copied().unwrap_or(1),
         on_fault: if m.get_one::<String>("on-fault").is_some_and(|f| f == "count") {
@@ -113,7 +199,7 @@ fn run_pcap(
             w.finish().and_then(|b| b.into_inner().map_err(std::io::IntoInnerError::into_error).map(drop));
         flushed.map_err(|e| Failure::io("write", out, &e))?;
     }
-    Ok(Outcome::capture(report, path))
+    Ok(Outcome::Capture(Box::new(Packets { report, path: path.into() })))
 }
 
 fn create(out: &Path, capture: &Capture<File>) -> Result<Writer<BufWriter<File>>, Failure> {

@@ -5,26 +5,142 @@ use crate::failure::Failure;
 use crate::output::object;
 use crate::table::Table;
 use serde_json::{Map, Value, json};
-use skep::descriptors::Program;
 use skep::descriptors::ctx::Fate;
 use skep::descriptors::packet::Redirect;
+use skep::descriptors::{ProgTypeDesc, Program, RunError};
 use skep::hooks::report::{Count, Report};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Outcome of one program on one input.
-pub(crate) struct Outcome {
-    report: Report,
-    path: PathBuf,
+pub(crate) enum Outcome {
+    /// Of a capture.
+    Capture(Box<Packets>),
+    /// Of one packet or context.
+    One(Box<Single>, &'static ProgTypeDesc),
+}
+
+/// Outcome of a run over a capture.
+pub(crate) struct Packets {
+    /// The runner's report.
+    pub(crate) report: Report,
+    /// The capture.
+    pub(crate) path: PathBuf,
+}
+
+/// Outcome of runs on one packet or context.
+pub(crate) struct Single {
+    /// The input's name.
+    pub(crate) what: String,
+    /// The last run's `r0`, or why it was stopped.
+    pub(crate) result: Result<u64, Box<RunError>>,
+    /// Runs.
+    pub(crate) runs: u32,
+    /// Nanoseconds a run.
+    pub(crate) ns_per_run: f64,
+    /// Packet or buffer as the program left it.
+    pub(crate) data: Option<Vec<u8>>,
+    /// Context as the program left it, as text.
+    pub(crate) ctx: String,
 }
 
 impl Outcome {
-    /// Of a run over a capture.
-    pub(crate) fn capture(report: Report, path: &Path) -> Outcome {
-        Outcome { report, path: path.into() }
-    }
-
     /// What went wrong, if something did, told on standard error: faults with their full explanation.
     pub(crate) fn take_trouble(&mut self) -> Option<Failure> {
+        match self {
+            Outcome::Capture(p) => p.take_trouble(),
+            Outcome::One(one, _) => {
+                let e = one.result.as_ref().err()?;
+                eprint!("{}", skep::vm::report(e));
+                Some(Failure::Failed("the program was stopped".into()))
+            }
+        }
+    }
+
+    /// For people.
+    pub(crate) fn text(&self, p: &Program, input: &Input) -> String {
+        match self {
+            Outcome::Capture(c) => c.text(p, input),
+            Outcome::One(one, row) => one.text(p, row),
+        }
+    }
+
+    /// For programs: the keys of the command-line contract, and more.
+    pub(crate) fn json(&self, p: &Program) -> Map<String, Value> {
+        match self {
+            Outcome::Capture(c) => c.json(p),
+            Outcome::One(one, row) => one.json(p, row),
+        }
+    }
+}
+
+impl Single {
+    fn text(&self, p: &Program, row: &ProgTypeDesc) -> String {
+        let mut out = format!("{} ({}) on {}: ", p.name, p.prog_type.label(), self.what);
+        match &self.result {
+            Ok(r0) => out.push_str(&format!("returns {}", returned(row, *r0))),
+            Err(_) => out.push_str("was stopped"),
+        }
+        out.push_str(&format!(", {:.0} ns a run", self.ns_per_run));
+        if self.runs > 1 {
+            out.push_str(&format!(" over {} runs", thousands(self.runs.into())));
+        }
+        out.push('\n');
+        if let Some(data) = &self.data {
+            out.push_str(&format!("  data afterwards ({} bytes)\n{}", data.len(), dump(data)));
+        }
+        if !self.ctx.is_empty() {
+            out.push_str("  context afterwards\n");
+            self.ctx.lines().for_each(|l| out.push_str(&format!("    {l}\n")));
+        }
+        out
+    }
+
+    fn json(&self, p: &Program, row: &ProgTypeDesc) -> Map<String, Value> {
+        let retval = match &self.result {
+            Ok(r0) => object([(&*verdict_name(row, *r0), self.runs.into())]),
+            Err(_) => Map::new(),
+        };
+        let mut o = object([
+            ("prog", p.name.clone().into()),
+            ("type", p.prog_type.label().into()),
+            ("retval", retval.into()),
+            ("r0", self.result.as_ref().ok().copied().into()),
+            ("ns_per_run", self.ns_per_run.into()),
+            ("runs", self.runs.into()),
+            ("data_out", self.data.as_ref().map(|d| crate::maps::hex(d)).into()),
+        ]);
+        let field = |l: &str| l.split_once('=').map(|(k, v)| (k.trim().to_string(), Value::from(v.trim())));
+        o.insert("ctx_out".into(), Value::Object(self.ctx.lines().filter_map(field).collect()));
+        if let Err(e) = &self.result {
+            o.insert("fault".into(), error_json(e));
+        }
+        o
+    }
+}
+
+/// A verdict's name, or the number.
+fn verdict_name(row: &ProgTypeDesc, r0: u64) -> String {
+    row.verdict(r0).map_or_else(|| (r0 as u32 as i32).to_string(), |v| v.name.to_string())
+}
+
+fn returned(row: &ProgTypeDesc, r0: u64) -> String {
+    match row.verdict(r0) {
+        Some(v) => format!("{} ({})", v.name, v.value),
+        None => format!("{} ({r0:#x})", r0 as u32 as i32),
+    }
+}
+
+/// Bytes as lines of sixteen.
+fn dump(data: &[u8]) -> String {
+    let line = |(i, chunk): (usize, &[u8])| {
+        let bytes: Vec<String> = chunk.iter().map(|b| format!("{b:02x}")).collect();
+        format!("    {:04x}: {}\n", i * 16, bytes.join(" "))
+    };
+    data.chunks(16).enumerate().map(line).collect()
+}
+
+impl Packets {
+    fn take_trouble(&mut self) -> Option<Failure> {
         let r = &mut self.report;
         for f in &r.faults {
             eprint!("packet {} of {}:\n{}", f.packet, self.path.display(), skep::vm::report(&f.first));
@@ -46,15 +162,13 @@ impl Outcome {
         })
     }
 
-    /// For people.
-    pub(crate) fn text(&self, p: &Program, input: &Input) -> String {
+    fn text(&self, p: &Program, input: &Input) -> String {
         let r = &self.report;
-        let Input::Pcap(path, _) = input;
         let mut out = format!(
             "{} ({}) on {}: {} packets, {} bytes",
             p.name,
             p.prog_type.label(),
-            path.display(),
+            self.path.display(),
             thousands(r.total.packets),
             thousands(r.total.bytes)
         );
@@ -98,8 +212,7 @@ impl Outcome {
         out
     }
 
-    /// For programs: the keys of the command-line contract, and more.
-    pub(crate) fn json(&self, p: &Program) -> Map<String, Value> {
+    fn json(&self, p: &Program) -> Map<String, Value> {
         let r = &self.report;
         let by = |f: fn(&Count) -> u64| -> Map<String, Value> {
             r.verdicts.iter().map(|v| (v.name.clone(), f(&v.count).into())).collect()
@@ -134,10 +247,15 @@ impl Outcome {
 
 fn fault_json(f: &skep::hooks::report::FaultCount) -> Value {
     let e = &f.first;
+    let mut o = error_json(e);
+    o["packet"] = f.packet.into();
+    o["packets"] = f.count.packets.into();
+    o
+}
+
+fn error_json(e: &RunError) -> Value {
     let line = e.program.line_at(e.insn);
     json!({
-        "packet": f.packet,
-        "packets": f.count.packets,
         "prog": e.program.name,
         "insn": e.insn,
         "message": e.fault.to_string(),
