@@ -440,7 +440,7 @@ impl Builder {
             r.kind = Kind::Store(size, Src::Imm);
             self.push(r);
             if bits != 0x18 {
-                let mut r = row(LDX | MEMSX | bits, Kind::Load(size, true), Group::Base64, "6.6");
+                let mut r = row(LDX | MEMSX | bits, Kind::Load(size, true), Group::Base32, "6.6");
                 (r.dst, r.src, r.off) = (Field::Free, Field::Free, Field::Free);
                 self.push(r);
             }
