@@ -130,7 +130,9 @@ helper! { bpf_csum_diff = 28, since: (4, 6),
     signature: "s64 bpf_csum_diff(__be32 *from, u32 from_size, __be32 *to, u32 to_size, __wsum seed)",
     doc: "Difference of the Internet checksums of two buffers, on top of a seed.",
     protos: [
-        { who: who(&[P::SchedCls, P::SchedAct, P::Xdp, P::LwtIn, P::LwtOut, P::LwtXmit, P::LwtSeg6local]), since: (4, 6),
+        { who: who(&[
+              P::SchedCls, P::SchedAct, P::Xdp, P::LwtIn, P::LwtOut, P::LwtXmit, P::LwtSeg6local,
+          ]), since: (4, 6),
           args: [RO_MEM_OR_NULL, SIZE_OR_ZERO, RO_MEM_OR_NULL, SIZE_OR_ZERO, ANY], ret: ret::INTEGER,
           gpl_only: false, pkt_access: true, might_sleep: false, capability: None },
     ],

@@ -9,7 +9,15 @@ helper! { bpf_get_retval = 186, since: (5, 18),
     signature: "int bpf_get_retval(void)",
     doc: "The return value that the system call will have.",
     protos: [
-        { who: who(&[P::CgroupSock, P::CgroupDevice, P::CgroupSockAddr, P::CgroupSysctl, P::CgroupSockopt, P::Lsm]).attached(&[A::CgroupInetSockCreate, A::CgroupInetSockRelease, A::CgroupInet4PostBind, A::CgroupInet6PostBind, A::CgroupDevice, A::CgroupInet4Bind, A::CgroupInet6Bind, A::CgroupInet4Connect, A::CgroupInet6Connect, A::CgroupUnixConnect, A::CgroupUdp4Sendmsg, A::CgroupUdp6Sendmsg, A::CgroupUnixSendmsg, A::CgroupSysctl, A::CgroupGetsockopt, A::CgroupSetsockopt, A::LsmCgroup]), since: (5, 18),
+        { who: who(&[
+              P::CgroupSock, P::CgroupDevice, P::CgroupSockAddr, P::CgroupSysctl, P::CgroupSockopt, P::Lsm,
+          ]).attached(&[
+              A::CgroupInetSockCreate, A::CgroupInetSockRelease, A::CgroupInet4PostBind,
+              A::CgroupInet6PostBind, A::CgroupDevice, A::CgroupInet4Bind, A::CgroupInet6Bind,
+              A::CgroupInet4Connect, A::CgroupInet6Connect, A::CgroupUnixConnect, A::CgroupUdp4Sendmsg,
+              A::CgroupUdp6Sendmsg, A::CgroupUnixSendmsg, A::CgroupSysctl, A::CgroupGetsockopt,
+              A::CgroupSetsockopt, A::LsmCgroup,
+          ]), since: (5, 18),
           args: [], ret: ret::INTEGER,
           gpl_only: false, pkt_access: false, might_sleep: false, capability: None },
     ],
@@ -22,7 +30,15 @@ helper! { bpf_set_retval = 187, since: (5, 18),
     signature: "int bpf_set_retval(int retval)",
     doc: "Sets the return value that the system call will have.",
     protos: [
-        { who: who(&[P::CgroupSock, P::CgroupDevice, P::CgroupSockAddr, P::CgroupSysctl, P::CgroupSockopt, P::Lsm]).attached(&[A::CgroupInetSockCreate, A::CgroupInetSockRelease, A::CgroupInet4PostBind, A::CgroupInet6PostBind, A::CgroupDevice, A::CgroupInet4Bind, A::CgroupInet6Bind, A::CgroupInet4Connect, A::CgroupInet6Connect, A::CgroupUnixConnect, A::CgroupUdp4Sendmsg, A::CgroupUdp6Sendmsg, A::CgroupUnixSendmsg, A::CgroupSysctl, A::CgroupGetsockopt, A::CgroupSetsockopt, A::LsmCgroup]), since: (5, 18),
+        { who: who(&[
+              P::CgroupSock, P::CgroupDevice, P::CgroupSockAddr, P::CgroupSysctl, P::CgroupSockopt, P::Lsm,
+          ]).attached(&[
+              A::CgroupInetSockCreate, A::CgroupInetSockRelease, A::CgroupInet4PostBind,
+              A::CgroupInet6PostBind, A::CgroupDevice, A::CgroupInet4Bind, A::CgroupInet6Bind,
+              A::CgroupInet4Connect, A::CgroupInet6Connect, A::CgroupUnixConnect, A::CgroupUdp4Sendmsg,
+              A::CgroupUdp6Sendmsg, A::CgroupUnixSendmsg, A::CgroupSysctl, A::CgroupGetsockopt,
+              A::CgroupSetsockopt, A::LsmCgroup,
+          ]), since: (5, 18),
           args: [ANY], ret: ret::INTEGER,
           gpl_only: false, pkt_access: false, might_sleep: false, capability: None },
     ],

@@ -42,7 +42,9 @@ helper! { bpf_sk_release = 86, since: (4, 20),
     signature: "long bpf_sk_release(void *sock)",
     doc: "Gives back the reference to a socket that a look-up returned.",
     protos: [
-        { who: who(&[P::SchedCls, P::SchedAct, P::Xdp, P::CgroupSkb, P::SkSkb, P::CgroupSockAddr, P::SkLookup]), since: (4, 20),
+        { who: who(&[
+              P::SchedCls, P::SchedAct, P::Xdp, P::CgroupSkb, P::SkSkb, P::CgroupSockAddr, P::SkLookup,
+          ]), since: (4, 20),
           args: [BTF_SOCK_RELEASE], ret: ret::INTEGER,
           gpl_only: false, pkt_access: false, might_sleep: false, capability: None },
     ],

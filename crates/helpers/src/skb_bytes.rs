@@ -51,7 +51,10 @@ helper! { bpf_skb_load_bytes = 26, since: (4, 5),
     signature: "long bpf_skb_load_bytes(const void *skb, u32 offset, void *to, u32 len)",
     doc: "Copies bytes out of the packet.",
     protos: [
-        { who: who(&[P::SocketFilter, P::SchedCls, P::SchedAct, P::CgroupSkb, P::LwtIn, P::LwtOut, P::LwtXmit, P::SkSkb, P::LwtSeg6local, P::SkReuseport, P::FlowDissector]), since: (4, 5),
+        { who: who(&[
+              P::SocketFilter, P::SchedCls, P::SchedAct, P::CgroupSkb, P::LwtIn, P::LwtOut, P::LwtXmit,
+              P::SkSkb, P::LwtSeg6local, P::SkReuseport, P::FlowDissector,
+          ]), since: (4, 5),
           args: [CTX, ANY, UNINIT_MEM, SIZE], ret: ret::INTEGER,
           gpl_only: false, pkt_access: false, might_sleep: false, capability: None },
     ],
@@ -106,7 +109,9 @@ helper! { bpf_skb_load_bytes_relative = 68, since: (4, 18),
     signature: "long bpf_skb_load_bytes_relative(const void *skb, u32 offset, void *to, u32 len, u32 start_header)",
     doc: "Copies bytes out of the packet, counted from the link-layer or network header.",
     protos: [
-        { who: who(&[P::SocketFilter, P::SchedCls, P::SchedAct, P::CgroupSkb, P::SkReuseport]), since: (4, 18),
+        { who: who(&[
+              P::SocketFilter, P::SchedCls, P::SchedAct, P::CgroupSkb, P::SkReuseport,
+          ]), since: (4, 18),
           args: [CTX, ANY, UNINIT_MEM, SIZE, ANY], ret: ret::INTEGER,
           gpl_only: false, pkt_access: false, might_sleep: false, capability: None },
     ],

@@ -20,7 +20,10 @@ helper! { bpf_get_socket_cookie = 46, since: (4, 12),
     signature: "u64 bpf_get_socket_cookie(struct sock *sk)",
     doc: "A number that stays with a socket for its life; 0 for a packet without one.",
     protos: [
-        { who: who(&[P::SocketFilter, P::SchedCls, P::SchedAct, P::CgroupSkb, P::CgroupSock, P::SockOps, P::SkSkb, P::CgroupSockAddr]), since: (4, 12),
+        { who: who(&[
+              P::SocketFilter, P::SchedCls, P::SchedAct, P::CgroupSkb, P::CgroupSock, P::SockOps, P::SkSkb,
+              P::CgroupSockAddr,
+          ]), since: (4, 12),
           args: [CTX], ret: ret::INTEGER,
           gpl_only: false, pkt_access: false, might_sleep: false, capability: None },
         { who: who(&[P::SkReuseport, P::Tracing, P::Lsm, P::Syscall]), since: (4, 12),

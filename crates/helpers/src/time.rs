@@ -66,7 +66,11 @@ helper! { bpf_ktime_get_coarse_ns = 160, since: (5, 11),
     signature: "u64 bpf_ktime_get_coarse_ns(void)",
     doc: "Nanoseconds since boot as of the last tick: cheap and coarse.",
     protos: [
-        { who: who(&[P::SocketFilter, P::SchedCls, P::SchedAct, P::Xdp, P::CgroupSkb, P::CgroupSock, P::LwtIn, P::LwtOut, P::LwtXmit, P::SockOps, P::SkSkb, P::SkMsg, P::CgroupSockAddr, P::LwtSeg6local, P::SkReuseport, P::FlowDissector, P::CgroupSysctl, P::StructOps, P::SkLookup]).struct_ops(&["tcp_congestion_ops"]), since: (5, 11),
+        { who: who(&[
+              P::SocketFilter, P::SchedCls, P::SchedAct, P::Xdp, P::CgroupSkb, P::CgroupSock, P::LwtIn,
+              P::LwtOut, P::LwtXmit, P::SockOps, P::SkSkb, P::SkMsg, P::CgroupSockAddr, P::LwtSeg6local,
+              P::SkReuseport, P::FlowDissector, P::CgroupSysctl, P::StructOps, P::SkLookup,
+          ]).struct_ops(&["tcp_congestion_ops"]), since: (5, 11),
           args: [], ret: ret::INTEGER,
           gpl_only: false, pkt_access: false, might_sleep: false, capability: None },
     ],

@@ -17,6 +17,7 @@ mod packets;
 mod random;
 
 use case::{Case, Outcome};
+use skep_testkit::kernel_oracle::Oracle;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/calls.txt");
 
@@ -41,10 +42,13 @@ fn report(case: &Case, want: &str, got: &Outcome) -> String {
 
 #[test]
 fn the_kernel_still_does_it() {
-    if let Err(why) = kernel::available() {
-        println!("skipped: {why}");
-        return;
-    }
+    let oracle = match Oracle::open() {
+        Ok(oracle) => oracle,
+        Err(why) => {
+            println!("skipped: {why}");
+            return;
+        }
+    };
     let bless = std::env::var_os("SKEP_BLESS").is_some();
     let text = std::fs::read_to_string(FILE).expect("data file");
     let mut out = String::new();
@@ -54,7 +58,7 @@ fn the_kernel_still_does_it() {
             out.push_str(&block.text());
             continue;
         };
-        let got = kernel::run(&case).unwrap_or_else(|e| panic!("{}: {e}", case.text));
+        let got = kernel::run(&oracle, &case).unwrap_or_else(|e| panic!("{}: {e}", case.text));
         if want.as_deref() != Some(got.to_string().as_str()) {
             wrong.push(report(&case, want.as_deref().unwrap_or("nothing recorded"), &got));
         }
@@ -70,14 +74,17 @@ fn the_kernel_still_does_it() {
 /// Whatever the calls: the running kernel and our bodies agree.
 #[test]
 fn random_calls_agree_with_the_kernel() {
-    if let Err(why) = kernel::available() {
-        println!("skipped: {why}");
-        return;
-    }
+    let oracle = match Oracle::open() {
+        Ok(oracle) => oracle,
+        Err(why) => {
+            println!("skipped: {why}");
+            return;
+        }
+    };
     let ms = std::env::var("SKEP_FUZZ_MS").ok().and_then(|v| v.parse().ok()).unwrap_or(500);
     arbtest::arbtest(|u| {
         let case = case::one(&random::line(u)?);
-        let want = kernel::run(&case).unwrap_or_else(|e| panic!("{}: {e}", case.text)).to_string();
+        let want = kernel::run(&oracle, &case).unwrap_or_else(|e| panic!("{}: {e}", case.text)).to_string();
         let got = env::run(&case);
         assert_eq!(got.to_string(), want, "{}", case.text);
         Ok(())

@@ -10,6 +10,9 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+/// Bytes that a program may add to a packet: as much as the kernel allows.
+const GROWTH: usize = 16 * 1024;
+
 /// Longest verifier log asked for.
 const LOG: usize = 1 << 20;
 
@@ -154,9 +157,14 @@ impl KernelProg {
 
     /// Runs it `repeat` times.
     pub fn test_run_repeat(&self, data: &[u8], ctx: &[u8], repeat: u32) -> io::Result<Ran> {
-        let mut data_out = vec![0; if data.is_empty() { 0 } else { data.len() + 4096 }];
+        self.test_run_flags(data, ctx, repeat, 0)
+    }
+
+    /// Runs it `repeat` times with `BPF_F_TEST_*` flags.
+    pub fn test_run_flags(&self, data: &[u8], ctx: &[u8], repeat: u32, flags: u32) -> io::Result<Ran> {
+        let mut data_out = vec![0; if data.is_empty() { 0 } else { data.len() + GROWTH }];
         let mut ctx_out = vec![0; ctx.len()];
-        let ran = raw::test_run(&self.fd, data, &mut data_out, ctx, &mut ctx_out, repeat)?;
+        let ran = raw::test_run(&self.fd, data, &mut data_out, ctx, &mut ctx_out, repeat, flags)?;
         data_out.truncate(ran.data_len);
         ctx_out.truncate(ran.ctx_len);
         Ok(Ran { retval: ran.retval, data: data_out, ctx: ctx_out, ns: ran.ns })

@@ -134,6 +134,7 @@ pub(crate) fn test_run(
     ctx: &[u8],
     ctx_out: &mut [u8],
     repeat: u32,
+    flags: u32,
 ) -> io::Result<Ran> {
     let address = |s: &[u8]| if s.is_empty() { 0 } else { s.as_ptr() as u64 };
     let mut attr = TestAttr {
@@ -147,6 +148,7 @@ pub(crate) fn test_run(
         ctx_size_out: ctx_out.len() as u32,
         ctx_out: if ctx_out.is_empty() { 0 } else { ctx_out.as_mut_ptr() as u64 },
         repeat,
+        flags,
         ..TestAttr::default()
     };
     // SAFETY: as in `prog_load`; the two output slices are borrowed mutably.
