@@ -90,7 +90,7 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// The old value.
+    /// The old value; a pointer that was spilled there keeps its provenance in it.
     pub(crate) fn atomic(
         &mut self,
         op: AtomicOp,
@@ -99,7 +99,7 @@ impl Run<'_, '_> {
         off: i16,
         src: Val,
         r0: Val,
-    ) -> Result<u64, Fault> {
+    ) -> Result<Val, Fault> {
         let ask = Ask { ptr: self.read(dst)?, off: off.into(), len: width.bytes() as u64, write: true };
         let place = self.atomic_place(ask)?;
         let slot = self.m.table.get(ask.ptr.prov);
@@ -111,10 +111,14 @@ impl Run<'_, '_> {
         }
         let span = place.span;
         let old = span.atomic(place.at, op, width, src.bits, r0.bits).map_err(|r| refused(ask, r))?;
+        let mut prov = Prov::SCALAR;
         if let Some(frame) = place.frame() {
+            if width == Width::W64 {
+                prov = self.m.stack.spilled(frame, place.at);
+            }
             self.m.stack.wrote(frame, place.at, ask.len);
         }
-        Ok(old)
+        Ok(Val { bits: old, prov })
     }
 
     /// The place that an access means, its bounds and rights checked.

@@ -10,6 +10,7 @@ use skep_platform::env::{Region, RegionKind};
 use skep_platform::helper::{Caller, Helper, Proto};
 use skep_platform::map::{Map, flags};
 use skep_platform::program::Program;
+use skep_platform::uapi::ProgType;
 use std::sync::Arc;
 
 /// One instruction slot.
@@ -51,7 +52,8 @@ pub struct Code {
 impl Code {
     /// Decodes. Cost: one pass over the instructions. Fails when eight bytes are no instruction.
     pub fn new(program: Arc<Program>, platform: &Platform) -> Result<Code, EngineError> {
-        let gpl = program.gpl_compatible();
+        // A raw program (no type) has no licence to hold against it.
+        let gpl = program.gpl_compatible() || program.prog_type == ProgType::Unspec;
         let mut code = Code {
             steps: Vec::with_capacity(program.insns.len()),
             platform: *platform,
@@ -98,7 +100,7 @@ impl Code {
             version: self.platform.version,
         });
         // A raw program (no type) may call what anybody may.
-        let raw = self.program.prog_type == skep_platform::uapi::ProgType::Unspec;
+        let raw = self.program.prog_type == ProgType::Unspec;
         let proto = typed.or_else(|| if raw { helper.protos.first() } else { None });
         Some(Resolved { helper, proto })
     }

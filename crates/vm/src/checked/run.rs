@@ -156,9 +156,8 @@ impl<'r> Run<'r, '_> {
                 Flow::Call(target) => self.enter_call(target, false)?,
                 Flow::Stay => {}
                 Flow::Exit => {
-                    let r0 = self.read(Reg::R0)?;
                     if self.frames.len() == depth {
-                        return Ok(r0);
+                        return self.read(Reg::R0);
                     }
                     self.leave();
                     self.pc += 1;

@@ -97,9 +97,9 @@ impl Run<'_, '_> {
         let r0 = if op == AtomicOp::Cmpxchg { self.read(Reg::R0)? } else { Val::scalar(0) };
         let old = self.atomic(op, width, dst, off, v, r0)?;
         if op == AtomicOp::Cmpxchg {
-            self.write(Reg::R0, Val::scalar(old))?;
+            self.write(Reg::R0, old)?;
         } else if op.fetches() {
-            self.write(src, Val::scalar(old))?;
+            self.write(src, old)?;
         }
         Ok(())
     }
