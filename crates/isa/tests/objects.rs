@@ -254,6 +254,16 @@ fn size_is_bounded() {
 }
 
 #[test]
+fn lines_are_bounded() {
+    let error = parse(&"exit ".repeat(60_000)).unwrap_err().to_string();
+    assert_eq!(error, "line 1, column 1: the line is longer than 262144 bytes; split it");
+    let data = Contents::Data(b"text ".repeat(200_000));
+    let section = Section { name: ".data".into(), contents: data, align: 1, symbols: vec![], relocs: vec![] };
+    let object = AsmObject { sections: vec![section], ..AsmObject::default() };
+    assert_eq!(parse(&object.to_string()).unwrap(), object);
+}
+
+#[test]
 fn far_jumps_need_gotol() {
     let text = format!("goto far\n{}far: exit\n", "r0 = 0\n".repeat(32_768));
     let errors = parse_insns(&text).unwrap_err();

@@ -73,7 +73,8 @@ impl fmt::Display for AsmError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}, column {}: ", self.line, self.column)?;
         match self.token.as_str() {
-            "" => f.write_str("end of line: ")?,
+            "" if self.column > 1 => f.write_str("end of line: ")?,
+            "" => {}
             token => write!(f, "`{token}`: ")?,
         }
         match &self.why {

@@ -32,6 +32,9 @@ use lex::{Cursor, Tok};
 /// The assembler builds objects whose code and data have this many bytes at most.
 pub const MAX_SIZE: u64 = 64 << 20;
 
+/// Longest line in bytes, so that no line's tokens take much memory.
+pub const MAX_LINE: usize = 256 << 10;
+
 /// All directives, for messages.
 const DIRECTIVES: &str = ".section, .text, .func, .object, .symbol, .extern, .license, .map, .inner, .value, .byte, \
                           .short, .long, .quad, .ascii, .asciz, .zero, .reloc and .insn";
@@ -120,6 +123,10 @@ enum Reference {
 
 impl Assembler {
     fn line(&mut self, number: usize, text: &str) -> Result<()> {
+        if text.len() > MAX_LINE {
+            let why = Why::Token("the line is longer than 262144 bytes; split it");
+            return Err(AsmError { line: number, column: 1, token: String::new(), why });
+        }
         let (skipped, text) = strip_listing_prefix(text);
         if let Some(rest) = raw_insn(text) {
             let column = skipped + text.chars().count() - rest.chars().count() + 1;

@@ -70,6 +70,9 @@ fn defined(object: &AsmObject) -> BTreeSet<&str> {
     symbols.chain(maps).chain(externs).collect()
 }
 
+/// Bytes of text in one line of data.
+const MAX_TEXT: usize = 4096;
+
 struct Printer<'a> {
     out: String,
     object: &'a AsmObject,
@@ -326,6 +329,7 @@ impl<'a> Printer<'a> {
             let zeros = bytes.iter().take_while(|b| **b == 0).count();
             let text = bytes
                 .iter()
+                .take(MAX_TEXT)
                 .take_while(|b| (0x20..0x7f).contains(*b) || **b == b'\n' || **b == b'\t')
                 .count();
             let ends = bytes.get(text) == Some(&0);

@@ -80,6 +80,9 @@ struct Reader<'a> {
     maps: HashMap<usize, usize>,
 }
 
+/// A longer licence section is data like any other.
+const MAX_LICENSE: usize = 4096;
+
 /// `name`, or with a number behind when it is taken.
 fn unique(taken: &mut HashSet<String>, counts: &mut HashMap<String, u32>, name: &str) -> String {
     let mut found = name.to_owned();
@@ -175,8 +178,10 @@ impl Reader<'_> {
     fn license(&self, index: usize) -> Option<String> {
         let section = &self.elf.sections[index];
         let referenced = self.referenced.iter().any(|&s| self.elf.symbols[s].section() == Some(index));
-        let text =
-            section.data.strip_suffix(&[0]).filter(|t| section.name == "license" && !t.contains(&0))?;
+        let text = section
+            .data
+            .strip_suffix(&[0])
+            .filter(|t| section.name == "license" && !t.contains(&0) && t.len() <= MAX_LICENSE)?;
         if referenced || self.relocs.contains_key(&index) {
             return None;
         }
