@@ -93,7 +93,7 @@ pub fn parse(layout: &'static CtxLayout, text: &str) -> Result<Parsed, TextError
     let mut parsed = Parsed { bytes: vec![0; layout.size as usize], set: Vec::new(), used: 0 };
     for (i, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default();
-        for word in line.split_whitespace().filter(|w| !w.ends_with(':')) {
+        for word in line.split_whitespace().filter(|w| w.contains('=') || !w.ends_with(':')) {
             let error = |kind| TextError { line: i + 1, word: word.to_string(), kind };
             assign(layout, word, &mut parsed).map_err(error)?;
         }

@@ -285,7 +285,7 @@ fn plain_bytes(layout: &'static CtxLayout, given: &[u8]) -> Result<Vec<u8>, Inpu
     if let Some(mut parsed) = text(layout, given)? {
         // Records and arguments of syscalls are as long as what is in them.
         if matches!(layout.name, "tracepoint" | "syscall") {
-            parsed.bytes.truncate(parsed.used.next_multiple_of(8).min(size));
+            parsed.bytes.truncate(parsed.used.next_multiple_of(8).clamp(8, size));
         }
         return Ok(parsed.bytes);
     }

@@ -110,8 +110,12 @@ impl Feeder {
             p.ctx.ingress_ifindex = ifindex;
             return None;
         }
-        let wire_len = record.orig_len;
         let tag = if self.arrival == Arrival::TestRun { None } else { take_tag(p, &ethernet) };
+        // Inwards the queueing layer counts from the network header on, outwards the whole frame.
+        let wire_len = match self.kind(&ethernet, record, link) {
+            PACKET_OUTGOING => record.orig_len as usize,
+            _ => p.len() + (record.orig_len as usize).saturating_sub(record.data.len()),
+        };
         let field = tag.map_or(frame::be16(&ethernet, 12), |t| t.inner);
         let protocol = frame::protocol(field, p.bytes());
         if self.sees_ethernet() {
@@ -130,7 +134,7 @@ impl Feeder {
             (p.ctx.wire_len, p.ctx.tstamp) = (p.len() as u32, 0);
         } else {
             p.ctx.ingress_ifindex = ifindex;
-            (p.ctx.wire_len, p.ctx.tstamp) = (wire_len, record.time_ns);
+            (p.ctx.wire_len, p.ctx.tstamp) = (wire_len as u32, record.time_ns);
         }
         self.socket_fields(p, protocol);
         tag.map(|t| {

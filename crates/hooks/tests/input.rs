@@ -109,6 +109,18 @@ fn text_and_bytes_agree() {
     assert_eq!(word(plain(&six), 8).to_ne_bytes(), [0x20, 1, 0x0d, 0xb8]);
 }
 
+/// Found by fuzzing: a text that sets nothing was a record of no bytes, which is refused when it comes back.
+#[test]
+fn a_text_that_sets_nothing_is_a_context_of_zeros() {
+    for t in [ProgType::Tracepoint, ProgType::Syscall, ProgType::Kprobe] {
+        let mut c = context(row(t), None, &ctx(b"record: # nothing=yet")).unwrap();
+        let out = output(row(t), &mut c).ctx;
+        assert!(out.len() >= 8 && out.iter().all(|b| *b == 0));
+        assert!(context(row(t), None, &ctx(&out)).is_ok());
+        assert!(matches!(context(row(t), None, &ctx(b"d8=-:")), Err(InputError::Text(_))));
+    }
+}
+
 #[test]
 fn buffers_are_pointed_to() {
     for (t, a) in [

@@ -4,7 +4,7 @@
 
 #![allow(clippy::print_stdout)]
 
-use skep_hooks::PROG_TYPES;
+use skep_hooks::{PROG_TYPES, sock};
 use skep_platform::ctx::{PacketAccess, Sleepable};
 use skep_platform::{AttachType, CtxAccess, CtxLayout, FieldKind, ProgType, ProgTypeDesc};
 
@@ -186,6 +186,60 @@ fn sleepable_is_the_kernels() {
         let without = load(row.prog_type, attach, 0, &program).is_ok();
         assert_eq!(without, row.sleepable != Sleepable::Must, "{} {attach:?}", row.prog_type.label());
     }
+}
+
+/// What pointers to sockets show: `ctx->sk` of a cgroup program, checked for NULL, then as it is or through a helper that
+/// makes another pointer of it.
+#[test]
+fn socket_rights_are_the_kernels() {
+    const BPF_SK_FULLSOCK: i32 = 95;
+    const BPF_TCP_SOCK: i32 = 96;
+    if !permitted() {
+        return;
+    }
+    let views = [(&sock::SOCK_COMMON, 0), (&sock::SOCKET, BPF_SK_FULLSOCK), (&sock::TCP_SOCK, BPF_TCP_SOCK)];
+    let (mut asked, mut wrong) = (0, Vec::new());
+    for (layout, helper) in views {
+        for off in 0..layout.size as u32 + 9 {
+            for size in [1, 2, 4, 8] {
+                for how in [CtxAccess::Load, CtxAccess::Store] {
+                    let kernel = kernel::load(
+                        ProgType::CgroupSkb,
+                        None,
+                        0,
+                        &socket_program(helper, access(off, size, how)),
+                    )
+                    .is_ok();
+                    let ours = layout.access(off, size, how).is_some();
+                    asked += 1;
+                    if kernel != ours {
+                        let name = layout.name;
+                        wrong.push(format!("{name} {helper} {how:?} off {off} size {size}: kernel {kernel}"));
+                    }
+                }
+            }
+        }
+    }
+    println!("{asked} programs");
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// `r1 = ctx->sk; if (!r1) exit; r1 = helper(r1); if (!r1) exit; ACCESS; exit`.
+fn socket_program(helper: i32, access: u64) -> Vec<u64> {
+    let sk = 168;
+    let mut p = vec![insn(0x79, 1, 1, sk, 0), mov(2, 0), mov(0, 1), insn(0x55, 1, 0, 1, 0), EXIT];
+    if helper != 0 {
+        p.extend([
+            insn(0x85, 0, 0, 0, helper),
+            mov_reg(1, 0),
+            mov(2, 0),
+            mov(0, 1),
+            insn(0x55, 1, 0, 1, 0),
+            EXIT,
+        ]);
+    }
+    p.extend([access, mov(0, 1), EXIT]);
+    p
 }
 
 /// Loads data and data_end, checks for room, and reads or writes the first byte.

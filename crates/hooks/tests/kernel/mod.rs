@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub)] // each test uses a part
 
+pub mod frames;
+
 use skep_platform::{AttachType, ProgType};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -74,6 +76,49 @@ pub fn load(
         ..LoadAttr::default()
     };
     let fd = bpf(5, &mut attr)?;
+    // SAFETY: the descriptor was just made and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `dst = address of the first value of an array map`, two slots.
+pub fn map_value(dst: u8, map: &OwnedFd) -> [u64; 2] {
+    const PSEUDO_MAP_VALUE: u8 = 2;
+    [insn(0x18, dst, PSEUDO_MAP_VALUE, 0, map.as_raw_fd()), 0]
+}
+
+/// An array map with one value of 256 bytes.
+pub fn one_value() -> Result<OwnedFd, i32> {
+    const ARRAY: u32 = 2;
+    let fd = bpf(0, &mut [ARRAY, 4, 256, 1])?;
+    // SAFETY: the descriptor was just made and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[repr(C)]
+struct ElemAttr {
+    map_fd: u64,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Reads (or, with `write`, replaces) the value of [`one_value`]'s map.
+pub fn value(map: &OwnedFd, value: &mut [u8; 256], write: bool) -> Result<(), i32> {
+    let key = 0u32;
+    let mut attr = ElemAttr {
+        map_fd: map.as_raw_fd() as u64,
+        key: &raw const key as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    bpf(if write { 2 } else { 1 }, &mut attr).map(drop)
+}
+
+/// Attaches a program to an interface of this thread's network namespace until the descriptor is closed.
+pub fn attach(program: &OwnedFd, ifindex: u32, attach: AttachType, flags: u32) -> Result<OwnedFd, i32> {
+    const BPF_LINK_CREATE: i32 = 28;
+    let fd =
+        bpf(BPF_LINK_CREATE, &mut [program.as_raw_fd() as u32, ifindex, attach.id(), flags, 0, 0, 0, 0])?;
     // SAFETY: the descriptor was just made and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
