@@ -211,15 +211,9 @@ fn number(line: usize, word: &str, min: i128, max: i128) -> Result<i128> {
     if value < min || value > max { error(line, word, DataErrorKind::OutOfRange) } else { Ok(value) }
 }
 
-/// An immediate: 32 bits, signed or unsigned.
+/// An immediate: the lower 32 bits of the number, as the suite's own assembler takes them.
 fn imm32(line: usize, word: &str) -> Result<i32> {
-    // Longer numbers with the upper half all ones are negative 32-bit numbers written in 64 bits.
-    let value = number(line, word, i64::MIN.into(), u64::MAX.into())? as u64;
-    match (u32::try_from(value), i32::try_from(value as i64)) {
-        (Ok(unsigned), _) => Ok(unsigned as i32),
-        (_, Ok(signed)) => Ok(signed),
-        _ => error(line, word, DataErrorKind::OutOfRange),
-    }
+    number(line, word, i64::MIN.into(), u64::MAX.into()).map(|n| n as i32)
 }
 
 fn register(line: usize, word: &str) -> Result<Reg> {
@@ -270,6 +264,14 @@ struct Draft<'a> {
     slot: usize,
     op: Op,
     goal: Option<Goal<'a>>,
+    fake: Option<Fake>,
+}
+
+/// A register that does not exist, which tests of refused programs name: its field, and its number, 11 to 15.
+#[derive(Clone, Copy)]
+struct Fake {
+    is_src: bool,
+    number: u8,
 }
 
 fn assemble_lines(lines: &[(usize, &str)]) -> Result<Vec<Insn>> {
@@ -287,11 +289,19 @@ fn assemble_lines(lines: &[(usize, &str)]) -> Result<Vec<Insn>> {
         if text.is_empty() {
             continue;
         }
-        let (op, goal) = instruction(line, text)?;
+        let mut fake = None;
+        let (op, goal) = match instruction(line, text) {
+            Err(e) if e.why == DataErrorKind::ExpectedRegister => {
+                let (op, found) = fake_instruction(text, &e).ok_or(e)?;
+                fake = Some(found);
+                (op, None)
+            }
+            read => read?,
+        };
         if op == Op::Exit && first_exit.is_none() {
             first_exit = Some(slot);
         }
-        drafts.push(Draft { line, slot, op, goal });
+        drafts.push(Draft { line, slot, op, goal, fake });
         slot += op.slots();
     }
     if let Some(exit) = first_exit {
@@ -301,8 +311,22 @@ fn assemble_lines(lines: &[(usize, &str)]) -> Result<Vec<Insn>> {
     let mut insns = Vec::with_capacity(slot);
     for draft in drafts {
         insns.extend_from_slice(&resolve(&draft, &labels)?.encode());
+        if let (Some(fake), Some(insn)) = (draft.fake, insns.get_mut(draft.slot)) {
+            let (dst, src) = if fake.is_src { (insn.dst(), fake.number) } else { (fake.number, insn.src()) };
+            *insn = Insn::new(insn.opcode(), dst, src, insn.off(), insn.imm());
+        }
     }
     Ok(insns)
+}
+
+/// An instruction that names one of `%r11` … `%r15`: read with a register that exists in its place, twice, to see which
+/// field it stands in.
+fn fake_instruction(text: &str, e: &DataError) -> Option<(Op, Fake)> {
+    let number = e.token.strip_prefix("%r")?.parse().ok().filter(|n| (11..=15).contains(n))?;
+    let with = |register| instruction(e.line, &text.replace(&e.token, register)).ok().map(|(op, _)| op);
+    let (op, other) = (with("%r9")?, with("%r8")?);
+    let is_src = op.encode().first()?.dst() == other.encode().first()?.dst();
+    Some((op, Fake { is_src, number }))
 }
 
 fn resolve(draft: &Draft<'_>, labels: &BTreeMap<&str, usize>) -> Result<Op> {
@@ -502,15 +526,14 @@ impl<'a> Operands<'a, '_> {
         Ok((Op::Ja { off: 0, long }, Some(self.goal(to)?)))
     }
 
-    /// `call 5`, `call helper 5`, `call local label`, `call runtime 7`, `call %r2`, `callx %r2`
+    /// `call 5`, `call helper 5`, `call local label`, `call runtime 7`, `call %r2`, `call helper %r2`, `callx %r2`
     fn call(&self) -> Result<Drafted<'a>> {
         let line = self.line;
         let callee = match *self.args {
             ["local", to] => return Ok((Op::Call(Callee::Local(0)), Some(self.goal(to)?))),
             ["runtime" | "kfunc", id] => Callee::Kfunc { id: imm32(line, id)?, off: 0 },
-            ["helper", id] => Callee::Helper(imm32(line, id)?),
-            [reg] if is_register(reg) => Callee::Reg(register(line, reg)?),
-            [id] => Callee::Helper(imm32(line, id)?),
+            ["helper", reg] | [reg] if is_register(reg) => Callee::Reg(register(line, reg)?),
+            ["helper", id] | [id] => Callee::Helper(imm32(line, id)?),
             _ => return error(line, self.mnemonic, DataErrorKind::OperandCount { expected: 1 }),
         };
         Ok((Op::Call(callee), None))

@@ -48,11 +48,25 @@ fn raw_programs_are_numbers() {
 }
 
 #[test]
+fn registers_that_do_not_exist_are_encoded() {
+    let text = "-- asm\nmov %r11, 1\nstxw [%r1+4], %r15\nlddw %r12, 5\n-- error\nr11 is invalid\n";
+    let test = conformance::parse(text).unwrap();
+    let illegal = |pc: usize| skep_isa::Op::decode(&test.program, pc).unwrap_err().to_string();
+    assert!(illegal(0).ends_with("register 11 in dst; registers are r0 to r10"));
+    assert!(illegal(1).ends_with("register 15 in src; registers are r0 to r10"));
+    assert!(illegal(2).ends_with("register 12 in dst; registers are r0 to r10"));
+    assert_eq!(test.program.len(), 4);
+}
+
+#[test]
 fn errors_name_line_and_word() {
     let cases = [
         ("mov %r1", "line 2: `mov`: takes 2 operands"),
-        ("mov %r11, 1", "line 2: `%r11`: expected a register, %r0 to %r10"),
-        ("mov %r1, 0x1ffffffff", "line 2: `0x1ffffffff`: the number does not fit"),
+        ("mov %r16, 1", "line 2: `%r16`: expected a register, %r0 to %r10"),
+        (
+            "mov %r1, 0x1ffffffffffffffff",
+            "line 2: `0x1ffffffffffffffff`: expected a number, decimal or 0x and hexadecimal",
+        ),
         ("mov %r1, ++1", "line 2: `++1`: expected a number, decimal or 0x and hexadecimal"),
         ("movv %r1, 1", "line 2: `movv`: unknown mnemonic"),
         ("ldxw %r1, %r2", "line 2: `%r2`: expected a memory operand such as [%r1+8]"),
