@@ -1,6 +1,7 @@
 //! The spin lock in a map value.
 
 use crate::row::*;
+use std::time::{Duration, Instant};
 
 /// The rows of this family.
 pub(crate) const ROWS: &[&Helper] = &[&bpf_spin_lock, &bpf_spin_unlock];
@@ -21,22 +22,28 @@ helper! { bpf_spin_lock = 93, since: (5, 1),
 /// The lock word is 0 when free, 1 when taken. Whoever holds it is inside a few instructions of another run, so a lock
 /// that stays taken was left behind: the run is stopped instead of hanging.
 fn spin_lock(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
-    for round in 0..SPINS {
-        if env.mem().cmpxchg32(a[0], 0, 1)? == 0 {
-            return Ok(Ret::OK);
+    let mut round = 0u32;
+    let mut started = None;
+    while env.mem().cmpxchg32(a[0], 0, 1)? != 0 {
+        if started.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+            let why = format!(
+                "the spin lock at {:#x} stays taken: its holder ended without bpf_spin_unlock()",
+                a[0]
+            );
+            return Err(Fault::Rule { code: "lock-stuck", why });
         }
-        if round % 64 == 63 {
-            std::thread::yield_now();
-        } else {
-            std::hint::spin_loop();
+        match round {
+            0..100 => std::hint::spin_loop(),
+            100..200 => std::thread::yield_now(),
+            _ => std::thread::sleep(Duration::from_micros(50)),
         }
+        round = round.saturating_add(1);
     }
-    let why = format!("the spin lock at {:#x} stays taken: its holder ended without bpf_spin_unlock()", a[0]);
-    Err(Fault::Rule { code: "lock-stuck", why })
+    Ok(Ret::OK)
 }
 
-/// Tries before a lock counts as left behind: seconds, not minutes.
-const SPINS: u32 = 1 << 22;
+/// Longest wait before a lock counts as left behind.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 helper! { bpf_spin_unlock = 94, since: (5, 1),
     signature: "long bpf_spin_unlock(struct bpf_spin_lock *lock)",
