@@ -57,6 +57,7 @@ impl Dumper<'_> {
         c: Composite<'_>,
         indent: usize,
     ) -> Result<String, DumpError> {
+        self.has_structs = true;
         let keyword = if c.is_union { "union" } else { "struct" };
         let name = if c.name.is_empty() { String::new() } else { format!(" {}", self.name_of(id)) };
         let align = u64::from(self.aligner.align_of(id).unwrap_or(1)) * 8;

@@ -91,7 +91,6 @@ pub fn dump_c(btf: &Btf, options: &CDumpOptions) -> Result<String, DumpError> {
     let mut d = Dumper::new(btf);
     let kfuncs = if options.kfuncs && options.roots.is_empty() { kfuncs(btf) } else { Vec::new() };
     d.choose_names(&kfuncs);
-    d.preamble(options);
     let order =
         if options.roots.is_empty() { d.reading_order(options.sorted) } else { options.roots.clone() };
     for &id in &order {
@@ -101,8 +100,7 @@ pub fn dump_c(btf: &Btf, options: &CDumpOptions) -> Result<String, DumpError> {
         d.left_over_enums()?;
     }
     d.kfunc_prototypes(&kfuncs)?;
-    d.postamble(options);
-    Ok(d.out)
+    Ok(d.framed(options))
 }
 
 /// The declaration of `name` with type `type_id`, as C: `struct task_struct *next[4]`. Without a name: the type.
@@ -127,6 +125,8 @@ enum State {
 
 /// Bytes of text that may be made of each byte of BTF: anonymous structs are printed wherever they are used.
 const TEXT_PER_BYTE: u64 = 64;
+/// Text that may be made of the smallest sections.
+const TEXT_ANYWAY: u64 = 1 << 20;
 /// Nesting of declarations: far above what compilers make, far below what a thread's stack holds.
 const MAX_DEPTH: u32 = 200;
 
@@ -141,6 +141,8 @@ struct Dumper<'a> {
     /// Tags that were declared or defined, such as `struct foo`.
     tags: HashSet<String>,
     aligner: Aligner<'a>,
+    /// Whether the body of a struct or union is in the text.
+    has_structs: bool,
     /// Text that may still be made.
     fuel: u64,
     depth: u32,
@@ -207,7 +209,8 @@ impl<'a> Dumper<'a> {
             idents: names::Pool::default(),
             tags: HashSet::new(),
             aligner: Aligner::new(btf),
-            fuel: (u64::from(btf.strings_end()) + btf.word_count() * 4) * TEXT_PER_BYTE,
+            has_structs: false,
+            fuel: (u64::from(btf.strings_end()) + btf.word_count() * 4) * TEXT_PER_BYTE + TEXT_ANYWAY,
             depth: 0,
         }
     }
@@ -234,26 +237,24 @@ impl<'a> Dumper<'a> {
         result
     }
 
-    fn preamble(&mut self, options: &CDumpOptions) {
+    /// The text so far with include guard and attributes around it.
+    fn framed(&self, options: &CDumpOptions) -> String {
+        let (mut before, mut after) = (String::new(), String::new());
         if !options.guard.is_empty() {
-            self.out.push_str(&format!("#ifndef {0}\n#define {0}\n\n", options.guard));
+            before.push_str(&format!("#ifndef {0}\n#define {0}\n\n", options.guard));
+            after.push_str(&format!("\n#endif /* {} */\n", options.guard));
         }
-        if options.preserve_access_index {
-            self.out.push_str(
+        // clang warns of an attribute that nothing gets
+        if options.preserve_access_index && self.has_structs {
+            before.push_str(
                 "#ifndef BPF_NO_PRESERVE_ACCESS_INDEX\n\
                  #pragma clang attribute push (__attribute__((preserve_access_index)), apply_to = record)\n\
                  #endif\n\n",
             );
+            after
+                .insert_str(0, "#ifndef BPF_NO_PRESERVE_ACCESS_INDEX\n#pragma clang attribute pop\n#endif\n");
         }
-    }
-
-    fn postamble(&mut self, options: &CDumpOptions) {
-        if options.preserve_access_index {
-            self.out.push_str("#ifndef BPF_NO_PRESERVE_ACCESS_INDEX\n#pragma clang attribute pop\n#endif\n");
-        }
-        if !options.guard.is_empty() {
-            self.out.push_str(&format!("\n#endif /* {} */\n", options.guard));
-        }
+        [before.as_str(), &self.out, &after].concat()
     }
 
     fn kfunc_prototypes(&mut self, kfuncs: &[Kfunc<'_>]) -> Result<(), DumpError> {
