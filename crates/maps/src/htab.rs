@@ -3,7 +3,7 @@
 //! **Bucket** (64 bytes, one cache line): `lock u64, changes u16, value_changes u16, chain u32, tags [u16; 8], slots [u32; 8]`.
 //! A place is in use when its tag is not 0; a ninth entry and those after it hang on `chain`, linked through the slots.
 //!
-//! **Look-ups** take no lock: tags are compared four at a time, then the key in the slot. `changes` counts the entries
+//! **Look-ups** take no lock: tags are compared eight at a time, then the key in the slot. `changes` counts the entries
 //! unlinked from the bucket; it moves before an unlinked slot can be used again. A key of one word cannot be read torn, so
 //! a hit on it needs no more; longer keys and walks along a chain are believed if `changes` did not move meanwhile: then no
 //! slot of this bucket was reused. A stopped writer stops no reader. After [`TRIES`] disturbed rounds a look-up takes what it sees.
@@ -81,13 +81,19 @@ fn tag_of(hash: u64) -> u16 {
     ((hash >> 48) as u16).max(1)
 }
 
-/// One bit (the top one of a lane) for each 16-bit lane of `lanes` that may equal `tag`: no lane that does is missed,
-/// and the lowest one set is right.
+/// The top bit of each 16-bit lane of `lanes` that may equal `tag`: no lane that does is missed, and the lowest one set
+/// is right.
 #[inline(always)]
 fn matching(lanes: u64, tag: u16) -> u64 {
     const ONES: u64 = 0x0001_0001_0001_0001;
     let diff = lanes ^ (ONES * u64::from(tag));
     diff.wrapping_sub(ONES) & !diff & (ONES << 15)
+}
+
+/// Place of a bit in the matches of both halves of the tags, those of the second half shifted right by one.
+#[inline(always)]
+fn place_of(bit: u32) -> u64 {
+    u64::from(bit >> 4 | (!bit & 1) << 2)
 }
 
 impl Htab {
@@ -138,17 +144,16 @@ impl Htab {
     /// Looks through places and chain once.
     #[inline(always)]
     fn scan(&self, mem: &Memory, bucket: u64, key: Hashed<'_>) -> Option<(u32, Link)> {
-        for half in 0..2 {
-            let lanes = mem.u64(bucket + 16 + half * 8).load(Acquire);
-            let mut hits = matching(lanes, key.tag());
-            while hits != 0 {
-                let place = half * 4 + u64::from(hits.trailing_zeros() / 16);
-                let slot = mem.u32(bucket + 32 + place * 4).load(Acquire);
-                if slot < self.slab.count && mem.equals(self.key_at(slot), key.key) {
-                    return Some((slot, Link::Place(place)));
-                }
-                hits &= hits - 1;
+        // Both halves in one word: which half an entry is in must not cost a branch.
+        let low = matching(mem.u64(bucket + 16).load(Acquire), key.tag());
+        let mut hits = low | matching(mem.u64(bucket + 24).load(Acquire), key.tag()) >> 1;
+        while hits != 0 {
+            let place = place_of(hits.trailing_zeros());
+            let slot = mem.u32(bucket + 32 + place * 4).load(Acquire);
+            if slot < self.slab.count && mem.equals(self.key_at(slot), key.key) {
+                return Some((slot, Link::Place(place)));
             }
+            hits &= hits - 1;
         }
         match mem.u32(bucket + 12).load(Acquire) {
             0 => None,

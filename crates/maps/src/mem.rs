@@ -170,7 +170,11 @@ impl Memory {
     #[inline(always)]
     pub(crate) fn equals(&self, off: u64, bytes: &[u8]) -> bool {
         let words = self.words(off, bytes.len().div_ceil(8));
-        words.iter().zip(bytes.chunks(8)).all(|(word, chunk)| word.load(Relaxed) == load_word(chunk))
+        let whole = bytes.chunks_exact(8);
+        let rest = whole.remainder();
+        let last = words.len().saturating_sub(1);
+        let same = words.iter().zip(whole).all(|(word, chunk)| word.load(Relaxed) == load_word(chunk));
+        same && (rest.is_empty() || words[last].load(Relaxed) == load_word(rest))
     }
 
     /// Zeroes `len` bytes (rounded up to 8) at `off`.
@@ -199,14 +203,20 @@ impl Drop for Memory {
 /// Up to 8 bytes as a word, padded with zeroes.
 #[inline(always)]
 pub(crate) fn load_word(bytes: &[u8]) -> u64 {
-    match bytes.len() {
-        8 => u64::from_ne_bytes([
-            bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7],
-        ]),
-        4 => u64::from(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])),
-        n => {
+    if let Some(word) = bytes.first_chunk::<8>() {
+        return u64::from_ne_bytes(*word);
+    }
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        // Two overlapping halves; a copy of a length not known at compile time would be a call.
+        (Some(low), Some(high)) if cfg!(target_endian = "little") => {
+            let (low, high) = (u32::from_ne_bytes(*low), u32::from_ne_bytes(*high));
+            u64::from(low) | u64::from(high) << ((bytes.len() - 4) * 8)
+        }
+        _ => {
             let mut word = [0; 8];
-            word[..n].copy_from_slice(bytes);
+            for (to, from) in word.iter_mut().zip(bytes) {
+                *to = *from;
+            }
             u64::from_ne_bytes(word)
         }
     }

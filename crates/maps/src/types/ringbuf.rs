@@ -117,7 +117,10 @@ impl Ring {
         let guard = lock(self.position(PRODUCER_LOCK), Owner::me())?;
         if let Some(dead) = guard.dead {
             let published = self.position(PRODUCER).load(Acquire);
-            self.forget(|pos, owner| owner == dead.0 && pos.wrapping_sub(published) < u64::MAX / 2);
+            let unpublished = |pos: u64, owner| owner == dead.0 && pos.wrapping_sub(published) < u64::MAX / 2;
+            while let Some(entry) = self.listed(unpublished) {
+                self.mem().u64(entry).store(0, Release);
+            }
         }
         Ok(guard)
     }
@@ -175,7 +178,9 @@ impl Ring {
         let at = self.reserved(addr).ok_or(Errno::EINVAL)?;
         let offset = at - DATA;
         let mask = self.size() - 1;
-        self.forget(|pos, _| pos & mask == offset);
+        if let Some(entry) = self.listed(|pos, _| pos & mask == offset) {
+            self.mem().u64(entry).store(0, Release);
+        }
         let word = self.mem().u32(at);
         let len = word.load(Relaxed) & !BUSY;
         word.swap(if discard { len | DISCARD } else { len }, AcqRel);
@@ -202,21 +207,17 @@ impl Ring {
         }
     }
 
-    /// Takes records off the list.
-    fn forget(&self, which: impl Fn(u64, u64) -> bool) {
-        for at in (0..OPEN).map(|i| OPEN_AT + i * 16) {
-            let listed = self.mem().u64(at).load(Acquire);
-            if listed != 0 && which(listed.wrapping_sub(1), self.mem().u64(at + 8).load(Relaxed)) {
-                self.mem().u64(at).store(0, Release);
-            }
-        }
+    /// First entry of the list for which `which` holds of position and owner.
+    fn listed(&self, which: impl Fn(u64, u64) -> bool) -> Option<u64> {
+        (0..OPEN).map(|i| OPEN_AT + i * 16).find(|at| {
+            let listed = self.mem().u64(*at).load(Acquire);
+            listed != 0 && which(listed.wrapping_sub(1), self.mem().u64(at + 8).load(Relaxed))
+        })
     }
 
     /// Discards the record at a position if the thread that reserved it has died.
     fn bury(&self, pos: u64) -> bool {
-        let entries = (0..OPEN).map(|i| OPEN_AT + i * 16);
-        let listed = entries.into_iter().find(|at| self.mem().u64(*at).load(Acquire) == pos.wrapping_add(1));
-        let Some(at) = listed else { return false };
+        let Some(at) = self.listed(|listed, _| listed == pos) else { return false };
         if !Owner(self.mem().u64(at + 8).load(Relaxed)).is_dead() {
             return false;
         }
