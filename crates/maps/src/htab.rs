@@ -50,6 +50,9 @@ pub(crate) struct Htab {
     pub(crate) seed: Seed,
 }
 
+/// A look-up during which entries of its bucket were unlinked.
+struct Disturbed;
+
 /// Where an entry hangs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Link {
@@ -120,25 +123,36 @@ impl Htab {
     }
 
     /// The slot of a key. Takes no lock.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, mem: &Memory, key: Hashed<'_>) -> Option<u32> {
-        let bucket = self.bucket(key.hash as u32);
-        let one_word = key.key.len() <= 8;
-        for _ in 0..TRIES {
-            let changes = mem.u16(bucket + 8).load(Acquire);
-            let found = self.scan(mem, bucket, key);
-            if one_word && matches!(found, Some((_, Link::Place(_)))) {
-                return found.map(|f| f.0);
-            }
-            if found.is_none() && mem.u32(bucket + 12).load(Acquire) == 0 {
-                return None;
-            }
-            fence(Acquire);
-            if mem.u16(bucket + 8).load(Relaxed) == changes {
-                return found.map(|f| f.0);
-            }
+        match self.find_once(mem, key) {
+            Ok(found) => found,
+            Err(Disturbed) => self.find_again(mem, key),
         }
-        self.scan(mem, bucket, key).map(|f| f.0)
+    }
+
+    #[inline(always)]
+    fn find_once(&self, mem: &Memory, key: Hashed<'_>) -> Result<Option<u32>, Disturbed> {
+        let bucket = self.bucket(key.hash as u32);
+        let changes = mem.u16(bucket + 8).load(Acquire);
+        let found = self.scan(mem, bucket, key);
+        let certain = match found {
+            Some((_, Link::Place(_))) => key.key.len() <= 8,
+            Some(_) => false,
+            None => mem.u32(bucket + 12).load(Acquire) == 0,
+        };
+        fence(Acquire);
+        if certain || mem.u16(bucket + 8).load(Relaxed) == changes {
+            return Ok(found.map(|f| f.0));
+        }
+        Err(Disturbed)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_again(&self, mem: &Memory, key: Hashed<'_>) -> Option<u32> {
+        let tried = (0..TRIES).find_map(|_| self.find_once(mem, key).ok());
+        tried.unwrap_or_else(|| self.scan(mem, self.bucket(key.hash as u32), key).map(|f| f.0))
     }
 
     /// Looks through places and chain once.
@@ -162,6 +176,7 @@ impl Htab {
     }
 
     #[cold]
+    #[inline(never)]
     fn scan_chain(&self, mem: &Memory, bucket: u64, key: Hashed<'_>) -> Option<(u32, Link)> {
         let wanted = |slot: u32| {
             self.slab.hash(mem, slot).load(Relaxed) == key.hash as u32

@@ -213,11 +213,8 @@ pub(crate) fn load_word(bytes: &[u8]) -> u64 {
             u64::from(low) | u64::from(high) << ((bytes.len() - 4) * 8)
         }
         _ => {
-            let mut word = [0; 8];
-            for (to, from) in word.iter_mut().zip(bytes) {
-                *to = *from;
-            }
-            u64::from_ne_bytes(word)
+            let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
+            u64::from_ne_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(byte))
         }
     }
 }
