@@ -59,6 +59,7 @@ pub fn run(
         frames: Vec::new(),
         own: 0,
         may_goto: 0,
+        depth: 0,
         left: options.budget,
         tail_calls: 0,
         cpu,

@@ -3,7 +3,7 @@
 //!
 //! A provenance is a slot of the table and the slot's age when the pointer was made. Ending a region raises the age of
 //! its slot, so every older pointer is stale at once, whoever holds it. Slots below [`FIXED`] have fixed meaning (the
-//! frames' stacks, the context, the packet); a program's maps follow; what helpers hand out comes last.
+//! context, the packet, the frames' stacks); a program's maps follow; what helpers hand out comes last.
 //!
 //! Always holds: a slot that is `live` has a span that may be touched (see [`crate::mem`]); slots that are pointers
 //! to nothing readable (maps, functions, the packet's end) have an empty span.
@@ -54,18 +54,20 @@ impl Val {
     }
 }
 
+pub(crate) const CTX: u32 = 2;
+pub(crate) const PACKET: u32 = 3;
+pub(crate) const PACKET_META: u32 = 4;
+pub(crate) const PACKET_END: u32 = 5;
 /// First slot of the frames' stacks.
-pub(crate) const FRAME0: u32 = 2;
-/// Most frames (`MAX_CALL_FRAMES`).
+pub(crate) const FRAME0: u32 = 6;
+/// Most frames of one program (`MAX_CALL_FRAMES`).
 pub(crate) const FRAMES: usize = 8;
+/// Most frames of a run: a subprogram may tail-call, 33 times in a row, and the program it calls has frames of its own.
+pub(crate) const ALL_FRAMES: usize = 34 * FRAMES;
 /// Bytes of a frame's stack (`MAX_BPF_STACK`).
 pub(crate) const FRAME_BYTES: usize = 512;
-pub(crate) const CTX: u32 = 10;
-pub(crate) const PACKET: u32 = 11;
-pub(crate) const PACKET_META: u32 = 12;
-pub(crate) const PACKET_END: u32 = 13;
 /// Slots with a fixed meaning.
-pub(crate) const FIXED: usize = 14;
+pub(crate) const FIXED: usize = FRAME0 as usize + ALL_FRAMES;
 
 /// How memory of a slot is reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -150,6 +152,8 @@ type Kind2 = (u8, u64);
 #[derive(Debug)]
 pub(crate) struct Table {
     slots: Vec<Slot>,
+    /// Fixed slots that were in use since the last reset: those below.
+    used: usize,
     /// Dynamic slots in use, by address.
     open: BTreeMap<Key, u32>,
     free: Vec<u32>,
@@ -157,21 +161,25 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new() -> Table {
-        Table { slots: vec![Slot::NOTHING; FIXED], open: BTreeMap::new(), free: Vec::new() }
+        Table { slots: vec![Slot::NOTHING; FIXED], used: 0, open: BTreeMap::new(), free: Vec::new() }
     }
 
     /// Forgets everything but the ages of the fixed slots.
     pub(crate) fn reset(&mut self) {
         self.slots.truncate(FIXED);
-        for s in &mut self.slots {
+        for s in self.slots.iter_mut().take(self.used) {
             *s = Slot { age: s.age.wrapping_add(1), ..Slot::NOTHING };
         }
+        self.used = 0;
         self.open.clear();
         self.free.clear();
     }
 
     /// Gives a fixed slot a new meaning; pointers to the old one become stale.
     pub(crate) fn set(&mut self, slot: u32, new: Slot) -> Prov {
+        if (slot as usize) < FIXED {
+            self.used = self.used.max(slot as usize + 1);
+        }
         let s = &mut self.slots[slot as usize];
         *s = Slot { age: s.age.wrapping_add(1), ..new };
         Prov { slot, age: s.age }
@@ -255,7 +263,9 @@ impl Table {
         }
         let before = self.open.range(..=(addr, u64::MAX, (u8::MAX, u64::MAX))).rev().take(NEIGHBOURS);
         let opened = before.map(|(_, &i)| i);
-        let rest = (FRAME0..self.slots.len().min(FIXED + STATICS) as u32).chain(opened);
+        let fixed = CTX..self.used as u32;
+        let own = FIXED as u32..self.slots.len().min(FIXED + STATICS) as u32;
+        let rest = fixed.chain(own).chain(opened);
         rest.map(|i| (i, &self.slots[i as usize])).find(|(_, s)| holds(s))
     }
 }

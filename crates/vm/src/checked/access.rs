@@ -1,7 +1,7 @@
 //! Loads, stores and atomics of the program: the pointer's provenance decides which region is meant, the region's door
 //! how it is reached. A number used as an address is a fault.
 
-use super::run::Run;
+use super::run::{Reference, Run};
 use crate::mem::{Order, Refused, Span};
 use crate::region::{Door, FRAME0, Kind, Prov, Slot, Val};
 use skep_isa::{AtomicOp, Reg, Size, Width};
@@ -69,6 +69,7 @@ impl Run<'_, '_> {
         if place.door == Door::Ctx {
             return self.ctx_store(&place, size, v, ask);
         }
+        self.overwrite(&place, ask)?;
         place.span.store(place.at, size, v.bits, Order::Plain).map_err(|r| refused(ask, r))?;
         if let Some(frame) = place.frame() {
             if v.is_pointer() && size == Size::Dw {
@@ -83,6 +84,7 @@ impl Run<'_, '_> {
     pub(crate) fn store_release(&mut self, size: Size, dst: Reg, off: i16, v: Val) -> Result<(), Fault> {
         let ask = Ask { ptr: self.read(dst)?, off: off.into(), len: size.bytes() as u64, write: true };
         let place = self.atomic_place(ask)?;
+        self.overwrite(&place, ask)?;
         place.span.store(place.at, size, v.bits, Order::AcquireRelease).map_err(|r| refused(ask, r))?;
         if let Some(frame) = place.frame() {
             self.m.stack.wrote(frame, place.at, ask.len);
@@ -109,6 +111,7 @@ impl Run<'_, '_> {
         if let Some(frame) = place.frame() {
             self.check_set(frame, place.at, ask)?;
         }
+        self.overwrite(&place, ask)?;
         let span = place.span;
         let old = span.atomic(place.at, op, width, src.bits, r0.bits).map_err(|r| refused(ask, r))?;
         let mut prov = Prov::SCALAR;
@@ -135,15 +138,21 @@ impl Run<'_, '_> {
             return Err(fault(ask, Some(slot), "the map is not readable by programs (BPF_F_WRONLY_PROG)"));
         }
         let place = Place { span: slot.span, door: slot.door, index: ask.ptr.prov.slot, at };
-        let hits = |frame| self.m.stack.hits_dynptr(frame, at, ask.len);
-        if ask.write && place.frame().is_some_and(hits) {
-            return Err(fault(
-                ask,
-                Some(slot),
-                "the bytes belong to a dynptr, which only helpers may change",
-            ));
-        }
         Ok(place)
+    }
+
+    /// Dynptrs that a write to the stack hits are no more; one that has to be given back may not be lost like that.
+    pub(super) fn overwrite(&mut self, place: &Place, ask: Ask) -> Result<(), Fault> {
+        let Some(frame) = place.frame() else { return Ok(()) };
+        while let Some(start) = self.m.stack.dynptr_in(frame, place.at, ask.len) {
+            let addr = place.span.addr() + start;
+            if self.references.iter().any(|r| matches!(r, Reference::Dynptr { addr: a, .. } if *a == addr)) {
+                let why = "overwrites a dynptr that must be submitted or discarded";
+                return Err(fault(ask, self.m.table.get(ask.ptr.prov), why));
+            }
+            self.m.stack.clear_dynptr(frame, start);
+        }
+        Ok(())
     }
 
     fn atomic_place(&self, ask: Ask) -> Result<Place, Fault> {
@@ -188,7 +197,7 @@ impl Run<'_, '_> {
     #[cold]
     fn no_pointer(&self, ask: Ask) -> Fault {
         let past = self.m.table.past(ask.ptr.prov).filter(|_| ask.ptr.is_pointer());
-        let Some(slot) = past else {
+        if past.is_none() {
             let why = match ask.ptr.bits {
                 0 => {
                     "not a pointer: NULL, the result of a look-up or helper that was not checked".to_string()
@@ -196,8 +205,8 @@ impl Run<'_, '_> {
                 v => format!("not a pointer: the number {v:#x}"),
             };
             return fault(ask, None, why);
-        };
-        fault(ask, None, stale(ask.ptr.prov.slot, slot))
+        }
+        fault(ask, None, stale(ask.ptr.prov.slot))
     }
 
     #[cold]
@@ -216,13 +225,13 @@ impl Run<'_, '_> {
     }
 }
 
-fn stale(index: u32, slot: &Slot) -> &'static str {
+fn stale(index: u32) -> &'static str {
     use crate::region::{PACKET, PACKET_END, PACKET_META};
     match index {
         PACKET | PACKET_META | PACKET_END => {
             "stale packet pointer: a helper has moved the packet since; load data and data_end again"
         }
-        _ if matches!(slot.door, Door::Stack) || index < crate::region::CTX => {
+        _ if (index as usize) < crate::region::FIXED => {
             "stale pointer into the stack of a function that has returned"
         }
         _ => "stale pointer: the region was released",

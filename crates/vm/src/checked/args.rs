@@ -2,7 +2,7 @@
 
 use super::access::Ask;
 use super::run::Run;
-use crate::region::{CTX, Kind, Val};
+use crate::region::{CTX, FRAME_BYTES, Kind, Val};
 use skep_platform::env::{Env, Fault, Region, RegionKind};
 use skep_platform::helper::{Arg, ArgKind, Helper, LockEffect, Proto};
 
@@ -150,6 +150,9 @@ impl Run<'_, '_> {
             }
             _ => {}
         }
+        if write {
+            self.overwrite(&place, ask).map_err(|f| c.bad(f.to_string()))?;
+        }
         match place.frame() {
             Some(frame) if !c.arg.uninit => {
                 self.check_set(frame, place.at, ask).map_err(|f| c.bad(f.to_string()))
@@ -178,7 +181,7 @@ impl Run<'_, '_> {
         }
     }
 
-    fn dynptr(&self, c: &Case<'_>) -> Result<(), Fault> {
+    fn dynptr(&mut self, c: &Case<'_>) -> Result<(), Fault> {
         let Some((frame, at)) = self.stack_at(c.v) else {
             let lent = self.m.table.get(c.v.prov).map(|s| s.kind);
             if lent == Some(Kind::Region(RegionKind::Dynptr)) && !c.arg.uninit {
@@ -186,16 +189,18 @@ impl Run<'_, '_> {
             }
             return Err(c.bad(format!("{}, expected a dynptr on the stack", self.describe(c.v))));
         };
-        if !at.is_multiple_of(8) || at > 512 - 16 {
+        if !at.is_multiple_of(8) || at > FRAME_BYTES as u64 - 16 {
             return Err(c.bad("a dynptr is 16 bytes of the stack, aligned to 8"));
         }
-        let is = self.m.stack.is_dynptr(frame, at);
-        match (c.arg.uninit, is) {
-            (true, true) => Err(c.bad("a dynptr lies here already")),
-            (true, false) if self.m.stack.hits_dynptr(frame, at, 16) => Err(c.bad("overlaps a dynptr")),
-            (false, false) => Err(c.bad("the stack holds no initialised dynptr here")),
-            _ => Ok(()),
+        if c.arg.uninit {
+            let ask = Ask { ptr: c.v, off: 0, len: 16, write: true };
+            let place = self.place(ask).map_err(|f| c.bad(f.to_string()))?;
+            return self.overwrite(&place, ask).map_err(|f| c.bad(f.to_string()));
         }
+        if !self.m.stack.is_dynptr(frame, at) {
+            return Err(c.bad("the stack holds no initialised dynptr here"));
+        }
+        Ok(())
     }
 
     fn of_kind(&self, c: &Case<'_>, what: &str, is: impl Fn(&RegionKind) -> bool) -> Result<(), Fault> {

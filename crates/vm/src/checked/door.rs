@@ -2,15 +2,16 @@
 
 use super::code::handle_of;
 use super::run::Run;
-use crate::region::{Kind, Slot};
+use crate::region::{Door, FRAME0, Kind, Slot};
 use skep_isa::{AtomicOp, Width};
-use skep_platform::env::{Context, Env, Fault, Host, Memory, Region, RegionKind};
+use skep_platform::env::{Context, Env, Fault, Host, Memory, Region};
 use skep_platform::map::Map;
 use std::sync::Arc;
 
 /// An address that a helper asks for, looked up.
 struct Found {
     slot: Slot,
+    frame: Option<usize>,
     at: u64,
 }
 
@@ -18,19 +19,20 @@ impl Run<'_, '_> {
     fn locate(&self, addr: u64, len: u64, write: bool) -> Result<Found, Fault> {
         let likely = self.active.args.map(|v| v.prov);
         let refuse = |region, why: &str| Fault::Access { addr, len, write, region, why: why.into() };
-        let Some((_, slot)) = self.m.table.find(addr, len, &likely) else {
+        let Some((index, slot)) = self.m.table.find(addr, len, &likely) else {
             return Err(refuse(None, "no memory that this program may use"));
         };
         // Helpers write read-only regions of their own (a key lent to a callback), never what the program may not.
         if write && !slot.writable {
             return Err(refuse(slot.region(), "the region is read-only"));
         }
-        Ok(Found { slot: *slot, at: addr.wrapping_sub(slot.span.addr()) })
+        let frame = (slot.door == Door::Stack).then(|| (index - FRAME0) as usize);
+        Ok(Found { slot: *slot, frame, at: addr.wrapping_sub(slot.span.addr()) })
     }
 
     fn wrote(&mut self, f: &Found, len: u64) {
-        if let Kind::Region(RegionKind::Stack { frame }) = f.slot.kind {
-            self.m.stack.wrote(frame as usize, f.at, len);
+        if let Some(frame) = f.frame {
+            self.m.stack.wrote(frame, f.at, len);
         }
     }
 

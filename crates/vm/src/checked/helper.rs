@@ -5,7 +5,7 @@
 use super::code::{Code, Resolved, map_slot};
 use super::run::{Active, Flow, Reference, Run, rule};
 use crate::mem::Order;
-use crate::region::{Slot, Val};
+use crate::region::{Door, FRAME0, Slot, Val};
 use crate::user::UserProgram;
 use skep_isa::{Reg, Size};
 use skep_platform::env::{Env, Fault, Region, RegionKind, Ret};
@@ -212,8 +212,8 @@ impl<'r> Run<'r, '_> {
     /// Frame and offset that a pointer into a stack means.
     pub(super) fn stack_at(&self, v: Val) -> Option<(usize, u64)> {
         let slot = self.m.table.get(v.prov)?;
-        let Some(Region { kind: RegionKind::Stack { frame }, addr, .. }) = slot.region() else { return None };
-        Some((frame as usize, v.bits.wrapping_sub(addr)))
+        let frame = (slot.door == Door::Stack).then(|| (v.prov.slot - FRAME0) as usize)?;
+        Some((frame, v.bits.wrapping_sub(slot.span.addr())))
     }
 
     /// Gives back what a stopped program still holds, so that others are not blocked: lock words become 0, reserved

@@ -12,7 +12,8 @@ use super::history::{History, Saved};
 use super::keep::Chain;
 use super::shadow::Stack;
 use crate::region::{
-    CTX, FRAME_BYTES, FRAME0, FRAMES, Kind, PACKET, PACKET_END, PACKET_META, Prov, Slot, Table, Val,
+    ALL_FRAMES, CTX, FRAME_BYTES, FRAME0, FRAMES, Kind, PACKET, PACKET_END, PACKET_META, Prov, Slot, Table,
+    Val,
 };
 use skep_isa::{Op, Reg};
 use skep_platform::ctx::PacketAccess;
@@ -54,7 +55,7 @@ pub struct Machine {
 
 impl Default for Machine {
     fn default() -> Machine {
-        Machine { stack: Stack::new(), table: Table::new(), history: History::default() }
+        Machine { stack: Stack::default(), table: Table::new(), history: History::default() }
     }
 }
 
@@ -68,6 +69,7 @@ pub(crate) struct Frame<'r> {
     pub(crate) history: Saved,
     pub(crate) own: u32,
     pub(crate) may_goto: u32,
+    pub(crate) depth: usize,
     /// The callee is a callback, called by a helper.
     pub(crate) callback: bool,
 }
@@ -103,6 +105,8 @@ pub(crate) struct Run<'r, 'm> {
     /// First of the current program's own slots.
     pub(crate) own: u32,
     pub(crate) may_goto: u32,
+    /// Frames of the current program below the current one: a tail call begins at 0 again.
+    pub(crate) depth: usize,
     pub(crate) left: u64,
     pub(crate) tail_calls: u32,
     pub(crate) cpu: u32,
@@ -207,7 +211,7 @@ impl<'r> Run<'r, '_> {
 
     /// Enters the subprogram at `target`: the return address is the current instruction.
     pub(crate) fn enter_call(&mut self, target: usize, callback: bool) -> Result<(), Fault> {
-        if self.frames.len() + 1 >= FRAMES {
+        if self.depth + 1 >= FRAMES || self.frames.len() + 1 >= ALL_FRAMES {
             return Err(rule("call-depth", format!("more than {FRAMES} frames of calls")));
         }
         let mut saved = [Val::UNINIT; 5];
@@ -219,8 +223,10 @@ impl<'r> Run<'r, '_> {
             history: self.m.history.save(),
             own: self.own,
             may_goto: self.may_goto,
+            depth: self.depth,
             callback,
         });
+        self.depth += 1;
         let args = self.regs;
         self.enter(target);
         self.regs[1..6].copy_from_slice(&args[1..6]);
@@ -230,10 +236,9 @@ impl<'r> Run<'r, '_> {
     /// Makes the current frame a fresh one that begins at `pc`.
     fn enter(&mut self, pc: usize) {
         let n = self.frames.len();
-        self.m.stack.clear(n);
-        let span = self.m.stack.span(n);
+        let span = self.m.stack.open(n);
         let region = Region {
-            kind: RegionKind::Stack { frame: n as u8 },
+            kind: RegionKind::Stack { frame: n.min(255) as u8 },
             addr: span.addr(),
             len: span.len(),
             writable: true,
@@ -254,7 +259,8 @@ impl<'r> Run<'r, '_> {
         self.regs[1..6].fill(Val::UNINIT);
         self.regs[6..].copy_from_slice(&f.saved);
         self.m.history.restore(&f.history);
-        (self.code, self.pc, self.own, self.may_goto) = (f.code, f.call, f.own, f.may_goto);
+        (self.code, self.pc, self.own) = (f.code, f.call, f.own);
+        (self.may_goto, self.depth) = (f.may_goto, f.depth);
     }
 
     /// Replaces the current frame by the beginning of another program.
@@ -262,6 +268,7 @@ impl<'r> Run<'r, '_> {
         self.code = code;
         self.own = self.m.table.append(&code.own);
         self.m.history.clear();
+        self.depth = 0;
         self.enter(0);
         (self.regs[1], self.regs[2]) = self.entry_args();
     }

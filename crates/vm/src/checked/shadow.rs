@@ -1,21 +1,24 @@
 //! The stack and what is known of each of its bytes: unset, data, part of a spilled pointer, part of a dynptr.
 //!
-//! All frames lie in one block, the outermost first; frame `n` spans bytes `n * 512 .. (n + 1) * 512`. A pointer keeps
-//! its provenance only when it is stored whole into an aligned 8-byte slot and read back whole; any other write into
-//! the slot turns what is left of it into data.
+//! Every frame has a block of its own, made when it is first needed and kept for later runs; offsets count from the
+//! bottom of the frame. A pointer keeps its provenance only when it is stored whole into an aligned 8-byte slot and read
+//! back whole; any other write into the slot turns what is left of it into data.
 
 use crate::mem::Span;
-use crate::region::{FRAME_BYTES, FRAMES, Prov};
+use crate::region::{FRAME_BYTES, Prov};
 
-/// What a byte of the stack holds.
+/// What a byte of the stack holds. Bit 0: set; bits 0 and 1: dynptr; bit 2: its second half.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 enum Tag {
-    Unset,
-    Data,
+    Unset = 0,
+    Data = 1,
     /// Only ever all eight bytes of a word.
-    Pointer,
-    Dynptr,
+    Pointer = 2,
+    /// First eight bytes of a dynptr.
+    Dynptr = 3,
+    /// Second eight bytes of a dynptr.
+    DynptrEnd = 7,
 }
 
 /// One in every byte of a word.
@@ -28,46 +31,45 @@ impl Tag {
     }
 }
 
-const BYTES: usize = FRAMES * FRAME_BYTES;
-const WORDS: usize = BYTES / 8;
+const WORDS: usize = FRAME_BYTES / 8;
 
-/// The stack of a machine with its shadow: a tag for each byte, eight in a word.
+/// A frame: its memory, a tag for each byte (eight in a word), the provenance of spilled pointers.
 #[derive(Debug)]
+struct Frame {
+    memory: [u64; WORDS],
+    tags: [u64; WORDS],
+    spills: [Prov; WORDS],
+}
+
+/// The stack of a machine with its shadow.
+#[derive(Debug, Default)]
 pub(crate) struct Stack {
-    memory: Box<[u64; WORDS]>,
-    tags: Box<[u64; WORDS]>,
-    spills: Box<[Prov; WORDS]>,
+    /// Boxed: the program holds addresses into them.
+    #[allow(clippy::vec_box)]
+    frames: Vec<Box<Frame>>,
 }
 
 impl Stack {
-    pub(crate) fn new() -> Stack {
-        Stack {
-            memory: Box::new([0; WORDS]),
-            tags: Box::new([0; WORDS]),
-            spills: Box::new([Prov::SCALAR; WORDS]),
+    /// Makes frame `n` ready, every byte unset; its memory.
+    pub(crate) fn open(&mut self, n: usize) -> Span {
+        while self.frames.len() <= n {
+            let frame = Frame { memory: [0; WORDS], tags: [0; WORDS], spills: [Prov::SCALAR; WORDS] };
+            self.frames.push(Box::new(frame));
         }
+        let frame = &mut self.frames[n];
+        frame.tags.fill(Tag::Unset.word());
+        Span::declare(frame.memory.as_mut_ptr().expose_provenance() as u64, FRAME_BYTES as u64)
     }
 
-    /// The memory of a frame.
-    pub(crate) fn span(&mut self, frame: usize) -> Span {
-        let base = self.memory.as_mut_ptr().expose_provenance() as u64;
-        Span::declare(base + (frame * FRAME_BYTES) as u64, FRAME_BYTES as u64)
-    }
-
-    /// Every byte of a frame becomes unset.
-    pub(crate) fn clear(&mut self, frame: usize) {
-        self.tags[frame * FRAME_BYTES / 8..(frame + 1) * FRAME_BYTES / 8].fill(Tag::Unset.word());
-    }
-
-    /// First byte of `len` at `at` that has not been written. `at` counts from the bottom of the frame.
+    /// First byte of `len` at `at` that has not been written.
     #[inline]
     pub(crate) fn first_unset(&self, frame: usize, at: u64, len: u64) -> Option<u64> {
-        for (word, mask) in words(frame, at, len) {
-            let tags = self.tags.get(word)?;
+        let frame = self.frames.get(frame)?;
+        for (word, mask) in words(at, len) {
+            let tags = frame.tags.get(word)?;
             let unset = !(tags | tags >> 1) & ONES & mask;
             if unset != 0 {
-                let byte = word as u64 * 8 + u64::from(unset.trailing_zeros() / 8);
-                return Some(byte - (frame * FRAME_BYTES) as u64);
+                return Some(word as u64 * 8 + u64::from(unset.trailing_zeros() / 8));
             }
         }
         None
@@ -76,9 +78,13 @@ impl Stack {
     /// Provenance of 8 bytes at `at`: that of the pointer spilled there, or a scalar's.
     #[inline]
     pub(crate) fn spilled(&self, frame: usize, at: u64) -> Prov {
-        let word = (frame * FRAME_BYTES + at as usize) / 8;
-        let whole = at.is_multiple_of(8) && self.tags.get(word) == Some(&Tag::Pointer.word());
-        if whole { self.spills[word] } else { Prov::SCALAR }
+        let word = at as usize / 8;
+        match self.frames.get(frame) {
+            Some(f) if at.is_multiple_of(8) && f.tags.get(word) == Some(&Tag::Pointer.word()) => {
+                f.spills[word]
+            }
+            _ => Prov::SCALAR,
+        }
     }
 
     /// Marks bytes as written with data.
@@ -91,14 +97,16 @@ impl Stack {
     pub(crate) fn spill(&mut self, frame: usize, at: u64, prov: Prov) {
         let whole = at.is_multiple_of(8);
         self.mark(frame, at, 8, if whole { Tag::Pointer } else { Tag::Data });
-        if whole && let Some(spill) = self.spills.get_mut((frame * FRAME_BYTES + at as usize) / 8) {
+        let spill = self.frames.get_mut(frame).and_then(|f| f.spills.get_mut(at as usize / 8));
+        if let Some(spill) = spill.filter(|_| whole) {
             *spill = prov;
         }
     }
 
     /// Marks a dynptr's 16 bytes.
     pub(crate) fn set_dynptr(&mut self, frame: usize, at: u64) {
-        self.mark(frame, at, 16, Tag::Dynptr);
+        self.mark(frame, at, 8, Tag::Dynptr);
+        self.mark(frame, at + 8, 8, Tag::DynptrEnd);
     }
 
     /// Forgets a dynptr: its bytes are unset.
@@ -106,27 +114,27 @@ impl Stack {
         self.mark(frame, at, 16, Tag::Unset);
     }
 
-    /// Do the 16 bytes at `at` belong to dynptrs?
+    /// Is there a dynptr at `at`?
     pub(crate) fn is_dynptr(&self, frame: usize, at: u64) -> bool {
-        words(frame, at, 16).all(|(w, mask)| self.dynptr_bytes(w) & mask == ONES & mask)
+        at.is_multiple_of(8) && self.dynptr_in(frame, at, 1) == Some(at)
     }
 
-    /// Does a write of `len` bytes at `at` hit a dynptr?
+    /// Start of the first dynptr that `len` bytes at `at` touch.
     #[inline]
-    pub(crate) fn hits_dynptr(&self, frame: usize, at: u64, len: u64) -> bool {
-        words(frame, at, len).any(|(w, mask)| self.dynptr_bytes(w) & mask != 0)
-    }
-
-    /// A one in every byte of a word that belongs to a dynptr.
-    fn dynptr_bytes(&self, word: usize) -> u64 {
-        let tags = self.tags.get(word).copied().unwrap_or(0);
-        tags & tags >> 1 & ONES
+    pub(crate) fn dynptr_in(&self, frame: usize, at: u64, len: u64) -> Option<u64> {
+        let frame = self.frames.get(frame)?;
+        let hit =
+            |word: usize, mask: u64| frame.tags.get(word).is_some_and(|t| t & t >> 1 & ONES & mask != 0);
+        let (word, _) = words(at, len).find(|(w, mask)| hit(*w, *mask))?;
+        let second = frame.tags[word] & Tag::DynptrEnd.word() == Tag::DynptrEnd.word();
+        Some(word as u64 * 8 - if second { 8 } else { 0 })
     }
 
     #[inline]
     fn mark(&mut self, frame: usize, at: u64, len: u64, tag: Tag) {
-        for (word, mask) in words(frame, at, len) {
-            let Some(tags) = self.tags.get_mut(word) else { return };
+        let Some(frame) = self.frames.get_mut(frame) else { return };
+        for (word, mask) in words(at, len) {
+            let Some(tags) = frame.tags.get_mut(word) else { return };
             // A spill that loses a byte is a spill no more.
             if *tags == Tag::Pointer.word() {
                 *tags = Tag::Data.word();
@@ -136,13 +144,12 @@ impl Stack {
     }
 }
 
-/// The words that `len` bytes at `at` of a frame touch, each with a mask of its bytes that are meant.
+/// The words that `len` bytes at `at` touch, each with a mask of its bytes that are meant.
 #[inline]
-fn words(frame: usize, at: u64, len: u64) -> impl Iterator<Item = (usize, u64)> {
-    let from = (frame * FRAME_BYTES) as u64 + at;
-    let end = from + len;
-    (from / 8..end.div_ceil(8)).map(move |word| {
-        let (first, last) = (from.max(word * 8) - word * 8, end.min(word * 8 + 8) - word * 8);
+fn words(at: u64, len: u64) -> impl Iterator<Item = (usize, u64)> {
+    let end = at.saturating_add(len);
+    (at / 8..end.div_ceil(8)).map(move |word| {
+        let (first, last) = (at.max(word * 8) - word * 8, end.min(word * 8 + 8) - word * 8);
         let upto = |n: u64| if n == 8 { u64::MAX } else { (1 << (8 * n)) - 1 };
         (word as usize, upto(last) & !upto(first))
     })
@@ -154,9 +161,16 @@ mod tests {
 
     const P: Prov = Prov { slot: 20, age: 3 };
 
+    fn stack() -> Stack {
+        let mut s = Stack::default();
+        s.open(0);
+        s.open(1);
+        s
+    }
+
     #[test]
     fn spills_survive_whole_only() {
-        let mut s = Stack::new();
+        let mut s = stack();
         s.spill(1, 496, P);
         assert_eq!(s.spilled(1, 496), P);
         assert_eq!(s.first_unset(1, 488, 16), Some(488));
@@ -165,16 +179,21 @@ mod tests {
         assert_eq!(s.first_unset(1, 496, 8), None);
         s.spill(0, 3, P);
         assert_eq!(s.spilled(0, 3), Prov::SCALAR);
-        s.clear(1);
+        s.open(1);
         assert_eq!(s.first_unset(1, 496, 8), Some(496));
     }
 
     #[test]
-    fn dynptrs_are_marked() {
-        let mut s = Stack::new();
-        s.set_dynptr(0, 0);
-        assert!(s.is_dynptr(0, 0) && s.hits_dynptr(0, 15, 1) && !s.hits_dynptr(0, 16, 8));
-        s.clear_dynptr(0, 0);
-        assert_eq!(s.first_unset(0, 0, 16), Some(0));
+    fn dynptrs_are_found_by_any_byte() {
+        let mut s = stack();
+        s.set_dynptr(0, 8);
+        s.set_dynptr(0, 24);
+        assert!(s.is_dynptr(0, 8) && s.is_dynptr(0, 24) && !s.is_dynptr(0, 16) && !s.is_dynptr(0, 0));
+        assert_eq!(s.dynptr_in(0, 23, 1), Some(8));
+        assert_eq!(s.dynptr_in(0, 24, 8), Some(24));
+        assert_eq!(s.dynptr_in(0, 0, 8), None);
+        assert_eq!(s.first_unset(0, 8, 32), None);
+        s.clear_dynptr(0, 8);
+        assert_eq!(s.first_unset(0, 8, 16), Some(8));
     }
 }
