@@ -175,7 +175,8 @@ impl Op {
         decode_slots(insn, second).map_err(|why| DecodeError { pc, insn, why })
     }
 
-    /// The canonical bytes. Immediates and offsets that the variant carries are written as they are.
+    /// The canonical bytes. Immediates and offsets that the variant carries are written as they are; a value that no
+    /// bytes decode to (a sign-extending load of 64 bits, a byte swap of 24) encodes to some other instruction.
     pub fn encode(&self) -> Encoded {
         let row = row_of(self.kind());
         let f = Fields::of(self);

@@ -160,7 +160,11 @@ impl<'a> Printer<'a> {
         let marks = Marks::new(section);
         match &section.contents {
             Contents::Code(insns) => self.code(section, insns, &marks)?,
-            Contents::ReadOnly(bytes) | Contents::Data(bytes) => self.data(bytes, &marks)?,
+            Contents::ReadOnly(bytes) | Contents::Data(bytes) => {
+                // Map definitions of the older kind are structs of 32-bit numbers.
+                let words = section.name == "maps" || section.name.starts_with("maps/");
+                self.data(bytes, &marks, words)?;
+            }
             Contents::Bss(size) => self.bss(*size, &marks)?,
         }
         self.out_of_place(section, &marks)
@@ -290,7 +294,7 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
-    fn data(&mut self, bytes: &[u8], marks: &Marks<'a>) -> fmt::Result {
+    fn data(&mut self, bytes: &[u8], marks: &Marks<'a>, words: bool) -> fmt::Result {
         let size = bytes.len() as u64;
         let mut at = 0;
         loop {
@@ -298,7 +302,12 @@ impl<'a> Printer<'a> {
             let end = marks.next_after(at).min(size);
             let chunk = bytes.get(at as usize..end as usize).unwrap_or(&[]);
             let done = self.data_relocs(marks.relocs_at(at), chunk)?;
-            self.bytes(chunk.get(done..).unwrap_or(&[]))?;
+            let rest = chunk.get(done..).unwrap_or(&[]);
+            if words {
+                self.words(rest)?
+            } else {
+                self.bytes(rest)?
+            }
             if at >= size {
                 return Ok(());
             }
@@ -321,6 +330,17 @@ impl<'a> Printer<'a> {
         }
         relocs.iter().try_for_each(|r| self.reloc(r, None))?;
         Ok(0)
+    }
+
+    /// Bytes as 32-bit numbers; what is left over as single ones.
+    fn words(&mut self, bytes: &[u8]) -> fmt::Result {
+        let (words, rest) = bytes.as_chunks::<4>();
+        for line in words.chunks(9) {
+            let numbers: Vec<String> =
+                line.iter().map(|w| alloc::format!("{}", u32::from_le_bytes(*w))).collect();
+            writeln!(self.out, "    .long {}", numbers.join(", "))?;
+        }
+        self.bytes(rest)
     }
 
     /// Bytes as zeros, text or numbers, whichever is shortest to read.

@@ -73,3 +73,10 @@ start: again:
 
 .section "my data", rodata
     .quad 5
+
+.section maps
+.object old_map
+    .long 1, 4, 8, 1024, 0
+.object odd_map
+    .long 2, 4, 8, 16, 0, 0, 0
+    .byte 1
