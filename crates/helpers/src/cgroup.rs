@@ -37,6 +37,7 @@ helper! { bpf_get_cgroup_classid = 17, since: (4, 3),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(get_cgroup_classid),
 }
 
@@ -55,6 +56,7 @@ helper! { bpf_skb_under_cgroup = 33, since: (4, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::CgroupArray], rule: Rule::None,
     body: Body::Absent(absent::CGROUPS),
 }
 
@@ -79,6 +81,7 @@ helper! { bpf_current_task_under_cgroup = 37, since: (4, 9),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::CgroupArray], rule: Rule::None,
     body: Body::Absent(absent::CGROUPS),
 }
 
@@ -92,6 +95,7 @@ helper! { bpf_skb_cgroup_id = 79, since: (4, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_cgroup_id),
 }
 
@@ -111,6 +115,7 @@ helper! { bpf_get_current_cgroup_id = 80, since: (4, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(get_current_cgroup_id),
 }
 
@@ -128,6 +133,7 @@ helper! { bpf_skb_ancestor_cgroup_id = 83, since: (4, 19),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_ancestor_cgroup_id),
 }
 
@@ -152,6 +158,7 @@ helper! { bpf_get_netns_cookie = 122, since: (5, 7),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(get_netns_cookie),
 }
 
@@ -169,6 +176,7 @@ helper! { bpf_get_current_ancestor_cgroup_id = 123, since: (5, 7),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::CGROUPS),
 }
 
@@ -182,6 +190,7 @@ helper! { bpf_skb_cgroup_classid = 151, since: (5, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_cgroup_classid),
 }
 

@@ -17,6 +17,7 @@ helper! { bpf_tail_call = 12, since: (4, 2),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: true,
+    map_types: &[MapType::ProgArray], rule: Rule::None,
     body: Body::Fn(tail_call),
 }
 
@@ -46,6 +47,7 @@ helper! { bpf_loop = 181, since: (5, 17),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::Sync { arg: 1, params: CallbackParams::Index }, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(r#loop),
 }
 

@@ -15,6 +15,7 @@ helper! { bpf_get_smp_processor_id = 8, since: (4, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::Cpu,
     body: Body::Fn(get_smp_processor_id),
 }
 
@@ -32,6 +33,7 @@ helper! { bpf_get_numa_node_id = 42, since: (4, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(get_numa_node_id),
 }
 

@@ -18,6 +18,7 @@ helper! { bpf_l3_csum_replace = 10, since: (4, 1),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(l3_csum_replace),
 }
 
@@ -74,6 +75,7 @@ helper! { bpf_l4_csum_replace = 11, since: (4, 1),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(l4_csum_replace),
 }
 
@@ -138,6 +140,7 @@ helper! { bpf_csum_diff = 28, since: (4, 6),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(csum_diff),
 }
 
@@ -166,6 +169,7 @@ helper! { bpf_csum_update = 40, since: (4, 9),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(csum_update),
 }
 
@@ -187,6 +191,7 @@ helper! { bpf_csum_level = 135, since: (5, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(csum_level),
 }
 

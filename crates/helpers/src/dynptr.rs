@@ -18,6 +18,7 @@ helper! { bpf_dynptr_from_mem = 197, since: (5, 19),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(dynptr_from_mem),
 }
 
@@ -49,6 +50,7 @@ helper! { bpf_dynptr_read = 201, since: (5, 19),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(dynptr_read),
 }
 
@@ -79,6 +81,7 @@ helper! { bpf_dynptr_write = 202, since: (5, 19),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::WritesDynptr,
     body: Body::Fn(dynptr_write),
 }
 
@@ -112,6 +115,7 @@ helper! { bpf_dynptr_data = 203, since: (5, 19),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(dynptr_data),
 }
 

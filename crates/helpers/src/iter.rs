@@ -15,6 +15,7 @@ helper! { bpf_seq_printf = 126, since: (5, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::ITERATORS),
 }
 
@@ -28,6 +29,7 @@ helper! { bpf_seq_write = 127, since: (5, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::ITERATORS),
 }
 
@@ -41,5 +43,6 @@ helper! { bpf_seq_printf_btf = 150, since: (5, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::ITERATORS),
 }

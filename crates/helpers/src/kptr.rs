@@ -15,6 +15,7 @@ helper! { bpf_kptr_xchg = 194, since: (5, 19),
     ],
     invalidates_packet: false, acquires: Acquires::Yes, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(kptr_xchg),
 }
 

@@ -15,6 +15,7 @@ helper! { bpf_rc_repeat = 77, since: (4, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::LIRC),
 }
 
@@ -28,6 +29,7 @@ helper! { bpf_rc_keydown = 78, since: (4, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::LIRC),
 }
 
@@ -41,5 +43,6 @@ helper! { bpf_rc_pointer_rel = 92, since: (5, 0),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::LIRC),
 }

@@ -16,6 +16,7 @@ helper! { bpf_spin_lock = 93, since: (5, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::Lock,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(spin_lock),
 }
 
@@ -55,6 +56,7 @@ helper! { bpf_spin_unlock = 94, since: (5, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::Unlock,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(spin_unlock),
 }
 

@@ -16,6 +16,7 @@ helper! { bpf_lwt_push_encap = 73, since: (4, 18),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SEG6),
 }
 
@@ -29,6 +30,7 @@ helper! { bpf_lwt_seg6_store_bytes = 74, since: (4, 18),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SEG6),
 }
 
@@ -42,6 +44,7 @@ helper! { bpf_lwt_seg6_adjust_srh = 75, since: (4, 18),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SEG6),
 }
 
@@ -55,5 +58,6 @@ helper! { bpf_lwt_seg6_action = 76, since: (4, 18),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SEG6),
 }

@@ -29,6 +29,7 @@ helper! { bpf_map_lookup_elem = 1, since: (3, 19),
     ],
     invalidates_packet: false, acquires: Acquires::ForMapTypes(&[MapType::Sockmap, MapType::Sockhash]), lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::LooksUp,
     body: Body::Fn(map_lookup_elem),
 }
 
@@ -76,6 +77,7 @@ helper! { bpf_map_update_elem = 2, since: (3, 19),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::WritesMap,
     body: Body::Fn(map_update_elem),
 }
 
@@ -97,6 +99,7 @@ helper! { bpf_map_delete_elem = 3, since: (3, 19),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::WritesMap,
     body: Body::Fn(map_delete_elem),
 }
 
@@ -117,6 +120,7 @@ helper! { bpf_map_push_elem = 87, since: (4, 20),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::Queue, MapType::Stack, MapType::BloomFilter], rule: Rule::WritesMap,
     body: Body::Fn(map_push_elem),
 }
 
@@ -136,6 +140,7 @@ helper! { bpf_map_pop_elem = 88, since: (4, 20),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::Queue, MapType::Stack], rule: Rule::WritesMap,
     body: Body::Fn(map_pop_elem),
 }
 
@@ -173,6 +178,7 @@ helper! { bpf_map_peek_elem = 89, since: (4, 20),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::Queue, MapType::Stack, MapType::BloomFilter], rule: Rule::None,
     body: Body::Fn(map_peek_elem),
 }
 
@@ -196,6 +202,7 @@ helper! { bpf_for_each_map_elem = 164, since: (5, 13),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::Sync { arg: 1, params: CallbackParams::MapElem }, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(for_each_map_elem),
 }
 
@@ -266,6 +273,7 @@ helper! { bpf_map_lookup_percpu_elem = 195, since: (5, 19),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: PERCPU_MAPS, rule: Rule::None,
     body: Body::Fn(map_lookup_percpu_elem),
 }
 

@@ -15,6 +15,7 @@ helper! { bpf_per_cpu_ptr = 153, since: (5, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::KERNEL_OBJECTS),
 }
 
@@ -28,5 +29,6 @@ helper! { bpf_this_cpu_ptr = 154, since: (5, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::KERNEL_OBJECTS),
 }

@@ -29,6 +29,7 @@ helper! { bpf_perf_event_read = 22, since: (4, 3),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::PerfEventArray], rule: Rule::None,
     body: Body::Absent(absent::PERF_COUNTERS),
 }
 
@@ -48,6 +49,7 @@ helper! { bpf_perf_event_output = 25, since: (4, 4),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::PerfEventArray], rule: Rule::None,
     body: Body::Fn(perf_event_output),
 }
 
@@ -103,6 +105,7 @@ helper! { bpf_perf_event_read_value = 55, since: (4, 15),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::PerfEventArray], rule: Rule::None,
     body: Body::Absent(absent::PERF_COUNTERS),
 }
 
@@ -116,6 +119,7 @@ helper! { bpf_perf_prog_read_value = 56, since: (4, 15),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::PERF_COUNTERS),
 }
 
@@ -129,6 +133,7 @@ helper! { bpf_skb_output = 111, since: (5, 5),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::PerfEventArray], rule: Rule::None,
     body: Body::Absent(absent::KERNEL_PACKETS),
 }
 
@@ -142,6 +147,7 @@ helper! { bpf_read_branch_records = 119, since: (5, 7),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::PERF_COUNTERS),
 }
 
@@ -155,5 +161,6 @@ helper! { bpf_xdp_output = 121, since: (5, 7),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::PerfEventArray], rule: Rule::None,
     body: Body::Absent(absent::KERNEL_PACKETS),
 }

@@ -18,6 +18,7 @@ helper! { bpf_trace_printk = 6, since: (4, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(trace_printk),
 }
 
@@ -65,6 +66,7 @@ helper! { bpf_snprintf_btf = 149, since: (5, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SNPRINTF_BTF),
 }
 
@@ -78,6 +80,7 @@ helper! { bpf_snprintf = 165, since: (5, 13),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::Format { fmt: 2, data: 3, size: 4 },
     body: Body::Fn(snprintf),
 }
 
@@ -118,6 +121,7 @@ helper! { bpf_trace_vprintk = 177, since: (5, 16),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(trace_vprintk),
 }
 

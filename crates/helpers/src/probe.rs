@@ -26,6 +26,7 @@ helper! { bpf_probe_read = 4, since: (4, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(probe_read),
 }
 
@@ -55,6 +56,7 @@ helper! { bpf_probe_write_user = 36, since: (4, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(probe_write_user),
 }
 
@@ -78,6 +80,7 @@ helper! { bpf_probe_read_str = 45, since: (4, 11),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::AtMostSize(1),
     body: Body::Fn(probe_read_str),
 }
 
@@ -112,6 +115,7 @@ helper! { bpf_probe_read_user = 112, since: (5, 5),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(probe_read_user),
 }
 
@@ -129,6 +133,7 @@ helper! { bpf_probe_read_kernel = 113, since: (5, 5),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(probe_read_kernel),
 }
 
@@ -147,6 +152,7 @@ helper! { bpf_probe_read_user_str = 114, since: (5, 5),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::AtMostSize(1),
     body: Body::Fn(probe_read_user_str),
 }
 
@@ -164,6 +170,7 @@ helper! { bpf_probe_read_kernel_str = 115, since: (5, 5),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::AtMostSize(1),
     body: Body::Fn(probe_read_kernel_str),
 }
 
@@ -185,6 +192,7 @@ helper! { bpf_copy_from_user = 148, since: (5, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(copy_from_user),
 }
 
@@ -205,5 +213,6 @@ helper! { bpf_copy_from_user_task = 191, since: (5, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::TASKS),
 }

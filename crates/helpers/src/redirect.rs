@@ -20,6 +20,7 @@ helper! { bpf_clone_redirect = 13, since: (4, 2),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(clone_redirect),
 }
 
@@ -64,6 +65,7 @@ helper! { bpf_redirect = 23, since: (4, 4),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(redirect),
 }
 
@@ -96,6 +98,7 @@ helper! { bpf_redirect_map = 51, since: (4, 14),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: REDIRECT_MAPS, rule: Rule::None,
     body: Body::Fn(redirect_map),
 }
 
@@ -137,6 +140,7 @@ helper! { bpf_redirect_neigh = 152, since: (5, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(redirect_neigh),
 }
 
@@ -166,6 +170,7 @@ helper! { bpf_redirect_peer = 155, since: (5, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(redirect_peer),
 }
 

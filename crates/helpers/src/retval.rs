@@ -23,6 +23,7 @@ helper! { bpf_get_retval = 186, since: (5, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::CGROUP_RETVAL),
 }
 
@@ -44,5 +45,6 @@ helper! { bpf_set_retval = 187, since: (5, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::SetsRetval,
     body: Body::Absent(absent::CGROUP_RETVAL),
 }

@@ -29,6 +29,7 @@ helper! { bpf_ringbuf_output = 130, since: (5, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::Ringbuf], rule: Rule::None,
     body: Body::Fn(ringbuf_output),
 }
 
@@ -54,6 +55,7 @@ helper! { bpf_ringbuf_reserve = 131, since: (5, 8),
     ],
     invalidates_packet: false, acquires: Acquires::Yes, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::Ringbuf], rule: Rule::None,
     body: Body::Fn(ringbuf_reserve),
 }
 
@@ -80,6 +82,7 @@ helper! { bpf_ringbuf_submit = 132, since: (5, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(ringbuf_submit),
 }
 
@@ -117,6 +120,7 @@ helper! { bpf_ringbuf_discard = 133, since: (5, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(ringbuf_discard),
 }
 
@@ -134,6 +138,7 @@ helper! { bpf_ringbuf_query = 134, since: (5, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::Ringbuf], rule: Rule::None,
     body: Body::Fn(ringbuf_query),
 }
 
@@ -152,6 +157,7 @@ helper! { bpf_ringbuf_reserve_dynptr = 198, since: (5, 19),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::Ringbuf], rule: Rule::None,
     body: Body::Fn(ringbuf_reserve_dynptr),
 }
 
@@ -188,6 +194,7 @@ helper! { bpf_ringbuf_submit_dynptr = 199, since: (5, 19),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(ringbuf_submit_dynptr),
 }
 
@@ -218,6 +225,7 @@ helper! { bpf_ringbuf_discard_dynptr = 200, since: (5, 19),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(ringbuf_discard_dynptr),
 }
 

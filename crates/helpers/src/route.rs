@@ -17,6 +17,7 @@ helper! { bpf_fib_lookup = 69, since: (4, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(fib_lookup),
 }
 
@@ -169,6 +170,7 @@ helper! { bpf_check_mtu = 163, since: (5, 12),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(check_mtu),
 }
 

@@ -6,7 +6,7 @@
 
 pub(crate) use crate::absent;
 pub(crate) use skep_platform::helper::{
-    Acquires, Callback, CallbackParams, Capability, DynptrKind, LockEffect,
+    Acquires, Callback, CallbackParams, Capability, DynptrKind, LockEffect, Rule,
 };
 pub(crate) use skep_platform::uapi::AttachType as A;
 pub(crate) use skep_platform::uapi::ProgType as P;
@@ -28,6 +28,7 @@ macro_rules! helper {
         },)+],
         invalidates_packet: $inv:literal, acquires: $acq:expr, lock: $lock:expr,
         callback: $callback:expr, tail_call: $tail:literal,
+        map_types: $maps:expr, rule: $rule:expr,
         body: $body:expr,
     ) => {
         #[allow(non_upper_case_globals, reason = "a row is named as its helper")]
@@ -55,6 +56,8 @@ macro_rules! helper {
             lock: $lock,
             callback: $callback,
             tail_call: $tail,
+            map_types: $maps,
+            rule: $rule,
             body: $body,
         };
     };
@@ -339,6 +342,15 @@ pub(crate) const fn fixed_out(bytes: u32) -> Arg {
 pub(crate) const fn fixed_inout(bytes: u32) -> Arg {
     fixed(bytes).write().aligned()
 }
+
+/// Maps of packets, CPUs and sockets to redirect to.
+pub(crate) const REDIRECT_MAPS: &[MapType] =
+    &[MapType::Devmap, MapType::DevmapHash, MapType::Cpumap, MapType::Xskmap];
+pub(crate) const CGROUP_STORAGES: &[MapType] = &[MapType::CgroupStorage, MapType::PercpuCgroupStorage];
+pub(crate) const REUSEPORT_MAPS: &[MapType] =
+    &[MapType::ReuseportSockarray, MapType::Sockmap, MapType::Sockhash];
+pub(crate) const PERCPU_MAPS: &[MapType] =
+    &[MapType::PercpuArray, MapType::PercpuHash, MapType::LruPercpuHash];
 
 /// What comes back.
 pub(crate) mod ret {

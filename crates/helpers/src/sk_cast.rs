@@ -24,6 +24,7 @@ helper! { bpf_skc_to_tcp6_sock = 136, since: (5, 9),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::Cast,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -37,6 +38,7 @@ helper! { bpf_skc_to_tcp_sock = 137, since: (5, 9),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::Cast,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -50,6 +52,7 @@ helper! { bpf_skc_to_tcp_timewait_sock = 138, since: (5, 9),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::Cast,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -63,6 +66,7 @@ helper! { bpf_skc_to_tcp_request_sock = 139, since: (5, 9),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::Cast,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -76,6 +80,7 @@ helper! { bpf_skc_to_udp6_sock = 140, since: (5, 9),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::Cast,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -89,6 +94,7 @@ helper! { bpf_sock_from_file = 162, since: (5, 11),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::KERNEL_OBJECTS),
 }
 
@@ -102,6 +108,7 @@ helper! { bpf_skc_to_unix_sock = 178, since: (5, 16),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -115,5 +122,6 @@ helper! { bpf_skc_to_mptcp_sock = 196, since: (5, 19),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::Cast,
     body: Body::Absent(absent::SOCKETS),
 }

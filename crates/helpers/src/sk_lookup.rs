@@ -19,6 +19,7 @@ helper! { bpf_sk_lookup_tcp = 84, since: (4, 20),
     ],
     invalidates_packet: false, acquires: Acquires::Yes, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -35,6 +36,7 @@ helper! { bpf_sk_lookup_udp = 85, since: (4, 20),
     ],
     invalidates_packet: false, acquires: Acquires::Yes, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -50,6 +52,7 @@ helper! { bpf_sk_release = 86, since: (4, 20),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -66,5 +69,6 @@ helper! { bpf_skc_lookup_tcp = 99, since: (5, 2),
     ],
     invalidates_packet: false, acquires: Acquires::Yes, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }

@@ -23,6 +23,7 @@ helper! { bpf_msg_redirect_map = 60, since: (4, 17),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::Sockmap], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -36,6 +37,7 @@ helper! { bpf_msg_apply_bytes = 61, since: (4, 17),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -49,6 +51,7 @@ helper! { bpf_msg_cork_bytes = 62, since: (4, 17),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -62,6 +65,7 @@ helper! { bpf_msg_pull_data = 63, since: (4, 17),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -75,6 +79,7 @@ helper! { bpf_msg_redirect_hash = 71, since: (4, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::Sockhash], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -88,6 +93,7 @@ helper! { bpf_msg_push_data = 90, since: (4, 20),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -101,5 +107,6 @@ helper! { bpf_msg_pop_data = 91, since: (5, 0),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }

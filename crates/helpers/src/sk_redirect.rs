@@ -15,6 +15,7 @@ helper! { bpf_sk_redirect_map = 52, since: (4, 14),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::Sockmap], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -28,5 +29,6 @@ helper! { bpf_sk_redirect_hash = 72, since: (4, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::Sockhash], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }

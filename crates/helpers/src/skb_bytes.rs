@@ -18,6 +18,7 @@ helper! { bpf_skb_store_bytes = 9, since: (4, 1),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_store_bytes),
 }
 
@@ -60,6 +61,7 @@ helper! { bpf_skb_load_bytes = 26, since: (4, 5),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_load_bytes),
 }
 
@@ -96,6 +98,7 @@ helper! { bpf_skb_pull_data = 39, since: (4, 9),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_pull_data),
 }
 
@@ -117,6 +120,7 @@ helper! { bpf_skb_load_bytes_relative = 68, since: (4, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_load_bytes_relative),
 }
 

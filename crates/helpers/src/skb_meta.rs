@@ -27,6 +27,7 @@ helper! { bpf_get_route_realm = 24, since: (4, 4),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(get_route_realm),
 }
 
@@ -46,6 +47,7 @@ helper! { bpf_skb_change_type = 32, since: (4, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_change_type),
 }
 
@@ -71,6 +73,7 @@ helper! { bpf_get_hash_recalc = 34, since: (4, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(get_hash_recalc),
 }
 
@@ -120,6 +123,7 @@ helper! { bpf_set_hash_invalid = 41, since: (4, 9),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(set_hash_invalid),
 }
 
@@ -138,6 +142,7 @@ helper! { bpf_set_hash = 48, since: (4, 13),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(set_hash),
 }
 
@@ -157,6 +162,7 @@ helper! { bpf_skb_get_xfrm_state = 66, since: (4, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_get_xfrm_state),
 }
 
@@ -176,6 +182,7 @@ helper! { bpf_skb_ecn_set_ce = 97, since: (5, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_ecn_set_ce),
 }
 
@@ -232,6 +239,7 @@ helper! { bpf_skb_set_tstamp = 192, since: (5, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_set_tstamp),
 }
 

@@ -18,6 +18,7 @@ helper! { bpf_skb_change_proto = 31, since: (4, 8),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_change_proto),
 }
 
@@ -54,6 +55,7 @@ helper! { bpf_skb_change_tail = 38, since: (4, 9),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_change_tail),
 }
 
@@ -82,6 +84,7 @@ helper! { bpf_skb_change_head = 43, since: (4, 10),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_change_head),
 }
 
@@ -108,6 +111,7 @@ helper! { bpf_skb_adjust_room = 50, since: (4, 13),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_adjust_room),
 }
 

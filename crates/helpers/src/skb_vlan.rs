@@ -17,6 +17,7 @@ helper! { bpf_skb_vlan_push = 18, since: (4, 3),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_vlan_push),
 }
 
@@ -65,6 +66,7 @@ helper! { bpf_skb_vlan_pop = 19, since: (4, 3),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_vlan_pop),
 }
 

@@ -32,6 +32,7 @@ helper! { bpf_get_socket_cookie = 46, since: (4, 12),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(get_socket_cookie),
 }
 
@@ -50,6 +51,7 @@ helper! { bpf_get_socket_uid = 47, since: (4, 12),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(get_socket_uid),
 }
 
@@ -70,6 +72,7 @@ helper! { bpf_bind = 64, since: (4, 17),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -83,6 +86,7 @@ helper! { bpf_sk_select_reuseport = 82, since: (4, 19),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: REUSEPORT_MAPS, rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -96,6 +100,7 @@ helper! { bpf_sk_fullsock = 95, since: (5, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::Cast,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -109,6 +114,7 @@ helper! { bpf_tcp_sock = 96, since: (5, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::Cast,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -122,6 +128,7 @@ helper! { bpf_get_listener_sock = 98, since: (5, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -138,6 +145,7 @@ helper! { bpf_sk_assign = 124, since: (5, 7),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -151,6 +159,7 @@ helper! { bpf_sk_cgroup_id = 128, since: (5, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -164,5 +173,6 @@ helper! { bpf_sk_ancestor_cgroup_id = 129, since: (5, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }

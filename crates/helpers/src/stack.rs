@@ -21,6 +21,7 @@ helper! { bpf_get_stackid = 27, since: (4, 6),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::StackTrace], rule: Rule::None,
     body: Body::Absent(absent::STACKS),
 }
 
@@ -45,6 +46,7 @@ helper! { bpf_get_stack = 67, since: (4, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::AtMostSize(2),
     body: Body::Absent(absent::STACKS),
 }
 
@@ -67,5 +69,6 @@ helper! { bpf_get_task_stack = 141, since: (5, 9),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::AtMostSize(2),
     body: Body::Absent(absent::STACKS),
 }

@@ -31,6 +31,7 @@ helper! { bpf_get_local_storage = 81, since: (4, 19),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: CGROUP_STORAGES, rule: Rule::ZeroArg(1),
     body: Body::Absent(absent::STORAGE),
 }
 
@@ -53,6 +54,7 @@ helper! { bpf_sk_storage_get = 107, since: (5, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::SkStorage], rule: Rule::None,
     body: Body::Absent(absent::STORAGE),
 }
 
@@ -72,6 +74,7 @@ helper! { bpf_sk_storage_delete = 108, since: (5, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::SkStorage], rule: Rule::None,
     body: Body::Absent(absent::STORAGE),
 }
 
@@ -85,6 +88,7 @@ helper! { bpf_inode_storage_get = 145, since: (5, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::InodeStorage], rule: Rule::None,
     body: Body::Absent(absent::STORAGE),
 }
 
@@ -98,6 +102,7 @@ helper! { bpf_inode_storage_delete = 146, since: (5, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::InodeStorage], rule: Rule::None,
     body: Body::Absent(absent::STORAGE),
 }
 
@@ -117,6 +122,7 @@ helper! { bpf_task_storage_get = 156, since: (5, 11),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::TaskStorage], rule: Rule::None,
     body: Body::Absent(absent::STORAGE),
 }
 
@@ -136,6 +142,7 @@ helper! { bpf_task_storage_delete = 157, since: (5, 11),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::TaskStorage], rule: Rule::None,
     body: Body::Absent(absent::STORAGE),
 }
 
@@ -149,6 +156,7 @@ helper! { bpf_cgrp_storage_get = 210, since: (6, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::CgrpStorage], rule: Rule::None,
     body: Body::Absent(absent::STORAGE),
 }
 
@@ -162,5 +170,6 @@ helper! { bpf_cgrp_storage_delete = 211, since: (6, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[MapType::CgrpStorage], rule: Rule::None,
     body: Body::Absent(absent::STORAGE),
 }

@@ -16,6 +16,7 @@ helper! { bpf_strtol = 105, since: (5, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(strtol),
 }
 
@@ -115,6 +116,7 @@ helper! { bpf_strtoul = 106, since: (5, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(strtoul),
 }
 
@@ -132,6 +134,7 @@ helper! { bpf_strncmp = 182, since: (5, 17),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(strncmp),
 }
 

@@ -22,6 +22,7 @@ helper! { bpf_tcp_check_syncookie = 100, since: (5, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -35,6 +36,7 @@ helper! { bpf_tcp_gen_syncookie = 110, since: (5, 3),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -48,6 +50,7 @@ helper! { bpf_tcp_raw_gen_syncookie_ipv4 = 204, since: (6, 0),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SYNCOOKIES),
 }
 
@@ -61,6 +64,7 @@ helper! { bpf_tcp_raw_gen_syncookie_ipv6 = 205, since: (6, 0),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SYNCOOKIES),
 }
 
@@ -74,6 +78,7 @@ helper! { bpf_tcp_raw_check_syncookie_ipv4 = 206, since: (6, 0),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SYNCOOKIES),
 }
 
@@ -87,5 +92,6 @@ helper! { bpf_tcp_raw_check_syncookie_ipv6 = 207, since: (6, 0),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SYNCOOKIES),
 }

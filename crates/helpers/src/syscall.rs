@@ -16,6 +16,7 @@ helper! { bpf_sys_bpf = 166, since: (5, 14),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SYSCALLS),
 }
 
@@ -29,6 +30,7 @@ helper! { bpf_btf_find_by_name_kind = 167, since: (5, 14),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SYSCALLS),
 }
 
@@ -42,6 +44,7 @@ helper! { bpf_sys_close = 168, since: (5, 14),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SYSCALLS),
 }
 
@@ -55,5 +58,6 @@ helper! { bpf_kallsyms_lookup_name = 179, since: (5, 16),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SYSCALLS),
 }

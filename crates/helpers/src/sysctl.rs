@@ -20,6 +20,7 @@ helper! { bpf_sysctl_get_name = 101, since: (5, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SYSCTL),
 }
 
@@ -33,6 +34,7 @@ helper! { bpf_sysctl_get_current_value = 102, since: (5, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SYSCTL),
 }
 
@@ -46,6 +48,7 @@ helper! { bpf_sysctl_get_new_value = 103, since: (5, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SYSCTL),
 }
 
@@ -59,5 +62,6 @@ helper! { bpf_sysctl_set_new_value = 104, since: (5, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SYSCTL),
 }

@@ -26,6 +26,7 @@ helper! { bpf_get_current_pid_tgid = 14, since: (4, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(get_current_pid_tgid),
 }
 
@@ -54,6 +55,7 @@ helper! { bpf_get_current_uid_gid = 15, since: (4, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(get_current_uid_gid),
 }
 
@@ -82,6 +84,7 @@ helper! { bpf_get_current_comm = 16, since: (4, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(get_current_comm),
 }
 
@@ -108,6 +111,7 @@ helper! { bpf_get_current_task = 35, since: (4, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::TASKS),
 }
 
@@ -124,6 +128,7 @@ helper! { bpf_send_signal = 109, since: (5, 3),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SIGNALS),
 }
 
@@ -140,6 +145,7 @@ helper! { bpf_send_signal_thread = 117, since: (5, 6),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SIGNALS),
 }
 
@@ -153,6 +159,7 @@ helper! { bpf_get_ns_current_pid_tgid = 120, since: (5, 7),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(get_ns_current_pid_tgid),
 }
 
@@ -180,6 +187,7 @@ helper! { bpf_get_current_task_btf = 158, since: (5, 11),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::TASKS),
 }
 
@@ -193,5 +201,6 @@ helper! { bpf_task_pt_regs = 175, since: (5, 15),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::TASKS),
 }

@@ -21,6 +21,7 @@ helper! { bpf_sock_ops_cb_flags_set = 59, since: (4, 16),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -34,6 +35,7 @@ helper! { bpf_tcp_send_ack = 116, since: (5, 6),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -47,6 +49,7 @@ helper! { bpf_load_hdr_opt = 142, since: (5, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -60,6 +63,7 @@ helper! { bpf_store_hdr_opt = 143, since: (5, 10),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }
 
@@ -73,5 +77,6 @@ helper! { bpf_reserve_hdr_opt = 144, since: (5, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::SOCKETS),
 }

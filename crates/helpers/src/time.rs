@@ -21,6 +21,7 @@ helper! { bpf_ktime_get_ns = 5, since: (4, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(ktime_get_ns),
 }
 
@@ -38,6 +39,7 @@ helper! { bpf_jiffies64 = 118, since: (5, 6),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(jiffies64),
 }
 
@@ -55,6 +57,7 @@ helper! { bpf_ktime_get_boot_ns = 125, since: (5, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(ktime_get_boot_ns),
 }
 
@@ -76,6 +79,7 @@ helper! { bpf_ktime_get_coarse_ns = 160, since: (5, 11),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(ktime_get_coarse_ns),
 }
 
@@ -93,6 +97,7 @@ helper! { bpf_ktime_get_tai_ns = 208, since: (6, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(ktime_get_tai_ns),
 }
 

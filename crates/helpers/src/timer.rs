@@ -16,6 +16,7 @@ helper! { bpf_timer_init = 169, since: (5, 15),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::TIMERS),
 }
 
@@ -29,6 +30,7 @@ helper! { bpf_timer_set_callback = 170, since: (5, 15),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::Async { arg: 1, params: CallbackParams::Timer }, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::TIMERS),
 }
 
@@ -42,6 +44,7 @@ helper! { bpf_timer_start = 171, since: (5, 15),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::TIMERS),
 }
 
@@ -55,5 +58,6 @@ helper! { bpf_timer_cancel = 172, since: (5, 15),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::TIMERS),
 }

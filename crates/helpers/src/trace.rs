@@ -25,6 +25,7 @@ helper! { bpf_override_return = 58, since: (4, 16),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::KERNEL_HOOK),
 }
 
@@ -38,6 +39,7 @@ helper! { bpf_d_path = 147, since: (5, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::KERNEL_OBJECTS),
 }
 
@@ -56,7 +58,13 @@ helper! { bpf_get_func_ip = 173, since: (5, 15),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::KERNEL_HOOK),
+    map_types: &[], rule: Rule::None,
+    body: Body::Fn(get_func_ip),
+}
+
+/// 0, as in the kernel for a probe that is not at a function's entry: a context given as bytes has no function behind it.
+fn get_func_ip(_: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(0))
 }
 
 helper! { bpf_get_attach_cookie = 174, since: (5, 15),
@@ -79,7 +87,13 @@ helper! { bpf_get_attach_cookie = 174, since: (5, 15),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    body: Body::Absent(absent::KERNEL_HOOK),
+    map_types: &[], rule: Rule::None,
+    body: Body::Fn(get_attach_cookie),
+}
+
+/// 0, as in the kernel for an attachment without a cookie.
+fn get_attach_cookie(_: &mut dyn Env<'_>, _: [u64; 5]) -> Outcome {
+    Ok(Ret::Scalar(0))
 }
 
 helper! { bpf_get_branch_snapshot = 176, since: (5, 16),
@@ -95,6 +109,7 @@ helper! { bpf_get_branch_snapshot = 176, since: (5, 16),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::KERNEL_HOOK),
 }
 
@@ -111,6 +126,7 @@ helper! { bpf_find_vma = 180, since: (5, 17),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::Sync { arg: 2, params: CallbackParams::TaskVma }, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::KERNEL_OBJECTS),
 }
 
@@ -126,6 +142,7 @@ helper! { bpf_get_func_arg = 183, since: (5, 17),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::KERNEL_HOOK),
 }
 
@@ -141,6 +158,7 @@ helper! { bpf_get_func_ret = 184, since: (5, 17),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::KERNEL_HOOK),
 }
 
@@ -156,5 +174,6 @@ helper! { bpf_get_func_arg_cnt = 185, since: (5, 17),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Absent(absent::KERNEL_HOOK),
 }

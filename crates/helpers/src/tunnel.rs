@@ -18,6 +18,7 @@ helper! { bpf_skb_get_tunnel_key = 20, since: (4, 3),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_get_tunnel_key),
 }
 
@@ -82,6 +83,7 @@ helper! { bpf_skb_set_tunnel_key = 21, since: (4, 3),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_set_tunnel_key),
 }
 
@@ -119,6 +121,7 @@ helper! { bpf_skb_get_tunnel_opt = 29, since: (4, 6),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_get_tunnel_opt),
 }
 
@@ -146,6 +149,7 @@ helper! { bpf_skb_set_tunnel_opt = 30, since: (4, 6),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(skb_set_tunnel_opt),
 }
 

@@ -15,5 +15,6 @@ helper! { bpf_user_ringbuf_drain = 209, since: (6, 1),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::Sync { arg: 1, params: CallbackParams::Dynptr }, tail_call: false,
+    map_types: &[MapType::UserRingbuf], rule: Rule::None,
     body: Body::Absent(absent::USER_RINGBUF),
 }

@@ -23,6 +23,7 @@ helper! { bpf_xdp_adjust_head = 44, since: (4, 10),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(xdp_adjust_head),
 }
 
@@ -40,6 +41,7 @@ helper! { bpf_xdp_adjust_meta = 54, since: (4, 15),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(xdp_adjust_meta),
 }
 
@@ -57,6 +59,7 @@ helper! { bpf_xdp_adjust_tail = 65, since: (4, 18),
     ],
     invalidates_packet: true, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(xdp_adjust_tail),
 }
 
@@ -77,6 +80,7 @@ helper! { bpf_xdp_get_buff_len = 188, since: (5, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(xdp_get_buff_len),
 }
 
@@ -94,6 +98,7 @@ helper! { bpf_xdp_load_bytes = 189, since: (5, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(xdp_load_bytes),
 }
 
@@ -134,6 +139,7 @@ helper! { bpf_xdp_store_bytes = 190, since: (5, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
+    map_types: &[], rule: Rule::None,
     body: Body::Fn(xdp_store_bytes),
 }
 

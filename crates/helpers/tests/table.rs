@@ -165,3 +165,44 @@ fn callers_are_told_apart() {
     scx.version = now;
     assert!(storage.proto_for(&scx).is_some());
 }
+
+/// The kernel asks from both sides whether a helper suits a map; what one side says, the other must not deny.
+#[test]
+fn map_types_and_helpers_agree() {
+    for h in HELPERS {
+        let takes_map = h.protos.iter().any(|p| p.args.iter().any(|a| a.kind == ArgKind::ConstMapPtr));
+        assert!(takes_map || h.map_types.is_empty(), "{} takes no map", h.name);
+        for row in skep_maps::MAP_TYPES {
+            let by_map = row.helpers.is_empty() || row.helpers.contains(&h.id);
+            if h.map_types.contains(&row.map_type) {
+                assert!(by_map, "{} takes {:?}, whose row does not list it", h.name, row.map_type);
+            }
+            if takes_map && row.helpers.contains(&h.id) && !h.map_types.is_empty() {
+                assert!(h.map_types.contains(&row.map_type), "{:?} lists {}", row.map_type, h.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn rules_name_arguments_that_exist() {
+    use skep_platform::helper::Rule;
+    for h in HELPERS {
+        for p in h.protos {
+            let kind = |i: u8| p.args.get(usize::from(i)).map(|a| a.kind);
+            match h.rule {
+                Rule::ZeroArg(i) => assert_eq!(kind(i), Some(ArgKind::Anything), "{}", h.name),
+                Rule::AtMostSize(i) => assert_eq!(kind(i), Some(ArgKind::SizeOrZero), "{}", h.name),
+                Rule::Format { fmt, data, size } => {
+                    assert_eq!(kind(fmt), Some(ArgKind::ConstStr));
+                    assert_eq!((kind(data), kind(size)), (Some(ArgKind::Mem), Some(ArgKind::SizeOrZero)));
+                }
+                Rule::WritesMap | Rule::LooksUp => assert_eq!(kind(0), Some(ArgKind::ConstMapPtr)),
+                Rule::Cast => {
+                    assert!(matches!(kind(0), Some(ArgKind::SockCommon | ArgKind::BtfIdSockCommon)))
+                }
+                Rule::None | Rule::Cpu | Rule::WritesDynptr | Rule::SetsRetval => {}
+            }
+        }
+    }
+}

@@ -42,8 +42,45 @@ pub struct Helper {
     pub callback: Callback,
     /// Never returns to the caller when it succeeds (`bpf_tail_call`).
     pub tail_call: bool,
+    /// Map types that its map argument may have (`check_map_func_compatibility`, from the helper's side; the map
+    /// type's row has the other side); empty: any.
+    pub map_types: &'static [crate::uapi::MapType],
+    /// What else holds of a call, beyond the prototype.
+    pub rule: Rule,
     /// Its implementation in the user engine.
     pub body: Body,
+}
+
+/// What holds of a helper's calls that its prototype does not say. Arguments are counted from 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rule {
+    /// Nothing.
+    None,
+    /// This argument must be the constant 0, because the helper cannot fail.
+    ZeroArg(u8),
+    /// `r0` is an error number or at most the size in this argument (`do_refine_retval_range`).
+    AtMostSize(u8),
+    /// `r0` is a CPU number.
+    Cpu,
+    /// `r0` is argument 0 as another type, and the same reference (`is_ptr_cast_function`).
+    Cast,
+    /// Formats by a constant string, which is checked with the program.
+    Format {
+        /// The string.
+        fmt: u8,
+        /// The array of arguments.
+        data: u8,
+        /// Its size in bytes.
+        size: u8,
+    },
+    /// Writes through a dynptr: where that is over a packet, packet pointers are invalid afterwards.
+    WritesDynptr,
+    /// Changes the map: not for maps that programs may only read.
+    WritesMap,
+    /// Looks a key up; where the map type has every key (arrays), a constant key that exists makes the result certain.
+    LooksUp,
+    /// Sets the return value of the hooked function: within the hook's range.
+    SetsRetval,
 }
 
 /// One prototype of a helper.
