@@ -162,26 +162,47 @@ impl Feeder {
         }
     }
 
-    /// Family and addresses of the socket, as if one stood at the end of the packet: test runs take the source for the
-    /// local address, and so do packets on their way out.
+    /// Family, addresses and ports of the socket, as if one stood at the end of the packet: test runs take the source for
+    /// the local address, and so do packets on their way out; test runs have no ports.
     fn socket_fields(&self, p: &mut Packet, protocol: u16) {
-        let at = p.mac_len;
-        let out = self.arrival == Arrival::TestRun || p.ctx.pkt_type == PACKET_OUTGOING;
-        let bytes = &p.bytes()[at.min(p.len())..];
+        let test = self.arrival == Arrival::TestRun;
+        let out = test || p.ctx.pkt_type == PACKET_OUTGOING;
+        let mut ctx = std::mem::take(&mut *p.ctx);
+        let bytes = &p.bytes()[p.mac_len.min(p.len())..];
         match protocol {
             ETH_P_IP if bytes.len() >= 20 => {
                 let [source, destination] = [12, 16].map(|i| word(bytes, i));
-                p.ctx.family = 2;
-                (p.ctx.local_ip4, p.ctx.remote_ip4) = ends(out, source, destination);
+                ctx.family = 2;
+                (ctx.local_ip4, ctx.remote_ip4) = ends(out, source, destination);
             }
             ETH_P_IPV6 if bytes.len() >= 40 => {
                 let [source, destination] = [8, 24].map(|i| [0, 4, 8, 12].map(|k| word(bytes, i + k)));
-                p.ctx.family = 10;
-                (p.ctx.local_ip6, p.ctx.remote_ip6) = ends(out, source, destination);
+                ctx.family = 10;
+                (ctx.local_ip6, ctx.remote_ip6) = ends(out, source, destination);
             }
             _ => {}
         }
+        if let Some((source, destination)) = ports(protocol, bytes).filter(|_| !test) {
+            let (local, remote) = ends(out, source, destination);
+            // The local port in host order, the remote one in network order and in the upper half.
+            (ctx.local_port, ctx.remote_port) = (local as u32, network_order(remote) << 16);
+        }
+        *p.ctx = ctx;
     }
+}
+
+/// Source and destination port of a TCP or UDP packet that is not a later fragment. IPv6 extension headers are not
+/// followed.
+fn ports(protocol: u16, ip: &[u8]) -> Option<(u16, u16)> {
+    let at = match protocol {
+        ETH_P_IP if ip.len() >= 20 && matches!(ip[9], 6 | 17) && frame::be16(ip, 6) & 0x1fff == 0 => {
+            (ip[0] & 15) as usize * 4
+        }
+        ETH_P_IPV6 if ip.len() >= 40 && matches!(ip[6], 6 | 17) => 40,
+        _ => return None,
+    };
+    let ports = ip.get(at..at + 4)?;
+    Some((frame::be16(ports, 0), frame::be16(ports, 2)))
 }
 
 impl Envelope {

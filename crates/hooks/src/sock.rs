@@ -7,7 +7,7 @@
 use crate::rights::{NO, R4, R8, R124, S124, read};
 use skep_platform::ctx::{Fate, PacketAccess, Sleepable, UserRun};
 use skep_platform::helper::{Capability, Version};
-use skep_platform::{AttachType, CtxField, CtxLayout, ProgType, ProgTypeDesc, Rights, Verdict};
+use skep_platform::{AttachType, CtxField, CtxLayout, FieldKind, ProgType, ProgTypeDesc, Rights, Verdict};
 
 const COUNT: usize = 14;
 const BOUND_DEV_IF: usize = 0;
@@ -74,6 +74,15 @@ pub static TCP_SOCK: CtxLayout = CtxLayout { name: "bpf_tcp_sock", size: 112, fi
 /// What a pointer to an AF_XDP socket (`PTR_TO_XDP_SOCK`) shows; read-only.
 pub static XDP_SOCK: CtxLayout =
     CtxLayout { name: "bpf_xdp_sock", size: 4, fields: &[read("queue_id", 0, 4, R4)] };
+
+/// What loading a context field of this kind lets a program see behind the pointer, once it is checked for NULL.
+pub fn pointee(kind: FieldKind) -> Option<&'static CtxLayout> {
+    match kind {
+        FieldKind::SockCommonOrNull => Some(&SOCK_COMMON),
+        FieldKind::Socket | FieldKind::SocketOrNull => Some(&SOCKET),
+        _ => None,
+    }
+}
 
 const TCP_FIELDS: [CtxField; 26] = [
     read("snd_cwnd", 0, 4, R4),

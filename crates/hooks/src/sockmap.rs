@@ -38,7 +38,9 @@ pub static SK_SKB: ProgTypeDesc = ProgTypeDesc {
     packet_access: PacketAccess::ReadWrite,
     legacy_loads: false,
     sleepable: Sleepable::Never,
-    user: UserRun::Packets,
+    user: UserRun::No(
+        "it runs on what connected sockets receive, which captures do not have; load it into the kernel",
+    ),
 };
 
 const MSG_FIELDS: [CtxField; 11] = [

@@ -282,6 +282,26 @@ fn what_each_program_type_sees_of_a_tagged_frame() {
     golden("views.txt", &seen);
 }
 
+/// Cgroup programs see the socket's ends: local is where the packet goes to, unless it is on its way out.
+#[test]
+fn sockets_of_cgroup_programs() {
+    let mut tcp = IP.to_vec();
+    tcp[9] = 6;
+    tcp.extend([0x12, 0x34, 0, 80]);
+    let bytes = capture(LinkType::ETHERNET, &[&frame([8, 0], &tcp)]);
+    let mut seen = Vec::new();
+    for arrival in [Arrival::default(), Arrival::TestRun] {
+        let options = Options { arrival, ..Options::default() };
+        run(ProgType::CgroupSkb, &bytes, &options, |ctx| {
+            let c = &packet(ctx).ctx;
+            let ends = [c.local_ip4, c.remote_ip4].map(|a| a.to_ne_bytes()[3]);
+            seen.push((c.family, ends, c.local_port, u32::from_be(c.remote_port)));
+            Ok(1)
+        });
+    }
+    assert_eq!(seen, [(2, [2, 1], 80, 0x1234), (2, [1, 2], 0, 0)]);
+}
+
 /// Traffic control: the tag may change, the packet may grow, copies may be sent.
 #[test]
 fn changed_packets_are_written_as_changed() {
