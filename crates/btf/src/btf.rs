@@ -7,6 +7,7 @@
 //! boundary of the strings; each type id is that of an existing type or 0 (void). The graph may still be cyclic
 //! in ways no compiler makes, therefore walks are bounded (`resolve.rs`).
 
+use std::ffi::CStr;
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{BtfError, BtfErrorKind as K, Part};
@@ -188,7 +189,7 @@ impl Btf {
             return self.base.as_ref()?.string(off);
         };
         let rest = self.strings.get(own as usize..)?;
-        let end = rest.as_bytes().iter().position(|b| *b == 0)?;
+        let end = CStr::from_bytes_until_nul(rest.as_bytes()).ok()?.count_bytes();
         rest.get(..end)
     }
 

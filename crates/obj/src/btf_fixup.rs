@@ -28,10 +28,10 @@ pub(crate) fn read(opening: &mut Opening<'_>) -> Result<Option<Btf>, ObjError> {
 }
 
 fn lay_out(elf: &Elf<'_>, btf: &mut Btf) {
-    let datasecs: Vec<(u32, String)> = btf
-        .types()
-        .filter(|(_, t)| t.kind() == Some(Kind::Datasec))
-        .map(|(id, t)| (id, t.name().to_owned()))
+    // Kinds first: names of all others need not be read.
+    let datasecs: Vec<(u32, String)> = (1..btf.type_count())
+        .filter(|&id| btf.kind_of(id) == Some(Kind::Datasec))
+        .map(|id| (id, btf.name_of(id).to_owned()))
         .collect();
     let sizes: HashMap<&str, (usize, u64)> =
         elf.sections.iter().enumerate().rev().map(|(i, s)| (s.name, (i, s.size))).collect();

@@ -4,6 +4,8 @@
 //! machine 247, relocatable) and to bounds. What always holds of an [`Elf`]: names are UTF-8, section data lie in the
 //! file, all sections together claim no more bytes than the file has, and every symbol's section exists.
 
+use std::ffi::CStr;
+
 use object::LittleEndian as LE;
 use object::elf;
 use object::read::elf::{FileHeader as _, SectionHeader as _, SectionTable, Sym as _};
@@ -287,6 +289,7 @@ fn read_symbols<'a>(
     })?;
     let names = table.section(symbols.string_section()).and_then(|s| s.data(LE, bytes)).unwrap_or_default();
     let mut out = Vec::with_capacity(symbols.len());
+    let mut total = 0;
     for (index, symbol) in symbols.enumerate() {
         let place = || Place::section(".symtab").at(index.0 as u64 * 24);
         let home = match symbols.symbol_section(LE, symbol, index) {
@@ -294,8 +297,13 @@ fn read_symbols<'a>(
             Ok(None) => home_without_section(symbol.st_shndx(LE).0),
             _ => return Err(malformed(place(), "a symbol lies in a section that does not exist")),
         };
+        let name = name_at(names, symbol.st_name(LE), place)?;
+        total += name.len();
+        if total > MAX_NAMES {
+            return Err(malformed(place(), "too many symbols of too long names"));
+        }
         out.push(Symbol {
-            name: name_at(names, symbol.st_name(LE), place)?,
+            name,
             value: symbol.st_value(LE),
             size: symbol.st_size(LE),
             kind: symbol.st_type().0,
@@ -328,14 +336,16 @@ fn name_table<'a>(bytes: &'a [u8], table: &SectionTable<'a, Header, &'a [u8]>) -
 /// Longest name that is read, so that many symbols with one endless name cost no time.
 const MAX_NAME: usize = 4096;
 
+/// Bytes of all symbols' names together, so that many symbols with one long name cost no memory.
+const MAX_NAMES: usize = 16 << 20;
+
 fn name_at(names: &[u8], at: u32, place: impl Fn() -> Place) -> Result<&str, ObjError> {
     if at == 0 {
         return Ok("");
     }
     let rest = names.get(at as usize..).unwrap_or_default();
-    let len = rest.iter().take(MAX_NAME).position(|&b| b == 0);
-    let len =
-        len.ok_or_else(|| malformed(place(), "a name lies outside the table of names or is endless"))?;
-    std::str::from_utf8(&rest[..len])
-        .map_err(|_| ObjError { place: place(), kind: ObjErrorKind::NameEncoding })
+    let rest = rest.get(..MAX_NAME).unwrap_or(rest);
+    let name = CStr::from_bytes_until_nul(rest)
+        .map_err(|_| malformed(place(), "a name lies outside the table of names or is endless"))?;
+    name.to_str().map_err(|_| ObjError { place: place(), kind: ObjErrorKind::NameEncoding })
 }

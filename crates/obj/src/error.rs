@@ -310,6 +310,11 @@ pub enum DiagnosticKind {
     BtfExt(String),
     /// A struct_ops map whose definition cannot be read.
     StructOps(String),
+    /// More findings than are kept.
+    More {
+        /// How many more.
+        count: usize,
+    },
     /// A legacy map definition has a tail that is not zero; the tail is kept apart.
     MapTail,
 }
@@ -339,6 +344,7 @@ impl fmt::Display for DiagnosticKind {
             DiagnosticKind::Btf(what) => write!(f, "no type information: {what}"),
             DiagnosticKind::BtfExt(what) => write!(f, "no source lines or CO-RE relocations: {what}"),
             DiagnosticKind::StructOps(what) => write!(f, "struct_ops definition: {what}"),
+            DiagnosticKind::More { count } => write!(f, "{count} more findings"),
             DiagnosticKind::MapTail => f.write_str("map definition has unknown trailing fields"),
         }
     }

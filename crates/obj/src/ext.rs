@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use skep_btf::{Btf, BtfExt, ExtSection, Type};
+use skep_btf::{Btf, BtfExt, ExtSection, Kind, Type};
 
 use crate::error::{DiagnosticKind, Place};
 use crate::functions::Functions;
@@ -53,18 +53,24 @@ pub(crate) fn read(opening: &mut Opening<'_>, functions: &mut Functions) {
 
 /// Programs name the function that handles their exceptions by a tag, `exception_callback:NAME`.
 fn exception_callbacks(btf: &Btf, functions: &mut Functions) {
-    let tag = |(_, t): (u32, Type<'_>)| match t {
+    let tag = |id| match btf.type_by_id(id)? {
         Type::DeclTag(tag) if tag.component.is_none() => {
-            tag.name.strip_prefix("exception_callback:").map(|callback| (tag.type_id, callback.to_owned()))
+            let callback = tag.name.strip_prefix("exception_callback:")?;
+            Some((tag.type_id, callback.to_owned()))
         }
         _ => None,
     };
-    for (program, callback) in btf.types().filter_map(tag).collect::<Vec<_>>() {
-        let found = functions.list.iter().position(|f| f.name == callback);
-        for function in functions.list.iter_mut().filter(|f| f.type_id == program && program != 0) {
-            if let Some(entry) = &mut function.entry {
-                entry.exception_callback = found;
-            }
+    // Kinds first: names of all others need not be read.
+    let tagged = (1..btf.type_count()).filter(|&id| btf.kind_of(id) == Some(Kind::DeclTag));
+    let tags: HashMap<u32, String> = tagged.filter_map(tag).collect();
+    if tags.is_empty() {
+        return;
+    }
+    let by_name: HashMap<String, usize> =
+        functions.list.iter().enumerate().rev().map(|(index, f)| (f.name.clone(), index)).collect();
+    for function in &mut functions.list {
+        if let (Some(entry), Some(callback)) = (&mut function.entry, tags.get(&function.type_id)) {
+            entry.exception_callback = by_name.get(callback).copied();
         }
     }
 }

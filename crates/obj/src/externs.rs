@@ -4,7 +4,7 @@
 //! Configuration variables get a place each in a map `.kconfig`, as libbpf lays them out: widest alignment first,
 //! then smallest, then by name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use skep_btf::{Aligner, Btf, Kind, Type};
@@ -57,7 +57,9 @@ impl Externs {
 /// Reads the undefined symbols; writes the layout of the configuration variables into the BTF.
 pub(crate) fn read(elf: &Elf<'_>, btf: Option<&mut Btf>) -> Result<Externs, ObjError> {
     let mut externs = Externs::default();
-    let declared = btf.as_deref().map(declarations).unwrap_or_default();
+    let wanted: HashSet<&str> =
+        elf.symbols.iter().filter(|s| s.home == Home::Undefined).map(|s| s.name).collect();
+    let declared = btf.as_deref().map(|btf| declarations(btf, &wanted)).unwrap_or_default();
     for (index, symbol) in elf.symbols.iter().enumerate() {
         if symbol.home != Home::Undefined || !symbol.is_global() || symbol.name.is_empty() {
             continue;
@@ -82,14 +84,17 @@ struct Declared {
     kconfig: bool,
 }
 
-fn declarations(btf: &Btf) -> HashMap<String, Declared> {
+fn declarations(btf: &Btf, wanted: &HashSet<&str>) -> HashMap<String, Declared> {
     let mut out = HashMap::new();
     for section in [".kconfig", ".ksyms"] {
         let id = btf.find_by_name_kind(section, Kind::Datasec);
         if let Some(Type::Datasec(datasec)) = id.and_then(|id| btf.type_by_id(id)) {
             for info in datasec.vars {
-                let declared = Declared { id: info.type_id, kconfig: section == ".kconfig" };
-                out.insert(btf.name_of(info.type_id).to_owned(), declared);
+                let name = btf.name_of(info.type_id);
+                if wanted.contains(name) {
+                    let declared = Declared { id: info.type_id, kconfig: section == ".kconfig" };
+                    out.insert(name.to_owned(), declared);
+                }
             }
         }
     }

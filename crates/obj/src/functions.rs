@@ -13,8 +13,8 @@ use skep_isa::Insn;
 use skep_platform::ProgType;
 
 use crate::attach::AttachTarget;
-use crate::elf::{Elf, Section, Symbol};
-use crate::error::{Diagnostic, DiagnosticKind, ObjError, ObjErrorKind, Place};
+use crate::elf::{Section, Symbol};
+use crate::error::{DiagnosticKind, ObjError, ObjErrorKind, Place};
 use crate::object::{Entry, Function, Linkage, MapOrigin, MapSpec, TailSlot};
 use crate::open::{Opening, fail};
 use crate::sections::SectionDef;
@@ -62,13 +62,21 @@ struct Extent<'a> {
 
 pub(crate) fn read(opening: &mut Opening<'_>) -> Result<Functions, ObjError> {
     let mut out = Functions::default();
-    let by_section = symbols_by_section(&opening.elf);
+    let mut names = 0;
     for (index, section) in opening.elf.sections.iter().enumerate() {
         if !section.is_code() || section.size == 0 {
             continue;
         }
-        let symbols = by_section.get(&index).map_or(&[][..], Vec::as_slice);
-        for function in section_functions(section, symbols)? {
+        let callable = |s: &&Symbol<'_>| s.is_func() || s.kind == 0 && s.is_global() && !s.name.is_empty();
+        let symbols: Vec<&Symbol<'_>> = opening.symbols_of(index).filter(callable).collect();
+        names += section.name.len() * symbols.len();
+        if names > MAX_SECTION_NAMES {
+            return Err(fail(
+                Place::section(section.name),
+                ObjErrorKind::Malformed("too many functions of too long a name"),
+            ));
+        }
+        for function in section_functions(section, &symbols)? {
             out.starts.insert((index, u64::from(function.offset) * 8), out.list.len());
             out.list.push(function);
             out.sections.push(index);
@@ -78,12 +86,14 @@ pub(crate) fn read(opening: &mut Opening<'_>) -> Result<Functions, ObjError> {
     type_tail_programs(&mut out.list);
     for function in &out.list {
         if let Some(kind) = function.entry.as_ref().and_then(|e| doubt(e, &function.section)) {
-            let (place, program) = (Place::section(&function.section), Some(function.name.clone()));
-            opening.diagnostics.push(Diagnostic { place, program, kind });
+            opening.note_about(Some(&function.name), Place::section(&function.section), kind);
         }
     }
     Ok(out)
 }
+
+/// Bytes of section names that functions repeat, all together.
+const MAX_SECTION_NAMES: usize = 16 << 20;
 
 /// What is to be said about a program's section name.
 fn doubt(entry: &Entry, section: &str) -> Option<DiagnosticKind> {
@@ -93,18 +103,6 @@ fn doubt(entry: &Entry, section: &str) -> Option<DiagnosticKind> {
         Some(row) if row.covers(section.strip_prefix('?').unwrap_or(section)) => None,
         Some(row) => Some(DiagnosticKind::OldSection { prefix: row.prefix }),
     }
-}
-
-fn symbols_by_section<'a>(elf: &'a Elf<'a>) -> HashMap<usize, Vec<&'a Symbol<'a>>> {
-    let mut by_section: HashMap<usize, Vec<&Symbol<'_>>> = HashMap::new();
-    for symbol in &elf.symbols {
-        if let Some(section) = symbol.section()
-            && (symbol.is_func() || symbol.kind == 0 && symbol.is_global() && !symbol.name.is_empty())
-        {
-            by_section.entry(section).or_default().push(symbol);
-        }
-    }
-    by_section
 }
 
 fn section_functions(section: &Section<'_>, symbols: &[&Symbol<'_>]) -> Result<Vec<Function>, ObjError> {
@@ -252,13 +250,18 @@ fn tail_slot(section: &str) -> Option<TailSlot> {
 
 /// Finds the maps that tail slots name.
 pub(crate) fn bind_tail_slots(functions: &mut [Function], maps: &[MapSpec]) {
-    let id_of = |m: &MapSpec| match &m.origin {
-        MapOrigin::Iproute2(i) => Some(i.id),
-        _ => None,
-    };
+    let by_id: HashMap<u32, usize> = maps
+        .iter()
+        .enumerate()
+        .rev()
+        .filter_map(|(index, m)| match &m.origin {
+            MapOrigin::Iproute2(i) => Some((i.id, index)),
+            _ => None,
+        })
+        .collect();
     for function in functions {
         if let Some(slot) = function.entry.as_mut().and_then(|e| e.tail_slot.as_mut()) {
-            slot.map = maps.iter().position(|m| id_of(m) == Some(slot.map_id));
+            slot.map = by_id.get(&slot.map_id).copied();
         }
     }
 }

@@ -66,11 +66,12 @@ pub(crate) fn read(opening: &mut Opening<'_>, functions: &Functions) -> Result<M
         maps.declared.push(index);
         maps_btf::read(opening, index, &mut maps)?;
     }
+    let numeric = opening.elf.sections.iter().any(|s| maps_legacy::is_numeric(s.name));
     for index in 0..opening.elf.sections.len() {
         let section = &opening.elf.sections[index];
         if is_legacy(section.name) && section.is_progbits() {
             maps.declared.push(index);
-            maps_legacy::read(opening, index, &mut maps)?;
+            maps_legacy::read(opening, index, numeric, &mut maps)?;
         }
     }
     maps_legacy::link_inner(&mut maps);
@@ -107,10 +108,9 @@ fn read_initial(
 }
 
 /// Named symbols of a section, ascending by offset, one an offset (a global one before a local one).
-pub(crate) fn symbols_of<'a>(symbols: &'a [Symbol<'a>], section: usize) -> Vec<&'a Symbol<'a>> {
-    let named =
-        |s: &&Symbol<'_>| s.section() == Some(section) && matches!(s.kind, 0 | 1) && !s.name.is_empty();
-    let mut found: Vec<&Symbol<'_>> = symbols.iter().filter(named).collect();
+pub(crate) fn symbols_of<'a, 'b>(opening: &'b Opening<'a>, section: usize) -> Vec<&'b Symbol<'a>> {
+    let named = |s: &&Symbol<'_>| matches!(s.kind, 0 | 1) && !s.name.is_empty();
+    let mut found: Vec<&Symbol<'_>> = opening.symbols_of(section).filter(named).collect();
     found.sort_by_key(|s| (s.value, s.bind == 0));
     found.dedup_by_key(|s| s.value);
     found

@@ -19,7 +19,7 @@ use crate::object::{MapOrigin, MapSpec, Slot};
 use crate::open::{Opening, fail};
 
 pub(crate) fn read(opening: &Opening<'_>, section: usize, maps: &mut Maps) -> Result<(), ObjError> {
-    let symbols = symbols_of(&opening.elf.symbols, section);
+    let symbols = symbols_of(opening, section);
     let types = opening.btf.as_ref().map(|btf| variable_types(btf, ".maps")).unwrap_or_default();
     for symbol in symbols {
         let bad = |rule| fail(place(".maps", symbol.name, symbol.value), ObjErrorKind::Map(rule));
@@ -53,6 +53,9 @@ pub(crate) fn variable_types<'a>(btf: &'a Btf, section: &str) -> HashMap<&'a str
     datasec.vars.filter_map(variable).collect()
 }
 
+/// Fields that a definition may have: each of those that exist, and some again.
+const MAX_FIELDS: usize = 32;
+
 /// A definition while its members are read.
 struct Draft<'a> {
     btf: &'a Arc<Btf>,
@@ -81,6 +84,9 @@ pub(crate) fn definition(btf: &Arc<Btf>, name: &str, type_id: u32, depth: u8) ->
         depth,
     };
     let count = body.members.len();
+    if count > MAX_FIELDS {
+        return Err(shape("a struct of fewer fields"));
+    }
     for (i, member) in body.members.enumerate() {
         draft.member(&member, i + 1 == count)?;
     }

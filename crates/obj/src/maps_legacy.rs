@@ -28,17 +28,21 @@ use crate::open::{Opening, fail};
 /// Index of the inner map that a sample's outer map names, kept until all maps are known.
 const INNER_INDEX: u32 = u32::MAX;
 
-pub(crate) fn read(opening: &mut Opening<'_>, section: usize, maps: &mut Maps) -> Result<(), ObjError> {
+pub(crate) fn read(
+    opening: &mut Opening<'_>,
+    section: usize,
+    numeric: bool,
+    maps: &mut Maps,
+) -> Result<(), ObjError> {
     let (name, data) = (opening.elf.sections[section].name, opening.elf.sections[section].data);
     let own_name = name.strip_prefix("maps/");
     let mut entries: Vec<(String, u64)> =
-        symbols_of(&opening.elf.symbols, section).iter().map(|s| (s.name.to_owned(), s.value)).collect();
+        symbols_of(opening, section).iter().map(|s| (s.name.to_owned(), s.value)).collect();
     if entries.is_empty()
         && let Some(own) = own_name
     {
         entries.push((own.to_owned(), 0));
     }
-    let numeric = opening.elf.sections.iter().any(|s| is_numeric(s.name));
     let ends: Vec<u64> = entries.iter().skip(1).map(|e| e.1).chain([data.len() as u64]).collect();
     for ((symbol, start), end) in entries.iter().zip(ends) {
         let bad = |rule| fail(place(name, symbol, *start), ObjErrorKind::Map(rule));
@@ -56,7 +60,7 @@ pub(crate) fn read(opening: &mut Opening<'_>, section: usize, maps: &mut Maps) -
 }
 
 /// `2/7`, as iproute2 names the programs of a tail-call map.
-fn is_numeric(section: &str) -> bool {
+pub(crate) fn is_numeric(section: &str) -> bool {
     section.split_once('/').is_some_and(|(a, b)| {
         let digits = |t: &str| !t.is_empty() && t.bytes().all(|c| c.is_ascii_digit());
         digits(a) && digits(b)

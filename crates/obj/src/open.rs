@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use skep_btf::Btf;
 
-use crate::elf::{Elf, Section};
+use crate::elf::{Elf, Section, Symbol};
 use crate::error::{Diagnostic, DiagnosticKind, ObjError, ObjErrorKind, Place};
 use crate::object::{Object, SectionInfo};
 use crate::{btf_fixup, data, ext, externs, functions, maps, relocs, struct_ops};
@@ -21,11 +21,50 @@ pub(crate) struct Opening<'a> {
     pub(crate) btf: Option<Arc<Btf>>,
     /// Findings so far.
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Findings that were too many to keep.
+    untold: usize,
+    /// Symbols (by index) of each section.
+    by_section: Vec<Vec<usize>>,
 }
 
-impl Opening<'_> {
+/// Findings that are kept of one object.
+const MAX_DIAGNOSTICS: usize = 1000;
+
+fn symbols_by_section(elf: &Elf<'_>) -> Vec<Vec<usize>> {
+    let mut by_section = vec![Vec::new(); elf.sections.len()];
+    for (index, symbol) in elf.symbols.iter().enumerate() {
+        if let Some(section) = symbol.section() {
+            by_section[section].push(index);
+        }
+    }
+    by_section
+}
+
+impl<'a> Opening<'a> {
+    /// Symbols of a section, in the order of the table.
+    pub(crate) fn symbols_of(&self, section: usize) -> impl Iterator<Item = &Symbol<'a>> {
+        self.by_section[section].iter().map(|&index| &self.elf.symbols[index])
+    }
+
     pub(crate) fn note(&mut self, place: Place, kind: DiagnosticKind) {
-        self.diagnostics.push(Diagnostic { place, program: None, kind });
+        self.note_about(None, place, kind);
+    }
+
+    /// A finding about a program. The first [`MAX_DIAGNOSTICS`] are kept, the rest counted.
+    pub(crate) fn note_about(&mut self, program: Option<&str>, place: Place, kind: DiagnosticKind) {
+        if self.diagnostics.len() < MAX_DIAGNOSTICS {
+            self.diagnostics.push(Diagnostic { place, program: program.map(str::to_owned), kind });
+        } else {
+            self.untold += 1;
+        }
+    }
+
+    fn finish(mut self) -> Vec<Diagnostic> {
+        if self.untold > 0 {
+            let kind = DiagnosticKind::More { count: self.untold };
+            self.diagnostics.push(Diagnostic { place: Place::file(), program: None, kind });
+        }
+        self.diagnostics
     }
 }
 
@@ -37,7 +76,8 @@ impl Object {
     /// section alone is in [`Object::diagnostics`] instead.
     pub fn parse(bytes: &[u8]) -> Result<Object, ObjError> {
         let elf = Elf::parse(bytes)?;
-        let mut opening = Opening { elf, btf: None, diagnostics: Vec::new() };
+        let by_section = symbols_by_section(&elf);
+        let mut opening = Opening { elf, btf: None, diagnostics: Vec::new(), untold: 0, by_section };
         let mut btf = btf_fixup::read(&mut opening)?;
         let externs = externs::read(&opening.elf, btf.as_mut())?;
         opening.btf = btf.map(Arc::new);
@@ -56,8 +96,8 @@ impl Object {
             functions: functions.list,
             maps: maps.list,
             externs: externs.list,
-            btf: opening.btf,
-            diagnostics: opening.diagnostics,
+            btf: opening.btf.clone(),
+            diagnostics: opening.finish(),
         })
     }
 }

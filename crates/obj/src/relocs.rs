@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use skep_isa::Insn;
 
 use crate::elf::{Home, Rel, Section, Symbol};
-use crate::error::{Diagnostic, DiagnosticKind, ObjError, Place};
+use crate::error::{DiagnosticKind, ObjError, Place};
 use crate::externs::Externs;
 use crate::functions::Functions;
 use crate::maps::Maps;
@@ -95,10 +95,12 @@ fn read_section(
 
 /// A symbol's name; the section's for section symbols.
 fn symbol_name(sections: &[Section<'_>], symbol: &Symbol<'_>) -> String {
-    match symbol.section().and_then(|index| sections.get(index)) {
-        Some(section) if symbol.name.is_empty() => section.name.to_owned(),
-        _ => symbol.name.to_owned(),
-    }
+    let name = match symbol.section().and_then(|index| sections.get(index)) {
+        Some(section) if symbol.name.is_empty() => section.name,
+        _ => symbol.name,
+    };
+    // Any number of relocations may name it.
+    name.chars().take(128).collect()
 }
 
 /// What relocations may refer to.
@@ -207,11 +209,8 @@ fn report(opening: &mut Opening<'_>, functions: &Functions) {
     for function in &functions.list {
         for reloc in &function.relocs {
             if let RelocTarget::Bad { why, .. } = reloc.target {
-                opening.diagnostics.push(Diagnostic {
-                    place: function.place(reloc.insn),
-                    program: Some(function.name.clone()),
-                    kind: DiagnosticKind::BadRelocation(why),
-                });
+                let kind = DiagnosticKind::BadRelocation(why);
+                opening.note_about(Some(&function.name), function.place(reloc.insn), kind);
             }
         }
     }

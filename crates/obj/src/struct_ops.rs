@@ -3,6 +3,8 @@
 //! Sections `.struct_ops` and `.struct_ops.link`, each with a leading `?` for variables that are not created unless
 //! asked for. A variable whose type cannot be understood leaves a diagnostic, and nothing else is lost.
 
+use std::collections::HashMap;
+
 use skep_btf::{Btf, Kind, Type, VarSecinfo};
 use skep_platform::MapType;
 use skep_platform::map::MapBtf;
@@ -22,7 +24,9 @@ pub(crate) fn read(
     for index in 0..opening.elf.sections.len() {
         let name = opening.elf.sections[index].name;
         let bare = name.strip_prefix('?').unwrap_or(name);
-        if bare == ".struct_ops" || bare == ".struct_ops.link" {
+        // BTF tells sections apart by name alone: only the first of a name has variables.
+        let first = opening.elf.section(name).is_some_and(|(i, _)| i == index);
+        if first && (bare == ".struct_ops" || bare == ".struct_ops.link") {
             read_section(opening, index, maps, functions)?;
         }
     }
@@ -37,9 +41,17 @@ fn read_section(
 ) -> Result<(), ObjError> {
     let name = opening.elf.sections[section].name;
     let first = maps.list.len();
+    let mut end = 0;
     for info in variables(opening.btf.as_deref(), name) {
-        match variable(opening, section, info) {
-            Ok(spec) => maps.declare(section, spec),
+        let made = match info.offset >= end {
+            true => variable(opening, section, info),
+            false => Err("overlaps the variable before"),
+        };
+        match made {
+            Ok(spec) => {
+                end = info.offset.saturating_add(spec.def.value_size);
+                maps.declare(section, spec);
+            }
             Err(why) => {
                 let place = Place::section(name).at(u64::from(info.offset));
                 opening.note(place, DiagnosticKind::StructOps(why.to_owned()));
@@ -54,9 +66,10 @@ fn read_section(
         .filter(|(_, s)| s.is_reloc() && s.info as usize == section)
         .map(|(i, _)| i)
         .collect();
+    let members = Members::of(opening.btf.as_deref(), &maps.list[first..]);
     for holder in holders {
         for rel in opening.elf.relocations(holder)? {
-            if let Err(why) = member(opening, section, rel, maps, functions, first) {
+            if let Err(why) = member(opening, section, rel, maps, functions, &members) {
                 let place = Place::section(name).symbol(opening.elf.symbols[rel.symbol].name).at(rel.offset);
                 opening.note(place, DiagnosticKind::BadRelocation(why));
             }
@@ -105,30 +118,48 @@ fn member(
     rel: crate::elf::Rel,
     maps: &mut Maps,
     functions: &Functions,
-    first: usize,
+    members: &Members,
 ) -> Result<(), &'static str> {
     let symbol = &opening.elf.symbols[rel.symbol];
-    let map = maps
-        .last_declared_before(section, rel.offset)
-        .filter(|&m| m >= first)
-        .ok_or("lies in no variable")?;
+    let map = maps.last_declared_before(section, rel.offset).ok_or("lies in no variable")?;
     let inside = rel.offset - maps.list[map].offset;
-    let btf = opening.btf.as_ref().ok_or("needs BTF")?;
     let MapOrigin::StructOps(ops) = &mut maps.list[map].origin else { return Err("lies in no variable") };
-    let body = btf.type_by_id(ops.type_id).and_then(|t| t.composite()).ok_or("no struct")?;
-    let (index, field) = body
-        .members
-        .enumerate()
-        .find(|(_, m)| Some(u64::from(m.bit_offset)) == inside.checked_mul(8))
-        .ok_or("lies on no member")?;
+    let (index, name) = members.0.get(&(ops.type_id, inside)).ok_or("lies on no member")?;
     let home = symbol.section().ok_or("names something that is not in this object")?;
     let target = symbol.value.wrapping_add(rel.addend as u64);
     let function = functions.starting_at(home, target).ok_or("names no program")?;
-    ops.programs.push(StructOpsMember {
-        member: field.name.to_owned(),
-        index: index as u32,
-        offset: inside as u32,
-        function,
-    });
+    let (member, index) = (name.clone(), *index);
+    ops.programs.push(StructOpsMember { member, index, offset: inside as u32, function });
     Ok(())
+}
+
+/// Members of the structs of a section's variables: index and name, by type and offset in bytes.
+struct Members(HashMap<(u32, u64), (u32, String)>);
+
+/// Members of a struct that are looked at; the kernel's largest has under a hundred.
+const MAX_MEMBERS: usize = 1024;
+
+impl Members {
+    fn of(btf: Option<&Btf>, maps: &[MapSpec]) -> Members {
+        let mut types: Vec<u32> = maps
+            .iter()
+            .filter_map(|m| match &m.origin {
+                MapOrigin::StructOps(ops) => Some(ops.type_id),
+                _ => None,
+            })
+            .collect();
+        types.sort_unstable();
+        types.dedup();
+        let mut known = HashMap::new();
+        for type_id in types {
+            let body = btf.and_then(|btf| btf.type_by_id(type_id)?.composite());
+            for (index, m) in body.into_iter().flat_map(|b| b.members.take(MAX_MEMBERS)).enumerate() {
+                if m.bit_offset % 8 == 0 {
+                    let at = (type_id, u64::from(m.bit_offset / 8));
+                    known.entry(at).or_insert_with(|| (index as u32, m.name.to_owned()));
+                }
+            }
+        }
+        Members(known)
+    }
 }

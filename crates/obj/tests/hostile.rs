@@ -5,6 +5,8 @@ mod stub;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use skep_isa::asm::parse;
+use skep_obj::asm::{Detail, from_elf};
 use skep_obj::{BindEnv, ObjErrorKind, Object, link};
 
 fn object(name: &str) -> Vec<u8> {
@@ -25,6 +27,11 @@ fn exercise(bytes: &[u8]) {
             let _ = object.bind_index(index, &mut env);
         }
         let _ = object.kconfig(&skep_obj::Kconfig::default());
+    }
+    for detail in [Detail::Exact, Detail::Readable] {
+        if let Ok(asm) = from_elf(bytes, detail) {
+            assert!(parse(&asm.to_string()).expect("what is printed assembles") == asm);
+        }
     }
     if let Ok(linked) = link(&[bytes]) {
         Object::parse(&linked).expect("what was linked opens");
@@ -83,12 +90,12 @@ fn set_header_word(bytes: &mut [u8], section: usize, at: usize, value: u64) {
 
 #[test]
 fn section_headers_with_extreme_values() {
-    for seed in ["kconfig.o", "subprograms_no_btf.o", "legacy_maps.o"] {
+    for seed in ["legacy_maps.o", "ksyms.o"] {
         let bytes = object(seed);
         let count = usize::from(u16::from_le_bytes([bytes[60], bytes[61]]));
         for section in 0..count {
             for at in (0..64).step_by(8) {
-                for value in [0, 1, 7, u64::MAX, u64::MAX / 2, 1 << 32, bytes.len() as u64] {
+                for value in [0, 7, u64::MAX, 1 << 32] {
                     let mut changed = bytes.clone();
                     set_header_word(&mut changed, section, at, value);
                     exercise(&changed);

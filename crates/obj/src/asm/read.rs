@@ -228,9 +228,10 @@ impl Reader<'_> {
         match (self.names.get(&symbol), section.and_then(|s| self.sections.get(&s))) {
             (Some(name), _) => Target::Symbol(name.clone()),
             (None, Some(section)) => Target::Section(section.clone()),
-            (None, None) => Target::Section(
-                section.map_or_else(|| "*ABS*".to_owned(), |s| self.elf.sections[s].name.to_owned()),
-            ),
+            (None, None) => {
+                let name = section.map_or("", |s| self.elf.sections[s].name);
+                Target::Section(if name.is_empty() { "*ABS*" } else { name }.to_owned())
+            }
         }
     }
 
