@@ -50,7 +50,8 @@ pub enum Notation {
     /// What the assembler reads back to the same bytes: `goto +5`, `r1 = 0x10 ll`, `call kfunc bpf_x#7`.
     #[default]
     Assembler,
-    /// The kernel's verifier log: `goto pc+5`, `r1 = 0x10`, `call bpf_x#7`.
+    /// The kernel's verifier log: `goto pc+5`, `r1 = 0x10`, `call bpf_x#7`. What a 64-bit load refers to is in
+    /// bpftool's words (`map[fd:3]`), where the log has an address.
     Kernel,
 }
 
