@@ -2,6 +2,8 @@
 //!
 //! The child is this test program run again with `SKEP_TEST_MAP` naming the parent's map file.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as tests do")]
+
 use skep_maps::{create, open_shared};
 use skep_platform::map::{Map, MapDef, Side, flags};
 use skep_platform::{Errno, MapType};

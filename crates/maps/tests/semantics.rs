@@ -1,7 +1,7 @@
 //! What holds for maps whatever the kernel says: addresses, rights, sharing by file, errors of creation.
 
 use skep_maps::{create, open_shared, possible_cpus};
-use skep_platform::map::{Handle, Map, MapDef, Side, flags};
+use skep_platform::map::{Handle, Map, MapBtf, MapDef, Side, flags};
 use skep_platform::{Errno, MapType};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -280,4 +280,62 @@ fn perf_event_arrays_deliver_to_who_listens() {
 fn a_map_larger_than_the_machine_is_refused() {
     let huge = MapDef { ..def(MapType::Array, 4, 1 << 30, u32::MAX) };
     assert_eq!(create(&huge).map(drop).unwrap_err().errno, Errno::ENOMEM);
+}
+
+/// BTF of `struct { struct bpf_spin_lock lock; __u32 a; __u64 b; struct bpf_timer t[2]; }` (type 6).
+fn btf_with_special_fields() -> skep_btf::Btf {
+    let strings = b"\0int\0bpf_spin_lock\0val\0bpf_timer\0value\0lock\0a\0t\0";
+    let name = |s: &str| {
+        let padded = [&[0], s.as_bytes(), &[0]].concat();
+        strings.windows(padded.len()).position(|w| w == padded).expect("a string") as u32 + 1
+    };
+    let (int, composite, array) = (1 << 24, 4 << 24, 3 << 24);
+    let types: Vec<u32> = [
+        // 1: int, 2: bpf_spin_lock, 3: u64, 4: bpf_timer, 5: bpf_timer[2], 6: the value
+        vec![name("int"), int, 4, 32],
+        vec![name("bpf_spin_lock"), composite | 1, 4, name("val"), 1, 0],
+        vec![name("a"), int, 8, 64],
+        vec![name("bpf_timer"), composite | 2, 16, name("a"), 3, 0, name("t"), 3, 64],
+        vec![0, array, 0, 4, 1, 2],
+        [
+            vec![name("value"), composite | 4, 48],
+            vec![name("lock"), 2, 0, name("a"), 1, 32, name("val"), 3, 64, name("t"), 5, 128],
+        ]
+        .concat(),
+    ]
+    .concat();
+    let len = types.len() as u32 * 4;
+    let header = [0x0001_eb9f, 24, 0, len, len, strings.len() as u32];
+    let mut bytes: Vec<u8> = header.iter().chain(&types).flat_map(|w| w.to_ne_bytes()).collect();
+    bytes.extend_from_slice(strings);
+    skep_btf::Btf::parse(&bytes).expect("BTF")
+}
+
+#[test]
+fn special_fields_survive_updates_and_locks_are_honoured() {
+    let btf = MapBtf { btf: Arc::new(btf_with_special_fields()), key: 1, value: 6 };
+    for map_type in [MapType::Hash, MapType::Array] {
+        let map = create(&MapDef { btf: Some(btf.clone()), ..def(map_type, 4, 48, 2) }).unwrap();
+        let key = 1u32.to_ne_bytes();
+        map.update(&key, &[1; 48], flags::ANY, Side::User).unwrap();
+        let address = map.lookup(&key, 0).unwrap().unwrap();
+        // SAFETY: the value has 48 bytes at its address for as long as the entry exists, and this thread alone uses it.
+        let value = unsafe { &mut *(address as *mut [u8; 48]) };
+        assert_eq!(value[..4], [0; 4], "{map_type:?}: a new lock is free");
+        value[16..].fill(5);
+        map.update(&key, &[2; 48], flags::EXIST, Side::User).unwrap();
+        assert_eq!((value[..4].to_vec(), value[4..16].to_vec()), (vec![0; 4], vec![2; 12]));
+        assert_eq!(value[16..], [5; 32], "{map_type:?}: timers stay");
+        let mut expected = [0; 48];
+        expected[4..16].fill(2);
+        assert_eq!(read(&*map, &key).unwrap(), expected, "{map_type:?}: user space sees zeroes");
+
+        map.update(&key, &[3; 48], flags::LOCK, Side::User).unwrap();
+        assert_eq!((value[..4].to_vec(), value[4..16].to_vec()), (vec![0; 4], vec![3; 12]));
+        value[0] = 1;
+        assert_eq!(map.update(&key, &[4; 48], flags::LOCK, Side::User), Err(Errno::EBUSY));
+        assert_eq!(map.freeze(), Err(Errno::ENOTSUPP));
+    }
+    let plain = create(&def(MapType::Hash, 4, 48, 2)).unwrap();
+    assert_eq!(plain.update(&[0; 4], &[1; 48], flags::LOCK, Side::User), Err(Errno::EINVAL));
 }
