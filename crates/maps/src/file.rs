@@ -68,12 +68,10 @@ impl MapFile {
     /// Makes the memory file for a new map. `ENOMEM` when the machine cannot hold it.
     pub(crate) fn create(def: &MapDef, layout: Layout) -> Result<MapFile, MapError> {
         let fail = |errno, why: &str| MapError { map: def.name.clone(), errno, why: why.to_string() };
-        let name = format!("skep:{}", def.name.replace('\0', ""));
-        let fd = rustix::fs::memfd_create(
-            name.get(..200).unwrap_or(&name),
-            MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
-        )
-        .map_err(|e| fail(errno(e), "no memory file could be made"))?;
+        let name: String = def.name.chars().filter(|c| *c != '\0').take(32).collect();
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let fd = rustix::fs::memfd_create(format!("skep:{name}"), flags)
+            .map_err(|e| fail(errno(e), "no memory file could be made"))?;
         MapFile::create_on(fd, def, layout)
     }
 

@@ -529,3 +529,89 @@ impl<'m> Locked<'m> {
         self.fill_table(root, 0, 0, 1 << trie.table_bits);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::{Layout, MapFile};
+    use crate::types::lpm_trie::{STORAGE, plan};
+    use skep_platform::map::{MapDef, flags};
+
+    fn file() -> (MapFile, Trie) {
+        let def = MapDef {
+            name: "t".into(),
+            map_type: skep_platform::MapType::LpmTrie,
+            key_size: 8,
+            value_size: 8,
+            max_entries: 4,
+            flags: flags::NO_PREALLOC,
+            map_extra: 0,
+            numa_node: 0,
+            pin_by_name: false,
+            inner: None,
+            btf: None,
+        };
+        let layout: Layout = (STORAGE.layout)(&def, 1);
+        (MapFile::create(&def, layout).unwrap(), plan(&def))
+    }
+
+    fn add(trie: &Trie, mem: &Memory, len: u32, data: [u8; 4]) -> Result<(), Errno> {
+        trie.lock(mem, Owner::me())?.insert(Prefix { len, data: &data }, |_| {})
+    }
+
+    fn find(trie: &Trie, mem: &Memory, data: [u8; 4]) -> Option<u32> {
+        trie.longest(mem, Prefix { len: 32, data: &data }).map(|node| trie.length(mem, node).0)
+    }
+
+    /// What a thread leaves that dies between any two steps of an insert.
+    #[test]
+    fn a_writer_that_dies_leaves_a_whole_trie() {
+        for step in 0..4 {
+            let (file, trie) = file();
+            let mem = &file.mem;
+            add(&trie, mem, 8, [10, 0, 0, 0]).unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| die_at(&trie, mem, step));
+            });
+            let whole = |len| if step >= 2 { Some(len) } else { Some(8) };
+            add(&trie, mem, 32, [11, 0, 0, 1]).unwrap();
+            assert_eq!(find(&trie, mem, [10, 1, 2, 3]), whole(16), "step {step}");
+            assert_eq!(find(&trie, mem, [10, 2, 2, 3]), Some(8));
+            let left = if step >= 2 { 1 } else { 2 };
+            for n in 0..left {
+                add(&trie, mem, 32, [200, n, 0, 1]).unwrap();
+            }
+            assert_eq!(add(&trie, mem, 32, [201, 0, 0, 1]), Err(Errno::ENOSPC), "step {step}");
+        }
+    }
+
+    fn die_at(trie: &Trie, mem: &Memory, step: u32) {
+        let key = Prefix { len: 16, data: &[10, 1, 0, 0] };
+        let locked = trie.lock(mem, Owner::me()).unwrap();
+        if step > 0 {
+            let leaf = locked.take().unwrap();
+            locked.fill_node(leaf, key.len, key.data);
+            if step > 1 {
+                locked.spot(key).link.store(leaf + 1, Release);
+            }
+        }
+        if step > 2 {
+            locked.count(1);
+        }
+        std::mem::forget(locked);
+    }
+
+    /// Nodes of dead writers come back: more of them die than there are nodes.
+    #[test]
+    fn dead_writers_do_not_use_the_nodes_up() {
+        let (file, trie) = file();
+        for _ in 0..20 {
+            std::thread::scope(|scope| {
+                scope.spawn(|| die_at(&trie, &file.mem, 1));
+            });
+        }
+        for n in 0..4 {
+            add(&trie, &file.mem, 32, [n, 0, 0, 1]).unwrap();
+        }
+    }
+}

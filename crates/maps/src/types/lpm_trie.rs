@@ -67,7 +67,7 @@ fn check(def: &MapDef) -> Result<MapDef, MapError> {
 }
 
 /// Parts of the file. Forks are fewer than prefixes, so twice as many nodes suffice.
-fn plan(def: &MapDef) -> Trie {
+pub(crate) fn plan(def: &MapDef) -> Trie {
     let data_size = def.key_size - LEN;
     let table_bits = Trie::table_bits_for(def.max_entries, data_size);
     Trie {
