@@ -185,9 +185,11 @@ impl Table {
         Prov { slot, age: s.age }
     }
 
-    /// Ends a fixed slot.
+    /// Ends a slot. What it was is kept, for messages about stale pointers.
     pub(crate) fn shut(&mut self, slot: u32) {
-        self.set(slot, Slot::NOTHING);
+        if let Some(s) = self.slots.get_mut(slot as usize) {
+            (s.live, s.age) = (false, s.age.wrapping_add(1));
+        }
     }
 
     /// Appends a program's own slots; index of the first.

@@ -116,7 +116,12 @@ fn wrong_steps_are_named() {
         0,
         "r10-1 of frame 0's stack was never written",
     );
-    stops(&[store(Size::B, Reg::R10, 0, Imm(1)), Op::Exit], &[], 0, "offset 512 of a region of 512 bytes");
+    stops(
+        &[store(Size::B, Reg::R10, 0, Imm(1)), Op::Exit],
+        &[],
+        0,
+        "offset 512 of the stack of frame 0, which has 512 bytes",
+    );
     stops(&[load(Size::B, Reg::R0, Reg::R1, 0), Op::Exit], &[], 0, "NULL");
     let cast = Op::Alu { op: AluOp::Mov, width: Width::W32, dst: Reg::R1, src: R(Reg::R1) };
     stops(&[cast, load(Size::B, Reg::R0, Reg::R1, 0)], &[1], 1, "not a pointer: the number");

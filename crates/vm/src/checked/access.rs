@@ -199,9 +199,7 @@ impl Run<'_, '_> {
         let past = self.m.table.past(ask.ptr.prov).filter(|_| ask.ptr.is_pointer());
         if past.is_none() {
             let why = match ask.ptr.bits {
-                0 => {
-                    "not a pointer: NULL, the result of a look-up or helper that was not checked".to_string()
-                }
+                0 => "not a pointer: NULL, perhaps a result that was not checked".to_string(),
                 v => format!("not a pointer: the number {v:#x}"),
             };
             return fault(ask, None, why);
@@ -219,7 +217,10 @@ impl Run<'_, '_> {
             Kind::Region(RegionKind::Kernel) => {
                 "kernel memory cannot be reached in the user engine".to_string()
             }
-            _ => format!("offset {at} of a region of {} bytes", slot.len),
+            Kind::Region(kind) => {
+                format!("offset {at} of the {}, which has {} bytes", self.region_name(kind), slot.len)
+            }
+            Kind::Nothing => "not a pointer".to_string(),
         };
         fault(ask, Some(slot), why)
     }

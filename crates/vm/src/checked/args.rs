@@ -1,6 +1,7 @@
 //! Helper arguments: each register against the kind that the helper's prototype asks for, before the body runs.
 
 use super::access::Ask;
+use super::report::headline;
 use super::run::Run;
 use crate::region::{CTX, FRAME_BYTES, Kind, Val};
 use skep_platform::env::{Env, Fault, Region, RegionKind};
@@ -142,7 +143,8 @@ impl Run<'_, '_> {
         if len == 0 && self.m.table.get(c.v.prov).is_some() {
             return Ok(());
         }
-        let place = self.place(ask).map_err(|f| c.bad(format!("{}: {f}", self.describe(c.v))))?;
+        let place =
+            self.place(ask).map_err(|f| c.bad(format!("{}: {}", self.describe(c.v), headline(&f))))?;
         match self.m.table.get(c.v.prov).map_or(Kind::Nothing, |s| s.kind) {
             Kind::Region(RegionKind::Ctx) => return Err(c.bad("the context is not plain memory")),
             Kind::Region(RegionKind::Packet | RegionKind::PacketMeta) if !c.proto.pkt_access => {
@@ -151,11 +153,11 @@ impl Run<'_, '_> {
             _ => {}
         }
         if write {
-            self.overwrite(&place, ask).map_err(|f| c.bad(f.to_string()))?;
+            self.overwrite(&place, ask).map_err(|f| c.bad(headline(&f)))?;
         }
         match place.frame() {
             Some(frame) if !c.arg.uninit => {
-                self.check_set(frame, place.at, ask).map_err(|f| c.bad(f.to_string()))
+                self.check_set(frame, place.at, ask).map_err(|f| c.bad(headline(&f)))
             }
             _ => Ok(()),
         }
@@ -171,8 +173,9 @@ impl Run<'_, '_> {
     fn string(&mut self, c: &Case<'_>) -> Result<(), Fault> {
         let mut ask = Ask { ptr: c.v, off: 0, len: 1, write: false };
         loop {
-            let place =
-                self.place(ask).map_err(|f| c.bad(format!("expected a string that ends in NUL: {f}")))?;
+            let place = self
+                .place(ask)
+                .map_err(|f| c.bad(format!("expected a string that ends in NUL: {}", headline(&f))))?;
             let mut byte = [0];
             if place.span.read(place.at, &mut byte).is_err() || byte[0] == 0 {
                 return Ok(());
@@ -194,8 +197,8 @@ impl Run<'_, '_> {
         }
         if c.arg.uninit {
             let ask = Ask { ptr: c.v, off: 0, len: 16, write: true };
-            let place = self.place(ask).map_err(|f| c.bad(f.to_string()))?;
-            return self.overwrite(&place, ask).map_err(|f| c.bad(f.to_string()));
+            let place = self.place(ask).map_err(|f| c.bad(headline(&f)))?;
+            return self.overwrite(&place, ask).map_err(|f| c.bad(headline(&f)));
         }
         if !self.m.stack.is_dynptr(frame, at) {
             return Err(c.bad("the stack holds no initialised dynptr here"));
@@ -217,7 +220,7 @@ impl Run<'_, '_> {
             return Err(c.bad(format!("must be aligned to {} bytes", len.min(8))));
         }
         let ask = Ask { ptr: c.v, off: 0, len, write: true };
-        self.place(ask).map(drop).map_err(|f| c.bad(f.to_string()))
+        self.place(ask).map(drop).map_err(|f| c.bad(headline(&f)))
     }
 }
 

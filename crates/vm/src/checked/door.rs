@@ -157,8 +157,12 @@ impl Run<'_, '_> {
         };
         let args = self.callback_args(args);
         let (regs, lock, active) = (self.regs, self.lock, self.active);
+        let call = self.pc;
         self.enter_call(pc, true)?;
         self.regs[1..6].copy_from_slice(&args);
+        for (i, v) in args.iter().enumerate() {
+            self.m.history.note(i + 1, call, self.left, *v);
+        }
         let r0 = self.until(self.frames.len())?;
         self.leave();
         self.regs = regs;

@@ -105,7 +105,7 @@ impl Run<'_, '_> {
         let at = bits.wrapping_sub(slot.span.addr()) as i64;
         let place = match slot.kind {
             Kind::Region(RegionKind::Stack { frame }) => {
-                return format!("stack of frame {frame} {}", signed(at - FRAME_BYTES as i64));
+                return format!("stack of frame {frame}, r10{:+}", at - FRAME_BYTES as i64);
             }
             Kind::Map(handle) => return format!("map {}", self.map_name(handle)),
             Kind::Func(pc) => return format!("function {}", function(&self.code.program, pc)),
@@ -117,7 +117,7 @@ impl Run<'_, '_> {
         format!("{place} {}, {remain} bytes remain of {}", signed(at), slot.len)
     }
 
-    fn region_name(&self, kind: RegionKind) -> String {
+    pub(super) fn region_name(&self, kind: RegionKind) -> String {
         match kind {
             RegionKind::Stack { frame } => format!("stack of frame {frame}"),
             RegionKind::Ctx => format!("context ({})", self.ctx.layout.name),
@@ -145,7 +145,8 @@ fn number(v: u64) -> String {
         0 => "0".into(),
         s @ -4095..0 => format!("{s} ({v:#x})"),
         s @ 1..10_000 => format!("{s}"),
-        s => format!("{s} ({v:#x})"),
+        s @ 10_000..0x1_0000_0000 => format!("{s} ({v:#x})"),
+        _ => format!("{v:#x}"),
     }
 }
 
@@ -194,7 +195,7 @@ pub fn report(e: &RunError) -> String {
 
 fn write_report(out: &mut String, e: &RunError) -> std::fmt::Result {
     let p = &e.program;
-    writeln!(out, "error: {}", e.fault)?;
+    writeln!(out, "error: {}", headline(&e.fault))?;
     writeln!(out, "  --> {}", position(p, e.insn))?;
     if let Some(line) = p.line_at(e.insn).map(|l| l.text.trim()).filter(|t| !t.is_empty()) {
         writeln!(out, "   |  {line}")?;
@@ -219,6 +220,16 @@ fn write_report(out: &mut String, e: &RunError) -> std::fmt::Result {
         writeln!(out, "  {}", position(p, *call))?;
     }
     Ok(())
+}
+
+/// The fault without the native address: registers and regions say where.
+pub(super) fn headline(fault: &Fault) -> String {
+    match fault {
+        Fault::Access { len, write, why, .. } => {
+            format!("invalid {} of {len} bytes: {why}", if *write { "write" } else { "read" })
+        }
+        other => other.to_string(),
+    }
 }
 
 fn position(p: &Program, insn: usize) -> String {
