@@ -193,6 +193,12 @@ impl Btf {
         rest.get(..end)
     }
 
+    /// The own strings from this offset on.
+    pub(crate) fn own_strings_from(&self, off: u32) -> &[u8] {
+        let own = off.checked_sub(self.first_str).map(|own| own as usize);
+        own.and_then(|own| self.strings.as_bytes().get(own..)).unwrap_or(&[])
+    }
+
     /// The name at a checked offset.
     pub(crate) fn name_at(&self, off: u32) -> &str {
         self.string(off).unwrap_or("")
@@ -342,14 +348,16 @@ fn record_len(words: &[u32]) -> Result<usize, (usize, K)> {
     Ok(len)
 }
 
+/// Whether all strings are ASCII and short enough for names. Looks at a few bytes in each stretch of that length only.
 fn are_plain(strings: &str) -> bool {
-    let mut since_nul = 0;
-    let mut longest = 0;
-    for b in strings.bytes() {
-        since_nul = if b == 0 { 0 } else { since_nul + 1 };
-        longest = longest.max(since_nul);
+    let mut rest = strings.as_bytes();
+    while rest.len() > MAX_NAME_LEN {
+        match rest[..=MAX_NAME_LEN].iter().rposition(|b| *b == 0) {
+            Some(nul) => rest = &rest[nul + 1..],
+            None => return false,
+        }
     }
-    strings.is_ascii() && longest <= MAX_NAME_LEN
+    strings.is_ascii()
 }
 
 fn check_strings(bytes: &[u8], at: usize, split: bool) -> Result<&str, BtfError> {

@@ -10,7 +10,9 @@ use crate::kind::Kind;
 /// underscore (`task_struct___old` → `task_struct`). Rule of libbpf's `bpf_core_essential_name_len`.
 pub fn essential_name(name: &str) -> &str {
     let b = name.as_bytes();
-    let is_separator = |i: usize| b[i] != b'_' && &b[i + 1..i + 4] == b"___" && b[i + 4] != b'_';
+    let is_separator = |i: usize| {
+        b[i + 1] == b'_' && b[i + 2] == b'_' && b[i + 3] == b'_' && b[i] != b'_' && b[i + 4] != b'_'
+    };
     match (0..b.len().saturating_sub(4)).rev().find(|i| is_separator(*i)) {
         Some(i) => name.get(..i + 1).unwrap_or(name),
         None => name,
@@ -28,9 +30,9 @@ impl Names {
     pub(crate) fn new(btf: &Btf) -> Names {
         let mut keys = Vec::new();
         for id in btf.first_id()..btf.type_count() {
-            let name = btf.name_of(id);
-            if !name.is_empty() {
-                keys.push(u64::from(hash(essential_name(name))) << 32 | u64::from(id));
+            let off = btf.record(id).map_or(0, |r| r.name_off());
+            if off != 0 {
+                keys.push(u64::from(hash_at(btf, off)) << 32 | u64::from(id));
             }
         }
         keys.sort_unstable();
@@ -45,9 +47,32 @@ impl Names {
     }
 }
 
+const SEED: u32 = 0x811c_9dc5;
+
 /// FNV-1a.
 fn hash(name: &str) -> u32 {
-    name.bytes().fold(0x811c_9dc5, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193))
+    name.bytes().fold(SEED, hash_byte)
+}
+
+fn hash_byte(h: u32, b: u8) -> u32 {
+    (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
+}
+
+/// The hash of the essential name at a string offset: one pass over the name, unless it may have a flavour.
+fn hash_at(btf: &Btf, off: u32) -> u32 {
+    let (mut h, mut underscores) = (SEED, 0u32);
+    let strings = btf.own_strings_from(off);
+    for b in strings.iter().copied() {
+        if b == 0 {
+            return h;
+        }
+        underscores = if b == b'_' { underscores + 1 } else { 0 };
+        if underscores == 3 {
+            break;
+        }
+        h = hash_byte(h, b);
+    }
+    hash(essential_name(btf.name_at(off)))
 }
 
 impl Btf {

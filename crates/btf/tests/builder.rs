@@ -1,8 +1,9 @@
 //! Building, emitting, reading again, merging.
 #![allow(clippy::unwrap_used)]
 
+use skep_btf::core::{Cache, resolve};
 use skep_btf::{
-    Btf, BtfBuilder, FuncLinkage, IntEncoding, Kind, Member, Param, Type, VarLinkage, VarSecinfo,
+    Btf, BtfBuilder, CoreRelo, FuncLinkage, IntEncoding, Kind, Member, Param, Type, VarLinkage, VarSecinfo,
 };
 
 const SIGNED: IntEncoding = IntEncoding { signed: true, char: false, bool: false };
@@ -123,4 +124,41 @@ fn split_goes_on_where_the_base_ends() {
     let ids = flat.append(&split).unwrap();
     assert_eq!(flat.finish().unwrap().name_of(ids[id as usize]), "node_t");
     assert!(BtfBuilder::split(std::sync::Arc::new(list(true, 1))).append(&split).is_err());
+}
+
+#[test]
+fn names_are_found_with_and_without_flavour() {
+    let names = ["a", "a___b", "a___b___c", "____", "___", "a___", "_", "x____y", "é___b", "ab"];
+    let mut b = BtfBuilder::new();
+    let ids: Vec<u32> = names.iter().map(|n| b.add_fwd(n, false).unwrap()).collect();
+    let btf = b.finish().unwrap();
+    for (name, id) in names.iter().zip(&ids) {
+        assert_eq!(btf.find_by_name_kind(name, Kind::Fwd), Some(*id), "{name}");
+        assert_eq!(btf.find_by_name(name).collect::<Vec<_>>(), [*id]);
+    }
+    assert_eq!(btf.find_by_essential_name("a").collect::<Vec<_>>(), ids[..2]);
+    assert_eq!(btf.find_by_name_kind("", Kind::Fwd), None);
+    assert_eq!(btf.find_by_name_kind("a", Kind::Struct), None);
+}
+
+/// `struct NAME { int a; }` after `before` bytes.
+fn with_struct(mut b: BtfBuilder, name: &str, before: u32) -> BtfBuilder {
+    let int = b.add_int("int", 4, SIGNED).unwrap();
+    b.add_struct(name, before + 4, &[member("a", int, before * 8)]).unwrap();
+    b
+}
+
+#[test]
+fn relocations_look_into_split_btf_where_the_base_has_nothing() {
+    let base = std::sync::Arc::new(with_struct(BtfBuilder::new(), "in_base", 8).finish().unwrap());
+    let module = with_struct(BtfBuilder::split(base.clone()), "in_base___too", 16);
+    let module = with_struct(module, "in_module", 24).finish().unwrap();
+    for (name, offset) in [("in_base", 8), ("in_module", 24)] {
+        let mut local = with_struct(BtfBuilder::new(), name, 0);
+        let access_str_off = local.add_string("0:0").unwrap();
+        let local = local.finish().unwrap();
+        let relo = CoreRelo { insn_off: 0, type_id: 2, access_str_off, raw_kind: 0 };
+        let found = resolve(&local, &relo, &module, &mut Cache::default()).unwrap();
+        assert_eq!((found.orig, found.new), (0, offset), "{name}");
+    }
 }

@@ -172,3 +172,31 @@ fn value_lines(btf: &Btf, id: u32, bytes: &[u8]) -> Result<String, String> {
     short.lines().for_each(|l| out += &format!("| {l}\n"));
     Ok(out)
 }
+
+/// The table in the documentation of `patch`, on plain fields.
+#[test]
+fn patches() {
+    use skep_btf::core::{Patch, PatchError, PatchSite, Relocated, patch};
+    let answer =
+        Relocated { orig: 4, new: 40, validate: true, orig_size: 4, new_size: 8, ..Relocated::default() };
+    let mem = |off, size| PatchSite::Mem { off, size };
+    assert_eq!(patch(PatchSite::Alu { imm: 4 }, &answer), Ok(Patch::Alu { imm: 40 }));
+    assert_eq!(patch(PatchSite::LdImm64 { imm: 4 }, &answer), Ok(Patch::LdImm64 { imm: 40 }));
+    assert_eq!(patch(mem(4, 4), &answer), Ok(Patch::Mem { off: 40, size: 8 }));
+    assert_eq!(patch(mem(4, 2), &answer), Err(PatchError::UnexpectedSize { found: 2, expected: 4 }));
+    let unexpected = PatchError::UnexpectedValue { found: 5, expected: 4 };
+    assert_eq!(patch(PatchSite::Alu { imm: 5 }, &answer), Err(unexpected));
+    assert_eq!(patch(PatchSite::Other, &answer), Err(PatchError::NotRelocatable));
+    let far = Relocated { new: 1 << 15, ..answer };
+    assert_eq!(patch(mem(4, 4), &far), Err(PatchError::OffsetTooBig(1 << 15)));
+    let odd = Relocated { new_size: 3, ..answer };
+    assert_eq!(patch(mem(4, 4), &odd), Err(PatchError::BadSize(3)));
+    let signed = Relocated { fail_memsz_adjust: true, ..answer };
+    assert_eq!(patch(mem(4, 4), &signed), Ok(Patch::Poison));
+    assert_eq!(patch(PatchSite::Alu { imm: 4 }, &signed), Ok(Patch::Alu { imm: 40 }));
+    let gone = Relocated { poison: true, ..answer };
+    assert_eq!(patch(PatchSite::LdImm64 { imm: 7 }, &gone), Ok(Patch::Poison));
+    let negative =
+        Relocated { orig: -5i64 as u64, new: -6i64 as u64, validate: true, ..Relocated::default() };
+    assert_eq!(patch(PatchSite::Alu { imm: -5 }, &negative), Ok(Patch::Alu { imm: -6 }));
+}

@@ -9,7 +9,9 @@
 //! What always holds: the result is data and nothing is changed; types that are missing are no error but a *poisoned*
 //! result, which only matters if the instruction is reached; all recursion is bounded, also on hostile types.
 //!
-//! The rules are those of libbpf (`relo_core.c`), so that an object means the same under either loader.
+//! The rules are those of libbpf (`relo_core.c`), so that an object means the same under either loader. Where they
+//! differ, libbpf refuses or writes nonsense: enumerators of unsigned 32-bit enums are zero-extended, as compilers emit
+//! them; a shift for a field of more than 64 bits is an error; a cycle in the types ends.
 
 mod compat;
 mod error;
