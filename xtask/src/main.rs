@@ -4,6 +4,7 @@
 
 mod bless;
 mod build_bpf;
+mod suites;
 mod tidy;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ static CHORES: &[Chore] = &[
         about: "rewrite the expectations of data-driven tests and the generated references",
         run: bless::run,
     },
+    Chore { name: "suites", about: "run other people's suites, one line each", run: suites::run },
     Chore {
         name: "build-bpf",
         about: "build the BPF objects of examples, benchmarks and tests with clang; --check compares only",

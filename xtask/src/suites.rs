@@ -1,0 +1,154 @@
+//! `cargo xtask suites`: other people's suites, one line each: passed, failed, skipped with reasons.
+//!
+//! The folder is `SKEP_SUITES`, else `../shared/suites` beside the repository. A suite that is not there is said to be
+//! skipped; one that fails fails the command.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// One suite: its folder, and how it is run. The text is the outcome; an error fails the command.
+struct Suite {
+    name: &'static str,
+    run: fn(&Path) -> Result<String, String>,
+}
+
+static SUITES: &[Suite] = &[
+    Suite { name: "bpf_conformance", run: conformance },
+    Suite { name: "test_bpf", run: test_bpf },
+    Suite { name: "selftests", run: selftests },
+];
+
+pub(crate) fn run(args: &[String]) -> Result<(), String> {
+    let folder =
+        std::env::var_os("SKEP_SUITES").map_or(crate::root().join("../shared/suites"), PathBuf::from);
+    cargo(&["build", "--quiet", "--release", "--package", "skep-cli"])?;
+    let mut failed = Vec::new();
+    for suite in SUITES.iter().filter(|s| args.is_empty() || args.iter().any(|a| a == s.name)) {
+        let dir = folder.join(suite.name);
+        if !dir.is_dir() {
+            println!(
+                "{}: skipped: {} does not exist; set SKEP_SUITES to the suites' folder",
+                suite.name,
+                dir.display()
+            );
+            continue;
+        }
+        match (suite.run)(&dir) {
+            Ok(line) => println!("{}: {line}", suite.name),
+            Err(line) => {
+                println!("{}: {line}", suite.name);
+                failed.push(suite.name);
+            }
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+}
+
+/// Every `.data` file through the command that users have.
+fn conformance(dir: &Path) -> Result<String, String> {
+    let files = files(dir, ".data");
+    let out = skep(&["conformance", "--tier", "checked"], &files)?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let bad: Vec<&str> = text.lines().filter(|l| !l.starts_with("PASS")).collect();
+    let line =
+        format!("{} passed, {} not", text.lines().filter(|l| l.starts_with("PASS")).count(), bad.len());
+    if out.status.success() && !files.is_empty() {
+        Ok(line)
+    } else {
+        Err(format!("{line}\n{}", bad.join("\n")))
+    }
+}
+
+/// The kernel's interpreter tests, in the test of the crate that runs them.
+fn test_bpf(_: &Path) -> Result<String, String> {
+    let out = output(Command::new("cargo").args([
+        "test",
+        "--quiet",
+        "--release",
+        "--package",
+        "skep-vm",
+        "--test",
+        "test_bpf",
+        "--",
+        "--nocapture",
+    ]))?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let line = text.lines().find_map(|l| l.strip_prefix("test_bpf: ")).unwrap_or("no result").to_string();
+    if out.status.success() && line.contains("passed") {
+        Ok(line)
+    } else {
+        Err(format!("{line}\n{}", String::from_utf8_lossy(&out.stderr)))
+    }
+}
+
+/// The kernel's own test programs: built once, then every object opens, and is the same after assembly and back.
+fn selftests(dir: &Path) -> Result<String, String> {
+    let objects = crate::root().join("target/selftests");
+    if files(&objects, ".o").is_empty() {
+        let built = output(Command::new("bash").arg(dir.join("build.sh")).arg(&objects))?;
+        if !built.status.success() {
+            let why = String::from_utf8_lossy(&built.stderr).lines().last().unwrap_or("").to_string();
+            return Ok(format!(
+                "skipped: the objects cannot be built here ({why}); it takes root once, and clang 19"
+            ));
+        }
+    }
+    let all = files(&objects, ".bpf.o");
+    let (mut failed, text, back) = (Vec::new(), objects.join("text.s"), objects.join("back.o"));
+    for object in &all {
+        if let Err(why) = round_trip(object, &text, &back) {
+            failed.push(format!("  {}: {why}", object.display()));
+        }
+    }
+    let line = format!(
+        "{} objects open and come back from assembly, {} do not",
+        all.len() - failed.len(),
+        failed.len()
+    );
+    if failed.is_empty() && !all.is_empty() {
+        Ok(line)
+    } else {
+        Err(format!("{line}\n{}", failed.join("\n")))
+    }
+}
+
+fn round_trip(object: &Path, text: &Path, back: &Path) -> Result<(), String> {
+    succeed(skep(&["obj", "show", "-j"], &[object.to_path_buf()])?)?;
+    let first = succeed(skep(&["disasm"], &[object.to_path_buf()])?)?;
+    std::fs::write(text, &first).map_err(|e| e.to_string())?;
+    succeed(skep(&["asm"], &[text.to_path_buf(), back.to_path_buf()])?)?;
+    let second = succeed(skep(&["disasm"], &[back.to_path_buf()])?)?;
+    if first == second { Ok(()) } else { Err("assembles to something else".into()) }
+}
+
+fn succeed(out: Output) -> Result<Vec<u8>, String> {
+    if out.status.success() {
+        Ok(out.stdout)
+    } else {
+        Err(String::from_utf8_lossy(&out.stderr).trim().to_string())
+    }
+}
+
+fn skep(words: &[&str], files: &[PathBuf]) -> Result<Output, String> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(crate::root().join("target"), PathBuf::from);
+    output(Command::new(target.join("release/skep")).args(words).args(files))
+}
+
+fn cargo(words: &[&str]) -> Result<(), String> {
+    let out = output(Command::new("cargo").args(words))?;
+    succeed(out).map(drop)
+}
+
+fn output(command: &mut Command) -> Result<Output, String> {
+    command
+        .current_dir(crate::root())
+        .output()
+        .map_err(|e| format!("cannot start {:?}: {e}", command.get_program()))
+}
+
+fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
+    let mut all: Vec<PathBuf> = entries.filter(|p| p.to_string_lossy().ends_with(ending)).collect();
+    all.sort();
+    all
+}
