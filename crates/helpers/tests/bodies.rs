@@ -438,3 +438,60 @@ fn header_checksum(header: &[u8]) -> u16 {
     }
     !(sum as u16)
 }
+
+/// Whatever a program that nobody verified gives a helper: an answer or a fault, never a panic, never a long wait.
+#[test]
+fn no_arguments_make_a_body_panic() {
+    use skep_helpers::HELPERS;
+    use skep_platform::{Body, Env};
+    // A lock that is taken is waited for on purpose.
+    let bodies = HELPERS.iter().filter(|h| matches!(h.body, Body::Fn(_)) && h.name != "bpf_spin_lock");
+    let names: Vec<&str> = bodies.map(|h| h.name.trim_start_matches("bpf_")).collect();
+    const TYPES: &[(MapType, u32, u32, u32)] = &[
+        (MapType::Hash, 4, 8, 4),
+        (MapType::Array, 4, 8, 4),
+        (MapType::PercpuArray, 4, 8, 4),
+        (MapType::Queue, 0, 8, 4),
+        (MapType::BloomFilter, 0, 8, 4),
+        (MapType::Ringbuf, 0, 0, 4096),
+        (MapType::PerfEventArray, 4, 4, 4),
+        (MapType::ProgArray, 4, 4, 4),
+    ];
+    let mut owner = Run::new();
+    let maps = TYPES.iter().map(|(t, key, value, entries)| owner.new_map(*t, *key, *value, *entries));
+    let maps: Vec<u64> = maps.collect();
+    let maps: Vec<_> = maps.iter().map(|m| owner.map_of(*m)).collect();
+    let ms = std::env::var("SKEP_FUZZ_MS").ok().and_then(|v| v.parse().ok()).unwrap_or(1_000);
+    arbtest::arbtest(|u| {
+        let mut r = if u.arbitrary()? {
+            let len = u.int_in_range(0..=80)?;
+            let mut r = Run::on(World { routes: true, ..World::default() }, &vec![u.arbitrary()?; len]);
+            let p = r.packet().expect("a packet");
+            p.ctx.protocol = *u.choose(&[0x0008, 0xdd86, 0x0081, 0xa888, 0])?;
+            p.ctx.gso_size = *u.choose(&[0, 0, 0, 1400])?;
+            p.mac_len = *u.choose(&[14, 14, 0, 18, 100])?;
+            r
+        } else {
+            Run::new()
+        };
+        let map = r.adopt(u.choose(&maps)?);
+        let memory = r.memory(&u.arbitrary::<[u8; 32]>()?);
+        for _ in 0..u.int_in_range(1..=8)? {
+            let mut args = [0; 5];
+            for a in &mut args {
+                *a = match u.int_in_range(0..=7)? {
+                    0 => map,
+                    1 | 2 => memory,
+                    3 => memory + u.int_in_range(0..=40)?,
+                    4 => u.int_in_range(0..=64)?,
+                    5 => 1 << u.int_in_range(0..=63)?,
+                    6 => 0u64.wrapping_sub(u.int_in_range(0..=64)?),
+                    _ => u.arbitrary()?,
+                };
+            }
+            let _ = r.try_call(u.choose(&names)?, &args);
+        }
+        Ok(())
+    })
+    .budget_ms(ms);
+}

@@ -108,7 +108,9 @@ pub(crate) struct Native(Vec<(u64, u64, bool)>);
 
 impl Native {
     fn find(&self, addr: u64, len: u64, write: bool) -> Result<(), Fault> {
-        let inside = |r: &&(u64, u64, bool)| addr >= r.0 && addr + len <= r.0 + r.1 && (r.2 || !write);
+        let end = addr.checked_add(len);
+        let inside =
+            |r: &&(u64, u64, bool)| addr >= r.0 && end.is_some_and(|end| end <= r.0 + r.1) && (r.2 || !write);
         match self.0.iter().find(inside) {
             Some(_) => Ok(()),
             None => Err(Fault::Access { addr, len, write, region: None, why: "outside".into() }),
@@ -117,7 +119,9 @@ impl Native {
 
     fn atomic<T>(&self, addr: u64, len: u64) -> Result<*const T, Fault> {
         self.find(addr, len, true)?;
-        assert!(addr.is_multiple_of(len), "aligned");
+        if !addr.is_multiple_of(len) {
+            return Err(Fault::Access { addr, len, write: true, region: None, why: "not aligned".into() });
+        }
         Ok(std::ptr::with_exposed_provenance(addr as usize))
     }
 }
@@ -226,6 +230,12 @@ impl Run {
             btf: None,
         };
         let map: &'static Arc<dyn Map> = Box::leak(Box::new(skep_maps::create(&def).expect("a map")));
+        self.maps.push(map);
+        self.maps.len() as u64
+    }
+
+    /// Gives the program a map that another run has.
+    pub(crate) fn adopt(&mut self, map: &'static Arc<dyn Map>) -> u64 {
         self.maps.push(map);
         self.maps.len() as u64
     }
