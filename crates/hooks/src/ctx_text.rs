@@ -114,6 +114,10 @@ fn assign(layout: &'static CtxLayout, word: &str, parsed: &mut Parsed) -> Result
         Some((name, index)) => (name, Some(index)),
         None => (name, None),
     };
+    if name == "args" && layout.by_name("arg0").is_some() {
+        parsed.used = parsed.used.max(put_elements(value, index, 8, &mut parsed.bytes)?);
+        return Ok(());
+    }
     let field = find(layout, name)?;
     // The packet's ends are numbers to those who give a context: where metadata ends, and how much data there is.
     if field.kind.is_pointer() && !matches!(field.kind, FieldKind::PacketData | FieldKind::PacketEnd) {
@@ -121,20 +125,25 @@ fn assign(layout: &'static CtxLayout, word: &str, parsed: &mut Parsed) -> Result
     }
     let (at, size) = (field.off as usize, field.size as usize);
     let element = element(layout, field);
-    let room = &mut parsed.bytes[at..at + size];
-    let end = match index {
-        Some(index) => {
-            let count = size / element;
-            let i = index.parse::<usize>().ok().filter(|i| *i < count);
-            let i = i.ok_or(TextErrorKind::Outside { size: count })?;
-            put_number(value, &mut room[i * element..(i + 1) * element])?;
-            (i + 1) * element
-        }
-        None => put(value, element, room)?,
-    };
+    let end = put_elements(value, index, element, &mut parsed.bytes[at..at + size])?;
     parsed.set.push(field.name);
     parsed.used = parsed.used.max(at + end);
     Ok(())
+}
+
+/// Writes one element, or the first ones; where what was set ends.
+fn put_elements(
+    value: &str,
+    index: Option<&str>,
+    element: usize,
+    room: &mut [u8],
+) -> Result<usize, TextErrorKind> {
+    let Some(index) = index else { return put(value, element, room) };
+    let count = room.len() / element;
+    let i =
+        index.parse::<usize>().ok().filter(|i| *i < count).ok_or(TextErrorKind::Outside { size: count })?;
+    put_number(value, &mut room[i * element..(i + 1) * element])?;
+    Ok((i + 1) * element)
 }
 
 fn find(layout: &'static CtxLayout, name: &str) -> Result<&'static CtxField, TextErrorKind> {

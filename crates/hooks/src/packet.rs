@@ -102,7 +102,7 @@ impl Feeder {
     /// Fills packet and context; gives back the four bytes of a VLAN tag that was taken out.
     fn fill(&self, p: &mut Packet, record: &Record<'_>, link: &Link) -> Option<[u8; TAG_LEN]> {
         let ethernet = link.ethernet();
-        let ifindex = record.interface + 1;
+        let ifindex = record.interface.saturating_add(1);
         p.set(&record.data[link.len..]);
         p.mac_len = 0;
         if self.prog_type == ProgType::Xdp {

@@ -152,11 +152,22 @@ pub static RAW_TRACEPOINT_WRITABLE: ProgTypeDesc = row(
     UserRun::Plain,
 );
 
-static BTF_ARGS: CtxLayout = CtxLayout {
-    name: "args",
-    size: MAX_ARGS * 8,
-    fields: &[CtxField::plain("args", 0, MAX_ARGS * 8, FieldKind::BtfArg, RALL, NO)],
+/// Arguments are accessed from their first byte on, numbers in any size, pointers as a whole; how many there are and
+/// which are pointers stands in the BTF (`btf_ctx_access`).
+const ARG_FIELDS: [CtxField; MAX_ARGS as usize] = {
+    const NAMES: [&str; MAX_ARGS as usize] =
+        ["arg0", "arg1", "arg2", "arg3", "arg4", "arg5", "arg6", "arg7", "arg8", "arg9", "arg10", "arg11"];
+    let mut fields = [read("", 0, 8, NO); MAX_ARGS as usize];
+    let mut i = 0;
+    while i < fields.len() {
+        let rights = Rights::start(1 | 2 | 4 | 8);
+        fields[i] = CtxField::plain(NAMES[i], i as u16 * 8, 8, FieldKind::BtfArg, rights, NO);
+        i += 1;
+    }
+    fields
 };
+
+static BTF_ARGS: CtxLayout = CtxLayout { name: "args", size: MAX_ARGS * 8, fields: &ARG_FIELDS };
 
 /// `BPF_PROG_TYPE_TRACING`.
 pub static TRACING: ProgTypeDesc = {

@@ -177,6 +177,24 @@ fn random_bytes_never_panic() {
     .budget_ms(1000);
 }
 
+#[test]
+fn packets_of_unknown_interfaces_are_not_written() {
+    let format = Format { pcapng: true, big_endian: false, nanoseconds: true };
+    let mut w = Writer::new(Vec::new(), format, ETHERNET).unwrap();
+    let record = Record {
+        data: &[1],
+        orig_len: 1,
+        time_ns: 0,
+        interface: u32::MAX,
+        link: LinkType::ETHERNET,
+        direction: Direction::Unknown,
+        offset: 0,
+    };
+    assert!(w.write(&record, &[ETHERNET]).is_err());
+    w.write(&Record { interface: 0, ..record }, &[ETHERNET]).unwrap();
+    assert_eq!(read_all(&w.finish().unwrap()).0.len(), 1);
+}
+
 /// A block of `body` in little-endian.
 fn block(kind: u32, body: &[u8]) -> Vec<u8> {
     let len = (12 + body.len()) as u32;

@@ -91,6 +91,8 @@ fn text_and_bytes_agree() {
     assert_eq!((p.len, p.words[14], p.words[13], p.words[16]), (168, 1, 0x7ffe_0000, u64::MAX));
     let args = context(row(ProgType::RawTracepoint), None, &ctx(b"args=5,6 args[3]=0xff")).unwrap();
     assert_eq!(plain(&args).words[..4], [5, 6, 0, 255]);
+    let typed = context(row(ProgType::Tracing), None, &ctx(b"args=5,6 arg3=7 args[11]=8")).unwrap();
+    assert_eq!((plain(&typed).words[..4].to_vec(), plain(&typed).words[11]), (vec![5, 6, 0, 7], 8));
     let record = context(row(ProgType::Tracepoint), None, &ctx(b"record=0102 @16:8=-2 @24:2=7")).unwrap();
     let p = plain(&record);
     assert_eq!((p.len, &p.words[1..4]), (32, &[0x0201, -2i64 as u64, 7][..]));

@@ -188,6 +188,36 @@ fn sleepable_is_the_kernels() {
     }
 }
 
+/// Arguments of a BTF-typed tracepoint, `sched_switch(bool, struct task_struct *, struct task_struct *, unsigned int)`:
+/// the row says where and how wide, the BTF how many and which are pointers.
+#[test]
+fn typed_arguments_are_the_kernels() {
+    let Ok(btf) = std::fs::read("/sys/kernel/btf/vmlinux") else { return println!("skipped: no BTF") };
+    let btf = skep_btf::Btf::parse(&btf).unwrap();
+    let typedef = |id| btf.kind_of(id) == Some(skep_btf::Kind::Typedef);
+    let named = |id: &u32| typedef(*id) && btf.name_of(*id) == "btf_trace_sched_switch";
+    let Some(id) = (1..btf.type_count()).find(named) else { return println!("skipped: no such tracepoint") };
+    let (t, attach) = (ProgType::Tracing, AttachType::TraceRawTp);
+    let load = |insns: &[u64]| kernel::load_typed(t, Some(attach), 0, id, insns).is_ok();
+    if !load(&[mov(0, 0), EXIT]) {
+        return println!("skipped: this process may not load tracing programs");
+    }
+    let layout = PROG_TYPES.iter().find(|r| r.prog_type == t).and_then(|r| r.layout(Some(attach))).unwrap();
+    let mut asked = 0;
+    for off in 0..104 {
+        for size in [1, 2, 4, 8] {
+            for how in [CtxAccess::Load, CtxAccess::Store] {
+                let kernel = load(&[mov(2, 0), access(off, size, how), mov(0, 0), EXIT]);
+                let (arg, pointer) = (off / 8, matches!(off / 8, 1 | 2));
+                let ours = layout.access(off, size, how).is_some() && arg < 4 && (size == 8 || !pointer);
+                asked += 1;
+                assert_eq!(kernel, ours, "{how:?} off {off} size {size}");
+            }
+        }
+    }
+    println!("{asked} programs");
+}
+
 /// What pointers to sockets show: `ctx->sk` of a cgroup program, checked for NULL, then as it is or through a helper that
 /// makes another pointer of it.
 #[test]

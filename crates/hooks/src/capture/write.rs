@@ -33,7 +33,8 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes a packet. `interfaces` are those of the capture it comes from: [`Record::interface`] counts in them, and
-    /// pcapng output describes the ones up to it.
+    /// pcapng output describes the ones up to it, and a
+    /// packet of one beyond is an error. Times after 2106 do not fit into pcap and are written as its last.
     pub fn write(&mut self, packet: &Record<'_>, interfaces: &[Interface]) -> io::Result<()> {
         if self.format.pcapng {
             let known = interfaces.get(self.described..=packet.interface as usize).unwrap_or(&[]);
@@ -41,6 +42,11 @@ impl<W: Write> Writer<W> {
                 self.interface(*i);
             }
             self.described += known.len();
+            if packet.interface as usize >= self.described {
+                let why =
+                    format!("packet of interface {}, which the capture does not describe", packet.interface);
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            }
             self.enhanced(packet);
         } else {
             self.record(packet);
@@ -86,7 +92,8 @@ impl<W: Write> Writer<W> {
     fn record(&mut self, p: &Record<'_>) {
         let frac = (p.time_ns % 1_000_000_000) as u32;
         let frac = if self.format.nanoseconds { frac } else { frac / 1000 };
-        self.u32s(&[(p.time_ns / 1_000_000_000) as u32, frac, p.data.len() as u32, p.orig_len]);
+        let seconds = u32::try_from(p.time_ns / 1_000_000_000).unwrap_or(u32::MAX);
+        self.u32s(&[seconds, frac, p.data.len() as u32, p.orig_len]);
         self.buf.extend_from_slice(p.data);
     }
 

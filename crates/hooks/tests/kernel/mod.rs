@@ -57,6 +57,9 @@ struct LoadAttr {
     prog_name: [u8; 16],
     prog_ifindex: u32,
     expected_attach_type: u32,
+    /// Debug information that these programs have none of.
+    btf: [u32; 9],
+    attach_btf_id: u32,
 }
 
 /// `BPF_PROG_LOAD`; the error number when refused.
@@ -66,6 +69,17 @@ pub fn load(
     flags: u32,
     insns: &[u64],
 ) -> Result<OwnedFd, i32> {
+    load_typed(prog_type, attach, flags, 0, insns)
+}
+
+/// The same of a program typed by a function or tracepoint of the kernel's BTF.
+pub fn load_typed(
+    prog_type: ProgType,
+    attach: Option<AttachType>,
+    flags: u32,
+    btf_id: u32,
+    insns: &[u64],
+) -> Result<OwnedFd, i32> {
     let mut attr = LoadAttr {
         prog_type: prog_type.id(),
         insn_cnt: insns.len() as u32,
@@ -73,6 +87,7 @@ pub fn load(
         license: c"GPL".as_ptr() as u64,
         prog_flags: flags,
         expected_attach_type: attach.map_or(0, |a| a.id()),
+        attach_btf_id: btf_id,
         ..LoadAttr::default()
     };
     let fd = bpf(5, &mut attr)?;
