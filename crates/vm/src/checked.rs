@@ -29,7 +29,7 @@ mod step;
 use crate::region::Val;
 use code::Code;
 use keep::Chain;
-use run::{Active, Machine, Options, Run};
+use run::{Active, Machine, Moment, Observer, Options, Run};
 use skep_platform::engine::RunError;
 use skep_platform::env::{Context, Host};
 use std::sync::Arc;
@@ -43,6 +43,32 @@ pub fn run(
     ctx: &mut Context,
     host: &dyn Host,
     options: Options,
+) -> Result<u64, Box<RunError>> {
+    run_with(machine, code, ctx, host, options, None)
+}
+
+/// The same, telling an observer of every instruction before it runs: for tests that hold other views of a program
+/// against what really happens.
+pub fn run_observed(
+    machine: &mut Machine,
+    code: &Arc<Code>,
+    ctx: &mut Context,
+    host: &dyn Host,
+    options: Options,
+    observer: &mut Observer<'_>,
+) -> Result<u64, Box<RunError>> {
+    // A closure of our own, so that the observer's lifetime may be shortened to this call's.
+    let mut tell = |m: &Moment<'_>| observer(m);
+    run_with(machine, code, ctx, host, options, Some(&mut tell))
+}
+
+fn run_with<'m>(
+    machine: &'m mut Machine,
+    code: &Arc<Code>,
+    ctx: &'m mut Context,
+    host: &dyn Host,
+    options: Options,
+    observer: Option<&'m mut Observer<'m>>,
 ) -> Result<u64, Box<RunError>> {
     let (maps, codes) = (Chain::new(), Chain::new());
     let cpu = host.current_cpu();
@@ -67,6 +93,7 @@ pub fn run(
         references: Vec::new(),
         lock: None,
         dead: None,
+        observer,
     };
     run.m.history.clear();
     run.start().map_err(|fault| {

@@ -9,7 +9,7 @@ use skep_platform::env::{Context, CtxData, PlainCtx};
 use skep_platform::helper::Version;
 use skep_platform::program::Program;
 use skep_platform::uapi::ProgType;
-use skep_vm::{FixedHost, User, report};
+use skep_vm::{FixedHost, Options, User, report};
 use std::sync::Arc;
 
 static NONE: CtxLayout = CtxLayout { name: "mem", size: 0, fields: &[] };
@@ -45,7 +45,8 @@ fn memory(bytes: &[u8]) -> Context {
 }
 
 fn run(ops: &[Op], mem: &[u8]) -> Result<u64, Box<RunError>> {
-    let engine = User::new(EMPTY, Arc::new(FixedHost::new(2)));
+    let options = Options { budget: 100_000, ..Options::default() };
+    let engine = User::new(EMPTY, Arc::new(FixedHost::new(2))).with_options(options);
     let loaded = engine.load(Loadable::Unverified(program(ops))).unwrap();
     engine.test_run(&*loaded, &mut memory(mem))
 }
@@ -128,7 +129,7 @@ fn wrong_steps_are_named() {
     stops(&[mov(Reg::R10, 0)], &[], 0, "r10 is the frame pointer");
     stops(&[Op::Ja { off: 5, long: false }], &[], 0, "control leaves the program: instruction 6 of 1");
     stops(&[mov(Reg::R0, 0)], &[], 1, "control leaves the program");
-    stops(&[Op::Ja { off: -1, long: false }], &[], 0, "more than 100000000 instructions");
+    stops(&[Op::Ja { off: -1, long: false }], &[], 0, "more than 100000 instructions");
     stops(&[Op::Call(Callee::Helper(77))], &[], 0, "there is no helper #77");
     stops(&[Op::Call(Callee::Local(-1))], &[], 0, "more than 8 frames");
 }

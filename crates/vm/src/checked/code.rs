@@ -132,7 +132,9 @@ impl Code {
     }
 
     fn kfunc_name(&self, id: i32) -> String {
-        format!("with BTF id {id}")
+        let btf = self.program.kernel_btf.as_ref();
+        let name = btf.map_or("", |b| b.name_of(u32::try_from(id).unwrap_or(0)));
+        if name.is_empty() { format!("with BTF id {id}") } else { name.to_string() }
     }
 
     fn refuse(&mut self, code: &'static str, why: String) -> Step {

@@ -165,6 +165,11 @@ impl Names for Words<'_> {
         Some(self.platform.helper(u32::try_from(id).ok()?)?.name.into())
     }
 
+    fn kfunc(&self, id: i32, _: i16) -> Option<Cow<'_, str>> {
+        let name = self.program.kernel_btf.as_ref()?.name_of(u32::try_from(id).ok()?);
+        (!name.is_empty()).then(|| name.into())
+    }
+
     fn imm64(&self, imm: Imm64) -> Option<Cow<'_, str>> {
         let (Imm64::MapIdx(idx) | Imm64::MapIdxValue { idx, .. }) = imm else { return None };
         let map = self.program.maps.get(usize::try_from(idx).ok()?)?;

@@ -90,6 +90,31 @@ pub(crate) struct Active {
     pub(crate) helper: Option<&'static Helper>,
 }
 
+/// A register as an observer sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seen {
+    /// Its value; pointers are native addresses.
+    pub bits: u64,
+    /// `None` for a number; else the region that it points into, if that is memory, and the offset from its start.
+    pub pointer: Option<(Option<Region>, i64)>,
+}
+
+/// A run just before an instruction.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// Program that runs: after a tail call, not the first.
+    pub code: &'a Code,
+    /// Instruction that comes next.
+    pub pc: usize,
+    /// Frames of callers.
+    pub depth: usize,
+    /// `r0` … `r10`; `None` where there is no value.
+    pub regs: [Option<Seen>; 11],
+}
+
+/// Is told of every instruction before it runs.
+pub type Observer<'o> = dyn FnMut(&Moment<'_>) + 'o;
+
 /// One run.
 pub(crate) struct Run<'r, 'm> {
     pub(crate) m: &'m mut Machine,
@@ -116,6 +141,7 @@ pub(crate) struct Run<'r, 'm> {
     pub(crate) lock: Option<u64>,
     /// The fault that ended the run inside of a callback.
     pub(crate) dead: Option<Fault>,
+    pub(crate) observer: Option<&'m mut Observer<'m>>,
 }
 
 /// Where control goes after an instruction.
@@ -151,6 +177,9 @@ impl<'r> Run<'r, '_> {
                 Some(left) => left,
                 None => return Err(self.out_of_budget()),
             };
+            if self.observer.is_some() {
+                self.observe();
+            }
             match self.step(step)? {
                 Flow::Next => self.pc += 1,
                 Flow::To(target) => match usize::try_from(target) {
@@ -191,6 +220,25 @@ impl<'r> Run<'r, '_> {
                 Err(rule("jump-into-ldimm64", "jump into the second half of a 64-bit load".into()))
             }
         }
+    }
+
+    #[cold]
+    fn observe(&mut self) {
+        let Some(observer) = self.observer.take() else { return };
+        let regs = self.regs.map(|v| self.seen(v));
+        observer(&Moment { code: self.code, pc: self.pc, depth: self.frames.len(), regs });
+        self.observer = Some(observer);
+    }
+
+    fn seen(&self, v: Val) -> Option<Seen> {
+        if v.is_uninit() {
+            return None;
+        }
+        let pointer = v.is_pointer().then(|| match self.m.table.past(v.prov) {
+            Some(s) => (s.region(), v.bits.wrapping_sub(s.span.addr()) as i64),
+            None => (None, 0),
+        });
+        Some(Seen { bits: v.bits, pointer })
     }
 
     /// A register's value; a fault when it has none.
