@@ -228,6 +228,12 @@ impl<const W: u32, const H: u32> Dom<W, H> {
     pub fn alu(&self, op: AluOp, width: Width, src: &Self) -> Self {
         let narrow = width == Width::W32;
         let shift = self.shift_amount(narrow, src);
+        let shifts = matches!(op, AluOp::Lsh | AluOp::Rsh | AluOp::Arsh);
+        let divides = matches!(op, AluOp::Div | AluOp::Sdiv | AluOp::Mod | AluOp::Smod);
+        if divides || (shifts && shift.is_none()) {
+            // Not even that a 32-bit result has no upper half is remembered.
+            return Self::UNKNOWN;
+        }
         let mut out = match op {
             AluOp::Mov => *src,
             AluOp::Add => {
@@ -240,12 +246,8 @@ impl<const W: u32, const H: u32> Dom<W, H> {
                 Dom { bits: self.bits.mul(src.bits), r: self.r.mul(&src.r), sub: self.sub.mul(&src.sub) }
             }
             AluOp::And | AluOp::Or | AluOp::Xor => self.bitwise(op, src),
-            AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => match shift {
-                Some(by) if narrow => self.shift_sub(op, by),
-                Some(by) => self.shift_whole(op, by),
-                None => Self::UNKNOWN,
-            },
-            AluOp::Div | AluOp::Sdiv | AluOp::Mod | AluOp::Smod => Self::UNKNOWN,
+            _ if narrow => self.shift_sub(op, shift.unwrap_or(0)),
+            _ => self.shift_whole(op, shift.unwrap_or(0)),
         };
         out.bits = out.bits.truncate(W);
         if narrow {

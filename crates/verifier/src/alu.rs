@@ -1,0 +1,387 @@
+//! Arithmetic: on numbers, and on pointers, where only moving inside of bounds is allowed.
+
+use crate::machine::Vm;
+use crate::reject::{Check, refuse};
+use crate::scalar::Scalar;
+use crate::value::{ADD_CONST, Base, Reg};
+use skep_isa::{AluOp, Operand, Width};
+
+/// Bound of offsets (`BPF_MAX_VAR_OFF`).
+pub(crate) const MAX_OFF: i64 = 1 << 29;
+
+/// How the kernel's log writes the operators.
+fn symbol(op: AluOp) -> &'static str {
+    match op {
+        AluOp::Add => "+=",
+        AluOp::Sub => "-=",
+        AluOp::Mul => "*=",
+        AluOp::Div | AluOp::Sdiv => "/=",
+        AluOp::Or => "|=",
+        AluOp::And => "&=",
+        AluOp::Lsh => "<<=",
+        AluOp::Rsh => ">>=",
+        AluOp::Arsh => "s>>=",
+        AluOp::Mod | AluOp::Smod => "%=",
+        AluOp::Xor => "^=",
+        AluOp::Mov => "=",
+    }
+}
+
+impl Vm<'_> {
+    /// Gives a number that is about to be copied an id, so that what is learned of one copy is learned of all.
+    pub(crate) fn tie(&mut self, n: usize) {
+        let r = *self.reg(n);
+        if !r.is_scalar() {
+            return;
+        }
+        let (mut id, mut off) = (r.id, r.off);
+        if id & ADD_CONST != 0 {
+            (id, off) = (0, 0);
+        }
+        if id == 0 && r.val.as_const().is_none() {
+            id = self.new_id();
+        }
+        let r = self.cur.reg_mut(n);
+        (r.id, r.off) = (id, off);
+    }
+
+    /// `dst = src`.
+    pub(crate) fn mov(&mut self, width: Width, dst: usize, src: Operand) -> Check {
+        let src = match src {
+            Operand::Imm(i) => {
+                self.writable(dst)?;
+                self.set(dst, Reg::known(width.truncate(i as i64 as u64)));
+                return Ok(());
+            }
+            Operand::Reg(r) => r.index(),
+        };
+        self.readable(src)?;
+        self.writable(dst)?;
+        if width == Width::W64 {
+            self.tie(src);
+            let r = *self.reg(src);
+            self.set(dst, r);
+            return Ok(());
+        }
+        if self.leaks(src) {
+            refuse!(PointerLeak, "R{src} partial copy of pointer");
+        }
+        let fits = self.reg(src).bits() <= 32;
+        if fits {
+            self.tie(src);
+        }
+        let mut r = *self.reg(src);
+        if !r.is_scalar() {
+            r = Reg::UNKNOWN;
+        }
+        if !fits {
+            clear_id(&mut r);
+        }
+        r.val.zext();
+        self.set(dst, r);
+        Ok(())
+    }
+
+    /// `dst = (sN)src`.
+    pub(crate) fn mov_sx(&mut self, width: Width, bits: u8, dst: usize, src: usize) -> Check {
+        self.readable(src)?;
+        self.writable(dst)?;
+        if self.leaks(src) {
+            refuse!(PointerLeak, "R{src} sign-extension part of pointer");
+        }
+        let mut r = *self.reg(src);
+        if !r.is_scalar() {
+            r = Reg::UNKNOWN;
+            if width == Width::W32 {
+                r.val.zext();
+            }
+            self.set(dst, r);
+            return Ok(());
+        }
+        let same = r.val.r.umax < 1 << (bits - 1);
+        if same {
+            self.tie(src);
+            r = *self.reg(src);
+        } else {
+            clear_id(&mut r);
+        }
+        match width {
+            Width::W64 => r.val.sign_extend(bits as u32),
+            Width::W32 => r.val.sign_extend_sub(bits as u32),
+        }
+        self.set(dst, r);
+        Ok(())
+    }
+
+    /// `dst = -dst`.
+    pub(crate) fn neg(&mut self, width: Width, dst: usize) -> Check {
+        self.readable(dst)?;
+        self.pointer_prohibited(dst)?;
+        self.writable(dst)?;
+        let r = *self.reg(dst);
+        let mut out = Reg::UNKNOWN;
+        if r.is_scalar() {
+            out.val = r.val.neg(width);
+            out.precise = r.precise;
+        }
+        self.set(dst, out);
+        Ok(())
+    }
+
+    /// Byte swaps give no knowledge.
+    pub(crate) fn end(&mut self, dst: usize) -> Check {
+        self.readable(dst)?;
+        self.pointer_prohibited(dst)?;
+        self.writable(dst)?;
+        self.set(dst, Reg::UNKNOWN);
+        Ok(())
+    }
+
+    fn pointer_prohibited(&self, n: usize) -> Check {
+        if self.leaks(n) {
+            refuse!(PointerArithmetic, "R{n} pointer arithmetic prohibited");
+        }
+        Ok(())
+    }
+
+    /// `dst op= src`.
+    pub(crate) fn alu(&mut self, op: AluOp, width: Width, dst: usize, src: Operand) -> Check {
+        if op == AluOp::Mov {
+            return self.mov(width, dst, src);
+        }
+        if let Operand::Reg(r) = src {
+            self.readable(r.index())?;
+        }
+        self.readable(dst)?;
+        check_immediate(op, width, src)?;
+        self.writable(dst)?;
+        let d = *self.reg(dst);
+        if d.base == Base::Arena && width == Width::W64 {
+            return Ok(());
+        }
+        let s = match src {
+            Operand::Imm(i) => Reg::known(i as i64 as u64),
+            Operand::Reg(r) => *self.reg(r.index()),
+        };
+        if let Operand::Reg(r) = src {
+            let src = r.index();
+            if s.base == Base::Arena && width == Width::W64 {
+                self.set(dst, Reg::pointer(Base::Arena));
+                return Ok(());
+            }
+            match (d.is_pointer(), s.is_pointer()) {
+                (true, true) if op == AluOp::Sub && self.leaks_allowed() => {
+                    self.set(dst, Reg::UNKNOWN);
+                    return Ok(());
+                }
+                (true, true) => {
+                    refuse!(PointerArithmetic, "R{dst} pointer {} pointer prohibited", symbol(op))
+                }
+                (false, true) => {
+                    self.precise(dst)?;
+                    return self.move_pointer(op, width, dst, &s, &d, false);
+                }
+                (true, false) => self.precise(src)?,
+                (false, false) if d.precise => self.precise(src)?,
+                _ => {}
+            }
+        }
+        if d.is_pointer() {
+            return self.move_pointer(op, width, dst, &d, &s, true);
+        }
+        self.set(dst, number(op, width, &d, &s));
+        Ok(())
+    }
+
+    /// `pointer op number` into `dst`; `in_place` when the pointer was there before.
+    fn move_pointer(
+        &mut self,
+        op: AluOp,
+        width: Width,
+        dst: usize,
+        ptr: &Reg,
+        off: &Reg,
+        in_place: bool,
+    ) -> Check {
+        if off.val.is_empty() {
+            self.set(dst, Reg::UNKNOWN);
+            return Ok(());
+        }
+        if width == Width::W32 {
+            if op == AluOp::Sub && self.leaks_allowed() {
+                self.set(dst, Reg::UNKNOWN);
+                return Ok(());
+            }
+            refuse!(PointerArithmetic, "R{dst} 32-bit pointer arithmetic prohibited");
+        }
+        self.movable(op, dst, ptr, off)?;
+        sane(off, ptr)?;
+        sane(ptr, ptr)?;
+        let mut out = *ptr;
+        match op {
+            AluOp::Add => self.advance(&mut out, ptr, off),
+            AluOp::Sub if !in_place => {
+                refuse!(PointerArithmetic, "R{dst} tried to subtract pointer from scalar")
+            }
+            AluOp::Sub if matches!(ptr.base, Base::Stack(_)) => {
+                refuse!(PointerArithmetic, "R{dst} subtraction from stack pointer prohibited")
+            }
+            AluOp::Sub => self.retreat(&mut out, ptr, off),
+            AluOp::And | AluOp::Or | AluOp::Xor => {
+                refuse!(PointerArithmetic, "R{dst} bitwise operator {} on pointer prohibited", symbol(op))
+            }
+            _ => refuse!(
+                PointerArithmetic,
+                "R{dst} pointer arithmetic with {} operator prohibited",
+                symbol(op)
+            ),
+        }
+        sane(&out, ptr)?;
+        out.val.sync();
+        self.set(dst, out);
+        Ok(())
+    }
+
+    fn movable(&self, op: AluOp, dst: usize, ptr: &Reg, off: &Reg) -> Check {
+        if ptr.maybe_null() {
+            let t = ptr.type_name();
+            refuse!(NullPointer, "R{dst} pointer arithmetic on {t} prohibited, null-check it first");
+        }
+        let known = off.val.as_const();
+        let ok = match ptr.base {
+            Base::Ctx
+            | Base::MapValue(_)
+            | Base::MapKey(_)
+            | Base::Stack(_)
+            | Base::PacketMeta
+            | Base::Packet
+            | Base::TpBuffer
+            | Base::Btf(_)
+            | Base::Mem(_)
+            | Base::Buf
+            | Base::Func(_)
+            | Base::ConstDynptr(_) => true,
+            Base::FlowKeys => known.is_some(),
+            Base::MapPtr(_) => known == Some(0) && op == AluOp::Add,
+            _ => false,
+        };
+        if !ok {
+            refuse!(PointerArithmetic, "R{dst} pointer arithmetic on {} prohibited", ptr.type_name());
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, out: &mut Reg, ptr: &Reg, off: &Reg) {
+        if let Some(sum) =
+            fixed(off).and_then(|k| (ptr.off as i64).checked_add(k)).and_then(|s| s.try_into().ok())
+        {
+            out.off = sum;
+            return;
+        }
+        out.val = add_exact(&ptr.val, &off.val);
+        if ptr.is_packet() {
+            out.id = self.new_id();
+            out.range = 0;
+        }
+    }
+
+    fn retreat(&mut self, out: &mut Reg, ptr: &Reg, off: &Reg) {
+        if let Some(rest) =
+            fixed(off).and_then(|k| (ptr.off as i64).checked_sub(k)).and_then(|s| s.try_into().ok())
+        {
+            out.off = rest;
+            return;
+        }
+        out.val = sub_exact(&ptr.val, &off.val);
+        if ptr.is_packet() {
+            out.id = self.new_id();
+            if off.val.r.smin < 0 {
+                out.range = 0;
+            }
+        }
+    }
+}
+
+fn fixed(off: &Reg) -> Option<i64> {
+    off.val.as_const().map(|v| v as i64)
+}
+
+/// Offsets: an end that overflows makes that view unknown.
+fn add_exact(a: &Scalar, b: &Scalar) -> Scalar {
+    let mut out = Scalar { bits: a.bits.add(b.bits), ..Scalar::UNKNOWN };
+    if let (Some(lo), Some(hi)) = (a.r.smin.checked_add(b.r.smin), a.r.smax.checked_add(b.r.smax)) {
+        (out.r.smin, out.r.smax) = (lo, hi);
+    }
+    if let (Some(lo), Some(hi)) = (a.r.umin.checked_add(b.r.umin), a.r.umax.checked_add(b.r.umax)) {
+        (out.r.umin, out.r.umax) = (lo, hi);
+    }
+    out
+}
+
+fn sub_exact(a: &Scalar, b: &Scalar) -> Scalar {
+    let mut out = Scalar { bits: a.bits.sub(b.bits), ..Scalar::UNKNOWN };
+    if let (Some(lo), Some(hi)) = (a.r.smin.checked_sub(b.r.smax), a.r.smax.checked_sub(b.r.smin)) {
+        (out.r.smin, out.r.smax) = (lo, hi);
+    }
+    if a.r.umin >= b.r.umax {
+        (out.r.umin, out.r.umax) = (a.r.umin - b.r.umax, a.r.umax - b.r.umin);
+    }
+    out
+}
+
+fn check_immediate(op: AluOp, width: Width, src: Operand) -> Check {
+    let Operand::Imm(imm) = src else { return Ok(()) };
+    match op {
+        AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod if imm == 0 => refuse!(Division, "div by zero"),
+        AluOp::Lsh | AluOp::Rsh | AluOp::Arsh if imm < 0 || imm as u32 >= width.bits() => {
+            refuse!(Shift, "invalid shift {imm}")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The number that an operation leaves, tied to its origin when a constant was added.
+fn number(op: AluOp, width: Width, d: &Reg, s: &Reg) -> Reg {
+    let mut out = Reg::scalar(d.val.alu(op, width, &s.val));
+    if s.val.is_empty() || d.val.is_empty() {
+        out = Reg::UNKNOWN;
+    }
+    out.precise = d.precise && !out.val.is_unknown();
+    let added = s.val.as_const().filter(|v| *v <= i32::MAX as u64);
+    if op == AluOp::Add && width == Width::W64 && d.id != 0 && d.id & ADD_CONST == 0 {
+        if let Some(k) = added {
+            out.id = d.id | ADD_CONST;
+            out.off = k as i32;
+        }
+    }
+    out
+}
+
+/// Not tied to anything.
+pub(crate) fn clear_id(r: &mut Reg) {
+    (r.id, r.off) = (0, 0);
+}
+
+/// Offsets stay far from where they could wrap (`check_reg_sane_offset`).
+fn sane(r: &Reg, ptr: &Reg) -> Check {
+    let t = ptr.type_name();
+    if let Some(v) = r.val.as_const().map(|v| v as i64) {
+        if v >= MAX_OFF || v <= -MAX_OFF {
+            refuse!(PointerArithmetic, "math between {t} pointer and {v} is not allowed");
+        }
+    }
+    if !r.is_scalar() && (r.off as i64 >= MAX_OFF || r.off as i64 <= -MAX_OFF) {
+        refuse!(PointerArithmetic, "{t} pointer offset {} is not allowed", r.off);
+    }
+    let smin = r.val.r.smin;
+    if smin == i64::MIN {
+        refuse!(
+            PointerArithmetic,
+            "math between {t} pointer and register with unbounded min value is not allowed"
+        );
+    }
+    if smin >= MAX_OFF || smin <= -MAX_OFF {
+        refuse!(PointerArithmetic, "value {smin} makes {t} pointer be out of bounds");
+    }
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! Where a program is attached, when BTF says what it is given there: the kernel function, trace point, LSM hook,
+//! iterator or structure member, with the types of its arguments and the range of what it may return.
+
+use crate::machine::Vm;
+use crate::mem::How;
+use crate::options::Options;
+use crate::reject::{Check, refuse};
+use crate::value::{Base, BtfType, Flags, Reg};
+use skep_btf::{Btf, Kind, Type};
+use skep_platform::{AttachType, ProgType, Program};
+
+/// What is known of the attach point.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attach {
+    /// Its name in BTF.
+    name: String,
+    /// The context is an array of typed arguments.
+    typed: bool,
+    /// Types of the arguments.
+    args: Vec<u32>,
+    /// Arguments that may be NULL.
+    nullable: Vec<bool>,
+    /// Type of the result; 0: none.
+    ret: u32,
+    /// The result comes after the arguments.
+    sees_ret: bool,
+    /// Range of the program's own result.
+    range: Option<(i32, i32)>,
+    /// Any result, or none, is fine.
+    free: bool,
+    /// Arguments are trusted.
+    trusted: bool,
+}
+
+impl Attach {
+    /// The context's arguments are described by BTF.
+    pub(crate) fn typed_ctx(&self) -> bool {
+        self.typed
+    }
+
+    /// Nobody looks at the result.
+    pub(crate) fn returns_nothing(&self) -> bool {
+        self.free
+    }
+
+    /// Range of the result, where BTF or the attach type decides.
+    pub(crate) fn returns(&self) -> Option<(i32, i32)> {
+        self.range
+    }
+
+    /// What a program is attached to.
+    pub(crate) fn of(program: &Program, kernel: Option<&Btf>, _options: &Options) -> Check<Attach> {
+        let mut a = Attach::default();
+        let target = program.attach_target.clone().unwrap_or_default();
+        let target = target.rsplit('/').next().unwrap_or("").to_owned();
+        if program.sleepable {
+            may_sleep(program)?;
+        }
+        let Some(b) = kernel else { return Ok(a) };
+        match (program.prog_type, program.attach_type) {
+            (ProgType::Tracing, Some(AttachType::TraceRawTp)) => {
+                a.name = format!("btf_trace_{target}");
+                let Some(proto) = b.find_by_name_kind(&a.name, Kind::Typedef).and_then(|t| tracepoint(b, t))
+                else {
+                    return Ok(a);
+                };
+                a.take(b, proto, 1);
+                (a.free, a.trusted) = (true, true);
+            }
+            (
+                ProgType::Tracing,
+                Some(t @ (AttachType::TraceFentry | AttachType::TraceFexit | AttachType::ModifyReturn)),
+            ) => {
+                a.function(b, &target);
+                a.sees_ret = t != AttachType::TraceFentry;
+                a.free = t == AttachType::ModifyReturn;
+                a.range = (!a.free).then_some((0, 0));
+                a.trusted = false;
+            }
+            (ProgType::Tracing, Some(AttachType::TraceIter)) => {
+                a.function(b, &format!("bpf_iter_{target}"));
+                a.range = Some((0, 1));
+                a.trusted = true;
+            }
+            (ProgType::Lsm, _) => {
+                a.function(b, &format!("bpf_lsm_{target}"));
+                a.trusted = true;
+                if program.attach_type == Some(AttachType::LsmCgroup) {
+                    a.range = Some(if a.ret == 0 { (1, 1) } else { (0, 1) });
+                } else if a.ret == 0 {
+                    a.free = true;
+                } else if bool_hook(&target) {
+                    a.range = Some((0, 1));
+                } else {
+                    a.range = Some((-4095, 0));
+                }
+            }
+            _ => {}
+        }
+        Ok(a)
+    }
+
+    fn function(&mut self, b: &Btf, name: &str) {
+        self.name = name.to_owned();
+        let Some(id) = b.find_by_name_kind(name, Kind::Func) else { return };
+        let Some(Type::Func(f)) = b.type_by_id(id) else { return };
+        self.take(b, f.type_id, 0);
+    }
+
+    fn take(&mut self, b: &Btf, proto: u32, skip: usize) {
+        let Some(Type::FuncProto(p)) = b.type_by_id(proto) else { return };
+        self.typed = true;
+        self.ret = p.return_type_id;
+        self.args = p.params.skip(skip).map(|p| p.type_id).collect();
+        self.nullable = p.params.skip(skip).map(|p| p.name.ends_with("__nullable")).collect();
+    }
+}
+
+/// Program types and attach types that may be sleepable (`can_be_sleepable`).
+fn may_sleep(p: &Program) -> Check {
+    let ok = match p.prog_type {
+        ProgType::Tracing => matches!(
+            p.attach_type,
+            Some(
+                AttachType::TraceFentry
+                    | AttachType::TraceFexit
+                    | AttachType::ModifyReturn
+                    | AttachType::TraceIter
+            )
+        ),
+        ProgType::Lsm => p.attach_type != Some(AttachType::LsmCgroup),
+        ProgType::Kprobe | ProgType::StructOps | ProgType::Syscall => true,
+        _ => false,
+    };
+    if !ok {
+        refuse!(
+            Load,
+            "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable"
+        );
+    }
+    Ok(())
+}
+
+/// LSM hooks that answer yes or no.
+fn bool_hook(name: &str) -> bool {
+    matches!(name, "audit_rule_known" | "inode_xattr_skipcap")
+}
+
+fn tracepoint(b: &Btf, typedef: u32) -> Option<u32> {
+    let (_, ty) = b.resolve(typedef)?;
+    let Type::Ptr(to) = ty else { return None };
+    b.skip_mods_and_typedefs(to)
+}
+
+impl Vm<'_> {
+    /// A load of a typed argument (`btf_ctx_access`).
+    pub(crate) fn typed_ctx(&mut self, n: usize, off: i64, size: u32, how: How) -> Check {
+        let _ = n;
+        if how.writes() || off < 0 || off % 8 != 0 || size != 8 {
+            let aligned = off >= 0 && off % size as i64 == 0;
+            if aligned && !how.writes() && off % 8 == 0 {
+                return self.narrow_arg(off, size, how);
+            }
+            refuse!(ContextAccess, "invalid bpf_context access off={off} size={size}");
+        }
+        let arg = (off / 8) as usize;
+        let Some(&ty) = self.attach.args.get(arg) else {
+            if arg == self.attach.args.len() && self.attach.sees_ret {
+                self.loaded(&how, size, Reg::UNKNOWN);
+                return Ok(());
+            }
+            let name = &self.attach.name;
+            refuse!(ContextAccess, "func '{name}' doesn't have {}-th argument", arg + 1);
+        };
+        let r = self.typed_value(arg, ty)?;
+        self.loaded(&how, size, r);
+        Ok(())
+    }
+
+    fn narrow_arg(&mut self, off: i64, size: u32, how: How) -> Check {
+        let arg = (off / 8) as usize;
+        let number = self.attach.args.get(arg).is_some_and(|t| {
+            self.kernel.as_ref().is_some_and(|b| !matches!(b.resolve(*t), Some((_, Type::Ptr(_)))))
+        });
+        if !number {
+            refuse!(ContextAccess, "invalid bpf_context access off={off} size={size}");
+        }
+        self.loaded(&how, size, Reg::UNKNOWN);
+        Ok(())
+    }
+
+    fn typed_value(&mut self, arg: usize, ty: u32) -> Check<Reg> {
+        let Some(b) = self.kernel.clone() else { refuse!(NotYet, "typed context needs the kernel's BTF") };
+        let Some((_, Type::Ptr(to))) = b.resolve(ty) else { return Ok(Reg::UNKNOWN) };
+        let mut tags = Flags::NONE;
+        let mut at = to;
+        while let Some(Type::TypeTag(t)) = b.type_by_id(at) {
+            tags = match t.name {
+                "user" => tags.with(Flags::USER),
+                "percpu" => tags.with(Flags::PERCPU),
+                _ => tags,
+            };
+            at = t.type_id;
+        }
+        let Some((id, Type::Struct(_) | Type::Union(_))) = b.resolve(at) else { return Ok(Reg::UNKNOWN) };
+        let trusted = if self.attach.trusted { Flags::TRUSTED } else { Flags::NONE };
+        let null = if self.attach.nullable.get(arg) == Some(&true) { Flags::MAYBE_NULL } else { Flags::NONE };
+        let mut r = Reg::flagged(Base::Btf(BtfType { own: false, id }), trusted.with(tags).with(null));
+        if r.maybe_null() {
+            r.id = self.new_id();
+        }
+        Ok(r)
+    }
+
+    /// Address of a kernel variable (`check_pseudo_btf_id`).
+    pub(crate) fn kernel_variable(&mut self, id: i32) -> Check<Reg> {
+        let Some(b) = self.kernel.clone() else {
+            refuse!(NotYet, "kernel variables need the kernel's BTF");
+        };
+        let (ty, percpu) = match b.type_by_id(id as u32) {
+            Some(Type::Var(v)) => (v.type_id, percpu_var(&b, id as u32)),
+            Some(Type::Func(_)) => return Ok(Reg::flagged(Base::Mem(0), Flags::RDONLY)),
+            _ => refuse!(TypeInfo, "pseudo btf_id {id} in ldimm64 isn't KIND_VAR or KIND_FUNC."),
+        };
+        Ok(match b.resolve(ty) {
+            _ if percpu => Reg::flagged(
+                Base::Btf(BtfType { own: false, id: b.skip_mods_and_typedefs(ty).unwrap_or(ty) }),
+                Flags::PERCPU,
+            ),
+            Some((t, Type::Struct(_) | Type::Union(_))) => {
+                Reg::pointer(Base::Btf(BtfType { own: false, id: t }))
+            }
+            _ => match b.size_of(ty) {
+                Some(size) => Reg::flagged(Base::Mem(size), Flags::RDONLY),
+                None => {
+                    refuse!(TypeInfo, "ldimm64 unable to resolve the size of type '{}': -22", b.name_of(ty))
+                }
+            },
+        })
+    }
+}
+
+/// Is the variable in the per-CPU section?
+fn percpu_var(b: &Btf, var: u32) -> bool {
+    let Some(id) = b.find_by_name_kind(".data..percpu", Kind::Datasec) else { return false };
+    let Some(Type::Datasec(d)) = b.type_by_id(id) else { return false };
+    d.vars.into_iter().any(|v| v.type_id == var)
+}

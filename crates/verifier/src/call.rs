@@ -1,0 +1,699 @@
+//! Calls of helpers, by descriptor: arguments, effects on references and packets, the result.
+//!
+//! A call checks its arguments from left to right and remembers in [`Args`] what later ones and the result refer to
+//! (the map, the reference given up, the constant size), as `check_helper_call` of kernel/bpf/verifier.c does.
+
+use crate::machine::Vm;
+use crate::quirks::{Quirk, quirk};
+use crate::reject::{Check, Reject, Rule, refuse};
+use crate::scalar::Scalar;
+use crate::state::{Place, Ref, RefKind};
+use crate::step::Flow;
+use crate::value::{Base, Dynptr, Flags, Reg, type_name};
+use skep_platform::ctx::PacketAccess;
+use skep_platform::helper::{Acquires, Callback, CallbackParams, LockEffect};
+use skep_platform::{Arg, ArgKind, Helper, MapType, Proto, RetType};
+
+/// Most bytes of a variable size (`BPF_MAX_VAR_SIZ`).
+const MAX_SIZE: u64 = 1 << 29;
+
+/// What the arguments of one call have told.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Args {
+    pub(crate) map: Option<(u16, u32)>,
+    pub(crate) ref_id: u32,
+    pub(crate) release: Option<usize>,
+    pub(crate) raw: bool,
+    /// Stack memory that the helper fills: register and bytes.
+    pub(crate) fill: Option<(usize, i64)>,
+    pub(crate) mem_size: u64,
+    pub(crate) size_max: u64,
+    pub(crate) func: Option<usize>,
+    pub(crate) dynptr_id: u32,
+    pub(crate) dynptr: Option<Dynptr>,
+    pub(crate) ret_btf: Option<crate::value::BtfType>,
+    pub(crate) kptr: Option<(u16, usize)>,
+    pub(crate) key: Option<(u64, Option<Place>)>,
+}
+
+/// Types that a memory argument takes, in the kernel's order.
+const MEM: [(Base, Flags); 9] = [
+    (Base::Stack(0), Flags::NONE),
+    (Base::Packet, Flags::NONE),
+    (Base::PacketMeta, Flags::NONE),
+    (Base::MapKey(0), Flags::NONE),
+    (Base::MapValue(0), Flags::NONE),
+    (Base::Mem(0), Flags::NONE),
+    (Base::Mem(0), Flags::RINGBUF),
+    (Base::Buf, Flags::NONE),
+    (Base::Btf(ANY), Flags::TRUSTED),
+];
+const ANY: crate::value::BtfType = crate::value::BtfType { own: false, id: 0 };
+const SOCKS: [(Base, Flags); 4] = [
+    (Base::SockCommon, Flags::NONE),
+    (Base::Socket, Flags::NONE),
+    (Base::TcpSock, Flags::NONE),
+    (Base::XdpSock, Flags::NONE),
+];
+const BTF_SOCKS: [(Base, Flags); 6] = [
+    (Base::SockCommon, Flags::NONE),
+    (Base::Socket, Flags::NONE),
+    (Base::TcpSock, Flags::NONE),
+    (Base::XdpSock, Flags::NONE),
+    (Base::Btf(ANY), Flags::NONE),
+    (Base::Btf(ANY), Flags::TRUSTED),
+];
+const BTFS: [(Base, Flags); 3] =
+    [(Base::Btf(ANY), Flags::NONE), (Base::Btf(ANY), Flags::TRUSTED), (Base::Btf(ANY), Flags::RCU)];
+const PERCPU: [(Base, Flags); 3] = [
+    (Base::Btf(ANY), Flags::PERCPU),
+    (Base::Btf(ANY), Flags::PERCPU.with(Flags::RCU)),
+    (Base::Btf(ANY), Flags::PERCPU.with(Flags::TRUSTED)),
+];
+const LOCKED: [(Base, Flags); 2] = [(Base::MapValue(0), Flags::NONE), (Base::Btf(ANY), Flags::ALLOC)];
+const DYNPTRS: [(Base, Flags); 2] =
+    [(Base::Stack(0), Flags::NONE), (Base::ConstDynptr(Dynptr::Local), Flags::NONE)];
+
+/// Types that an argument takes.
+fn accepted(kind: ArgKind) -> &'static [(Base, Flags)] {
+    match kind {
+        ArgKind::MapKey | ArgKind::MapValue | ArgKind::Mem | ArgKind::FixedMem(_) => &MEM,
+        ArgKind::Size
+        | ArgKind::SizeOrZero
+        | ArgKind::AllocSizeOrZero
+        | ArgKind::Scalar
+        | ArgKind::Anything => &[(Base::Scalar, Flags::NONE)],
+        ArgKind::ConstMapPtr => &[(Base::MapPtr(0), Flags::NONE)],
+        ArgKind::Ctx => &[(Base::Ctx, Flags::NONE)],
+        ArgKind::SockCommon => &SOCKS,
+        ArgKind::BtfIdSockCommon => &BTF_SOCKS,
+        ArgKind::Socket => &[(Base::Socket, Flags::NONE)],
+        ArgKind::BtfId(_) => &BTFS,
+        ArgKind::PercpuBtfId => &PERCPU,
+        ArgKind::SpinLock | ArgKind::KptrXchgDest => &LOCKED,
+        ArgKind::Timer | ArgKind::ConstStr => &[(Base::MapValue(0), Flags::NONE)],
+        ArgKind::Func => &[(Base::Func(0), Flags::NONE)],
+        ArgKind::Stack => &[(Base::Stack(0), Flags::NONE)],
+        ArgKind::RingbufMem => &[(Base::Mem(0), Flags::RINGBUF)],
+        ArgKind::Dynptr(_) => &DYNPTRS,
+    }
+}
+
+fn same_base(a: Base, b: Base) -> bool {
+    std::mem::discriminant(&a) == std::mem::discriminant(&b)
+}
+
+impl Vm<'_> {
+    /// Call of helper `id`.
+    pub(crate) fn helper_call(&mut self, id: i32) -> Check<Flow> {
+        let pc = self.cur.insn;
+        let Some(h) = self.helper(id) else { refuse!(HelperUnknown, "invalid func unknown#{id}") };
+        let Some(proto) = h.proto_for(&self.caller()) else {
+            refuse!(HelperUnknown, "program of this type cannot use helper {}#{id}", h.name);
+        };
+        self.helper_allowed(h, proto)?;
+        let mut args = Args::default();
+        for (i, arg) in proto.args.iter().enumerate() {
+            self.argument(h, proto, i, arg, &mut args)?;
+        }
+        if let Some((n, size)) = args.fill {
+            self.fill(n, size)?;
+        }
+        self.release_argument(h, proto, &args)?;
+        let q = quirk(h.name);
+        self.before(h, q, &mut args)?;
+        let moved =
+            h.invalidates_packet || (q == Some(Quirk::DynptrWrite) && args.dynptr == Some(Dynptr::Skb));
+        let callback = self.callback(h, &args)?;
+        if let Some(flow) = callback {
+            return Ok(flow);
+        }
+        self.clear_caller_saved();
+        self.result(h, proto, q, &args)?;
+        if let Some((m, _)) = args.map {
+            let kind = self.maps[m as usize].kind();
+            let iter = self.program.attach_type == Some(skep_platform::AttachType::TraceIter);
+            if !crate::compat::compatible(self.platform, h.name, kind, self.program.prog_type, iter) {
+                refuse!(MapHelper, "cannot pass map_type {} into func {}#{id}", kind as u32, h.name);
+            }
+        }
+        if moved {
+            self.forget_packets();
+        }
+        Ok(Flow::To(pc + 1))
+    }
+
+    fn helper_allowed(&self, h: &Helper, p: &Proto) -> Check {
+        if p.gpl_only && !self.program.gpl_compatible() {
+            refuse!(HelperRestricted, "cannot call GPL-restricted function from non-GPL compatible program");
+        }
+        if p.might_sleep && !self.cur.sleepable {
+            refuse!(HelperRestricted, "helper call might sleep in a non-sleepable prog");
+        }
+        let inside = [
+            (self.cur.rcu > 0, "rcu_read_lock"),
+            (self.cur.preempt > 0, "non-preemptible"),
+            (self.cur.irq > 0, "IRQ-disabled"),
+        ];
+        for (held, what) in inside {
+            if held && p.might_sleep {
+                refuse!(HelperRestricted, "sleepable helper {}#{} in {what} region", h.name, h.id);
+            }
+        }
+        Ok(())
+    }
+
+    fn argument(&mut self, h: &Helper, p: &Proto, i: usize, arg: &Arg, args: &mut Args) -> Check {
+        let n = i + 1;
+        self.readable(n)?;
+        if arg.kind == ArgKind::Anything {
+            if self.leaks(n) {
+                refuse!(PointerLeak, "R{n} leaks addr into helper function");
+            }
+            return Ok(());
+        }
+        let r = *self.reg(n);
+        if r.is_packet() && !(p.pkt_access && self.packets_readable()) {
+            refuse!(PacketAccess, "helper access to the packet is not allowed");
+        }
+        let mut arg = *arg;
+        if arg.kind == ArgKind::MapValue && self.map_holds_sockets(args) {
+            arg.kind = ArgKind::BtfIdSockCommon;
+        }
+        if r.is_null() && arg.nullable {
+            self.precise(n)?;
+        } else {
+            self.argument_type(h, n, &r, &arg)?;
+            self.argument_offset(&r, n, &arg)?;
+        }
+        self.argument_reference(n, &r, &arg, args)?;
+        self.argument_value(h, p, i, &r, &arg, args)
+    }
+
+    fn packets_readable(&self) -> bool {
+        matches!(self.desc.packet_access, PacketAccess::Read | PacketAccess::ReadWrite)
+    }
+
+    fn map_holds_sockets(&self, args: &Args) -> bool {
+        args.map.is_some_and(|(m, _)| {
+            matches!(self.maps[m as usize].kind(), MapType::Sockmap | MapType::Sockhash)
+        })
+    }
+
+    /// The register's type is one that the argument takes (`check_reg_type`).
+    fn argument_type(&mut self, h: &Helper, n: usize, r: &Reg, arg: &Arg) -> Check {
+        let list = accepted(arg.kind);
+        let mut flags = r.flags;
+        if arg.rdonly {
+            flags = flags.without(Flags::RDONLY);
+        }
+        if arg.nullable {
+            flags = flags.without(Flags::MAYBE_NULL);
+        }
+        let mem = matches!(arg.kind, ArgKind::Mem | ArgKind::FixedMem(_));
+        if mem {
+            flags = flags.without(Flags::DYN_SKB.with(Flags::DYN_XDP));
+        }
+        let xchg = quirk(h.name) == Some(Quirk::KptrXchg) && n == 2;
+        if xchg {
+            flags = flags.without(Flags::ALLOC.with(Flags::PERCPU));
+        }
+        if !list.iter().any(|(b, f)| same_base(*b, r.base) && *f == flags) {
+            let names: Vec<String> = list.iter().map(|(b, f)| type_name(*b, *f)).collect();
+            refuse!(ArgumentType, "R{n} type={} expected={}", r.type_name(), names.join(", "));
+        }
+        let Base::Btf(t) = r.base else { return Ok(()) };
+        if std::ptr::eq(list, &MEM) {
+            if !arg.rdonly {
+                refuse!(
+                    ArgumentType,
+                    "{}() may write into memory pointed by R{n} type={}",
+                    h.name,
+                    r.type_name()
+                );
+            }
+            return Ok(());
+        }
+        if r.flags.any(Flags::PERCPU) || xchg || r.flags.has(Flags::ALLOC) {
+            return Ok(());
+        }
+        if r.maybe_null() && (!arg.nullable || arg.release) {
+            refuse!(ArgumentType, "Possibly NULL pointer passed to helper arg{n}");
+        }
+        let wanted: &'static [&'static str] = match arg.kind {
+            ArgKind::BtfId(names) => names,
+            ArgKind::BtfIdSockCommon => &["sock_common"],
+            _ => return Ok(()),
+        };
+        let strict = arg.release && quirk(h.name) != Some(Quirk::SkRelease);
+        for name in wanted {
+            if let Some(w) = self.kernel_type(name) {
+                if self.struct_matches(t, r.off, w, strict) {
+                    return Ok(());
+                }
+            }
+        }
+        let first = wanted.first().copied().unwrap_or("");
+        refuse!(ArgumentType, "R{n} is of type {} but {first} is expected", self.btf_name(t))
+    }
+
+    /// Only some pointers may have been moved (`check_func_arg_reg_off`).
+    fn argument_offset(&self, r: &Reg, n: usize, arg: &Arg) -> Check {
+        if arg.release {
+            if matches!(arg.kind, ArgKind::Dynptr(_)) && matches!(r.base, Base::Stack(_)) {
+                return Ok(());
+            }
+            if r.off != 0 {
+                refuse!(
+                    Reference,
+                    "R{n} must have zero offset when passed to release func or trusted arg to kfunc"
+                );
+            }
+            return self.unmoved(r, n, false);
+        }
+        let free = Flags::RDONLY
+            .with(Flags::RINGBUF)
+            .with(Flags::DYN_SKB)
+            .with(Flags::DYN_XDP)
+            .with(Flags::MAYBE_NULL);
+        match r.base {
+            Base::Stack(_)
+            | Base::Packet
+            | Base::PacketMeta
+            | Base::MapKey(_)
+            | Base::MapValue(_)
+            | Base::Mem(_)
+            | Base::Buf
+            | Base::Arena
+            | Base::Scalar
+                if r.flags.without(free) == Flags::NONE =>
+            {
+                Ok(())
+            }
+            Base::Btf(_) => self.unmoved(r, n, true),
+            _ => self.unmoved(r, n, false),
+        }
+    }
+
+    fn argument_reference(&mut self, n: usize, r: &Reg, arg: &Arg, args: &mut Args) -> Check {
+        if arg.release {
+            if matches!(arg.kind, ArgKind::Dynptr(_)) {
+                if !matches!(r.base, Base::Stack(_)) {
+                    refuse!(Dynptr, "cannot release unowned const bpf_dynptr");
+                }
+                let owned = self.dynptr_at(r).is_some_and(|(_, _, slot)| slot.ref_id != 0);
+                if !owned {
+                    refuse!(Reference, "arg {n} is an unacquired reference");
+                }
+            } else if r.ref_id == 0 && !r.is_null() {
+                refuse!(Reference, "R{n} must be referenced when passed to release function");
+            }
+            args.release = Some(n);
+        }
+        if r.ref_id != 0 && arg.kind != ArgKind::KptrXchgDest {
+            if args.ref_id != 0 {
+                refuse!(Internal, "more than one arg with ref_obj_id R{n} {} {}", r.ref_id, args.ref_id);
+            }
+            args.ref_id = r.ref_id;
+        }
+        Ok(())
+    }
+
+    fn argument_value(
+        &mut self,
+        h: &Helper,
+        p: &Proto,
+        i: usize,
+        r: &Reg,
+        arg: &Arg,
+        args: &mut Args,
+    ) -> Check {
+        let n = i + 1;
+        match arg.kind {
+            ArgKind::ConstMapPtr => self.map_argument(r, args)?,
+            ArgKind::MapKey => {
+                let Some((m, _)) = args.map else {
+                    refuse!(ArgumentType, "invalid map_ptr to access map->key")
+                };
+                let size = self.maps[m as usize].def.key_size as i64;
+                if !(arg.nullable && r.is_null()) {
+                    self.helper_access(n, size, false, false, false)?;
+                    args.key = self.constant_key(n, m);
+                }
+            }
+            ArgKind::MapValue => {
+                if arg.nullable && r.is_null() {
+                    return Ok(());
+                }
+                let Some((m, _)) = args.map else {
+                    refuse!(ArgumentType, "invalid map_ptr to access map->value")
+                };
+                let size = self.maps[m as usize].def.value_size as i64;
+                if self.helper_access(n, size, arg.write, false, arg.uninit)? {
+                    args.fill = Some((n, size));
+                }
+            }
+            ArgKind::Mem => args.raw = arg.uninit,
+            ArgKind::FixedMem(size) => {
+                if !(arg.nullable && r.is_null()) {
+                    if self.helper_access(n, size as i64, arg.write, false, arg.uninit)? {
+                        args.fill = Some((n, size as i64));
+                    }
+                    if arg.aligned {
+                        self.aligned(r, 0, size, true)?;
+                    }
+                }
+            }
+            ArgKind::Size | ArgKind::SizeOrZero => {
+                let zero_ok = arg.kind == ArgKind::SizeOrZero;
+                let before = p.args.get(i.wrapping_sub(1)).copied().unwrap_or(*arg);
+                self.size_argument(n, r, before.write, zero_ok, args)?;
+            }
+            ArgKind::AllocSizeOrZero => {
+                let Some(v) = r.val.as_const() else {
+                    refuse!(ArgumentRange, "R{n} is not a known constant'")
+                };
+                args.mem_size = v;
+                self.precise(n)?;
+            }
+            ArgKind::Func => args.func = if let Base::Func(f) = r.base { Some(f as usize) } else { None },
+            ArgKind::SpinLock => self.spin_lock(n, r, h.lock == LockEffect::Lock)?,
+            ArgKind::Timer => self.timer_argument(n, r, args)?,
+            ArgKind::Dynptr(kind) => self.dynptr_argument(n, r, arg, kind, args)?,
+            ArgKind::ConstStr => self.const_str(n, r)?,
+            ArgKind::KptrXchgDest => self.kptr_slot(n, r, args)?,
+            ArgKind::PercpuBtfId => {
+                args.ret_btf = if let Base::Btf(t) = r.base { Some(t) } else { None };
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn map_argument(&mut self, r: &Reg, args: &mut Args) -> Check {
+        let Base::MapPtr(m) = r.base else { return Ok(()) };
+        if let Some((old, uid)) = args.map {
+            if old != m || uid != r.origin {
+                refuse!(
+                    ArgumentType,
+                    "timer pointer in R1 map_uid={uid} doesn't match map pointer in R2 map_uid={}",
+                    r.origin
+                );
+            }
+        }
+        args.map = Some((m, r.origin));
+        Ok(())
+    }
+
+    /// A size and the memory before it (`check_mem_size_reg`).
+    pub(crate) fn size_argument(
+        &mut self,
+        n: usize,
+        r: &Reg,
+        write: bool,
+        zero_ok: bool,
+        args: &mut Args,
+    ) -> Check {
+        args.size_max = r.val.r.umax;
+        let raw = args.raw && r.val.as_const().is_some();
+        if r.val.r.smin < 0 {
+            refuse!(ArgumentRange, "R{n} min value is negative, either use unsigned or 'var &= const'");
+        }
+        if r.val.r.umin == 0 && !zero_ok {
+            let (lo, hi) = (r.val.r.umin as i64, r.val.r.umax as i64);
+            refuse!(ArgumentRange, "R{n} invalid zero-sized read: u64=[{lo},{hi}]");
+        }
+        if r.val.r.umax >= MAX_SIZE {
+            refuse!(ArgumentRange, "R{n} unbounded memory access, use 'var &= const' or 'if (var < const)'");
+        }
+        let size = r.val.r.umax as i64;
+        if self.helper_access(n - 1, size, write, zero_ok, raw)? {
+            args.fill = Some((n - 1, size));
+        }
+        self.precise(n)
+    }
+
+    /// The helper has written stack memory.
+    pub(crate) fn fill(&mut self, n: usize, size: i64) -> Check {
+        let r = *self.reg(n);
+        for i in 0..size {
+            self.access_byte(n, &r, i)?;
+        }
+        Ok(())
+    }
+
+    fn access_byte(&mut self, n: usize, r: &Reg, i: i64) -> Check {
+        let Some(v) = r.val.as_const() else { return Ok(()) };
+        self.stack_bounds(n, r.off as i64 + i, 1, true)?;
+        let _ = v;
+        self.stack_store(n, r.off as i64 + i, 1, crate::stackmem::Store::Unknown)
+    }
+
+    fn release_argument(&mut self, h: &Helper, p: &Proto, args: &Args) -> Check {
+        let Some(n) = args.release else { return Ok(()) };
+        let dynptr = p.args.get(n - 1).is_some_and(|a| matches!(a.kind, ArgKind::Dynptr(_)));
+        let ok = if dynptr {
+            let r = *self.reg(n);
+            self.unmark_dynptr(&r)?;
+            true
+        } else if args.ref_id != 0 {
+            self.release(args.ref_id)
+        } else {
+            self.reg(n).is_null()
+        };
+        if !ok {
+            refuse!(Reference, "func {}#{} reference has not been acquired before", h.name, h.id);
+        }
+        Ok(())
+    }
+
+    /// Gives a reference up: every pointer of it is gone.
+    pub(crate) fn release(&mut self, id: u32) -> bool {
+        let before = self.cur.refs.len();
+        self.cur.refs.retain(|r| !(r.id == id && r.kind == RefKind::Ptr));
+        if self.cur.refs.len() == before {
+            return false;
+        }
+        self.invalidate(id);
+        true
+    }
+
+    /// Pointers of a reference are no longer valid.
+    pub(crate) fn invalidate(&mut self, id: u32) {
+        let leaks = self.leaks_allowed();
+        self.cur.for_each_reg(
+            |r| r.ref_id == id && !matches!(r.base, Base::DynptrSlot(..) | Base::IterSlot { .. }),
+            |r| *r = if leaks { Reg::UNKNOWN } else { Reg::NOT_INIT },
+        );
+        self.drop_invalid_spills();
+    }
+
+    /// A new reference.
+    pub(crate) fn acquire(&mut self) -> u32 {
+        let id = self.new_id();
+        self.cur.refs.push(Ref { id, insn: self.cur.insn, kind: RefKind::Ptr });
+        id
+    }
+
+    /// Packet pointers, and slices of packets, are no longer valid.
+    pub(crate) fn forget_packets(&mut self) {
+        let leaks = self.leaks_allowed();
+        self.cur.for_each_reg(
+            |r| r.is_packet_any() || r.flags.any(Flags::DYN_SKB.with(Flags::DYN_XDP)),
+            |r| *r = if leaks { Reg::UNKNOWN } else { Reg::NOT_INIT },
+        );
+        self.drop_invalid_spills();
+    }
+
+    fn drop_invalid_spills(&mut self) {
+        use crate::state::Byte;
+        for f in 0..self.cur.frames.len() {
+            let hit = |s: &crate::state::Slot| s.is_spill() && s.reg.base == Base::NotInit;
+            if self.cur.frames[f].stack.iter().any(hit) {
+                for s in self.cur.frame_at_mut(f).stack.iter_mut().filter(|s| hit(s)) {
+                    s.bytes = s.bytes.map(|b| if b == Byte::Spill { Byte::Misc } else { b });
+                }
+            }
+        }
+    }
+
+    /// Rules of single helpers, before the result.
+    fn before(&mut self, h: &Helper, q: Option<Quirk>, args: &mut Args) -> Check {
+        if h.tail_call {
+            self.no_resources("tail_call", true)?;
+        }
+        match q {
+            Some(Quirk::ZeroArg(n)) => {
+                let n = n as usize;
+                if !self.reg(n).is_null() {
+                    refuse!(ArgumentRange, "get_local_storage() doesn't support non-zero flags");
+                }
+                self.precise(n)?;
+            }
+            Some(Quirk::DynptrFromMem) if !matches!(self.reg(1).base, Base::MapValue(_)) => {
+                refuse!(
+                    Dynptr,
+                    "Unsupported reg type {} for bpf_dynptr_from_mem data",
+                    self.reg(1).type_name()
+                );
+            }
+            Some(Quirk::DynptrData) => {
+                let r = *self.reg(1);
+                let (id, ref_id) = self.dynptr_ids(&r);
+                (args.dynptr_id, args.ref_id) = (id, ref_id);
+            }
+            Some(Quirk::Format) => self.format(args)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Calls back: the callback is walked as a branch of its own.
+    fn callback(&mut self, h: &Helper, args: &Args) -> Check<Option<Flow>> {
+        match h.callback {
+            Callback::None => Ok(None),
+            Callback::Async { params, .. } => {
+                let Some(f) = args.func else { return Ok(None) };
+                self.async_callback(f, params)?;
+                Ok(None)
+            }
+            Callback::Sync { params, .. } => {
+                let Some(f) = args.func else { return Ok(None) };
+                if params == CallbackParams::Index {
+                    self.precise(1)?;
+                    let limit = self.reg(1).val.r.umax;
+                    if self.cur.frame().callback_depth as u64 >= limit {
+                        self.cur.frame_mut().callback_depth = 0;
+                        return Ok(None);
+                    }
+                }
+                self.sync_callback(f, params)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn result(&mut self, h: &Helper, p: &Proto, q: Option<Quirk>, args: &Args) -> Check {
+        let mut r = self.result_type(h, p, q, args)?;
+        if r.maybe_null() {
+            r.id = self.new_id();
+        }
+        if q == Some(Quirk::DynptrData) {
+            r.origin = args.dynptr_id;
+        }
+        let acquires = match h.acquires {
+            Acquires::No => false,
+            Acquires::Yes => true,
+            Acquires::ForMapTypes(types) => {
+                args.map.is_some_and(|(m, _)| types.contains(&self.maps[m as usize].kind()))
+            }
+        };
+        if matches!(q, Some(Quirk::Cast | Quirk::DynptrData)) {
+            r.ref_id = args.ref_id;
+        } else if acquires {
+            let id = self.acquire();
+            (r.id, r.ref_id) = (id, id);
+        }
+        match q {
+            Some(Quirk::RetUpToSize) => r = upto(args.size_max),
+            Some(Quirk::RetCpu) if self.options.cpus > 0 => {
+                r = Vm::number_in(0, self.options.cpus as i64 - 1);
+            }
+            _ => {}
+        }
+        self.set(0, r);
+        Ok(())
+    }
+
+    fn result_type(&mut self, h: &Helper, p: &Proto, q: Option<Quirk>, args: &Args) -> Check<Reg> {
+        let null = |yes: bool| if yes { Flags::MAYBE_NULL } else { Flags::NONE };
+        Ok(match p.ret {
+            RetType::Integer => Reg::UNKNOWN,
+            RetType::Void => Reg::NOT_INIT,
+            RetType::MapValue { nullable } => {
+                let Some((m, uid)) = args.map else { refuse!(Internal, "no map to look up in") };
+                let certain = q == Some(Quirk::Lookup) && self.certain_key(m, args.key);
+                if let (true, Some((_, Some(place)))) = (certain, args.key) {
+                    self.make_precise(&[place])?;
+                }
+                let mut r = Reg::flagged(Base::MapValue(m), null(nullable && !certain));
+                r.origin = uid;
+                if !r.maybe_null() && self.maps[m as usize].field(crate::maps::FieldKind::SpinLock).is_some()
+                {
+                    r.id = self.new_id();
+                }
+                r
+            }
+            RetType::SocketOrNull => Reg::flagged(Base::Socket, Flags::MAYBE_NULL),
+            RetType::SockCommonOrNull => Reg::flagged(Base::SockCommon, Flags::MAYBE_NULL),
+            RetType::TcpSockOrNull => Reg::flagged(Base::TcpSock, Flags::MAYBE_NULL),
+            RetType::RingbufMemOrNull => {
+                Reg::flagged(Base::Mem(args.mem_size as u32), Flags::MAYBE_NULL.with(Flags::RINGBUF))
+            }
+            RetType::DynptrMemOrNull => {
+                let kind = args.dynptr.map_or(Flags::NONE, Vm::dynptr_flags);
+                Reg::flagged(Base::Mem(args.mem_size as u32), Flags::MAYBE_NULL.with(kind))
+            }
+            RetType::MemOrBtfId { nullable } => self.percpu_result(args, nullable)?,
+            RetType::BtfId { name: "", nullable, .. } => self.kptr_result(args, nullable)?,
+            RetType::BtfId { name, nullable, trusted } => {
+                let Some(t) = self.kernel_type(name) else {
+                    refuse!(NotYet, "{}'s result needs the kernel's BTF", h.name);
+                };
+                let t1 = if trusted { Flags::TRUSTED } else { Flags::NONE };
+                Reg::flagged(Base::Btf(t), null(nullable).with(t1))
+            }
+        })
+    }
+
+    /// Reading a constant key off the stack.
+    fn constant_key(&self, n: usize, m: u16) -> Option<(u64, Option<Place>)> {
+        let map = &self.maps[m as usize];
+        if map.kind() != MapType::Array && map.kind() != MapType::PercpuArray {
+            return None;
+        }
+        let r = self.reg(n);
+        let Base::Stack(f) = r.base else { return None };
+        let off = r.off as i64 + r.val.as_const()? as i64;
+        if off % 4 != 0 || off >= 0 {
+            return None;
+        }
+        let (spi, byte) = crate::state::slot_of(off);
+        let slot = self.cur.frames[f as usize].stack.get(spi)?;
+        let bytes = slot.bytes.get(byte.checked_sub(3)?..=byte)?;
+        if bytes.iter().all(|b| *b == crate::state::Byte::Zero) {
+            return Some((0, None));
+        }
+        let spilled =
+            slot.is_scalar_spill() && off % 8 == 0 && bytes.iter().all(|b| *b == crate::state::Byte::Spill);
+        let place = Place { frame: f, index: spi as u8, slot: true };
+        if spilled { slot.reg.val.sub_const().map(|k| (k, Some(place))) } else { None }
+    }
+
+    fn certain_key(&self, m: u16, key: Option<(u64, Option<Place>)>) -> bool {
+        let map = &self.maps[m as usize];
+        let array = matches!(map.kind(), MapType::Array | MapType::PercpuArray);
+        array && map.inner.is_none() && key.is_some_and(|(k, _)| k < map.def.max_entries as u64)
+    }
+}
+
+/// An error number, or up to a size.
+fn upto(max: u64) -> Reg {
+    let mut s = Scalar::UNKNOWN;
+    s.r.clamp_s(-4095, max as i64);
+    s.sub.clamp_s(-4095, (max as u32) as i32 as i64);
+    s.sync();
+    Reg::scalar(s)
+}
+
+impl Vm<'_> {
+    /// Format string and arguments of a printing helper.
+    fn format(&mut self, _args: &Args) -> Check {
+        let size = self.reg(5).val.as_const();
+        let Some(size) = size else { return Ok(()) };
+        if size % 8 != 0 {
+            return Err(Reject::new(Rule::ArgumentRange, "invalid format arguments size"));
+        }
+        Ok(())
+    }
+}

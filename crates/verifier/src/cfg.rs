@@ -1,0 +1,318 @@
+//! Control flow before any path is walked: what can be reached, where states are worth keeping, which instructions lie
+//! in a loop, and the order in which data flow settles fastest.
+//!
+//! Marks follow `check_cfg` and `compute_scc` (kernel/bpf/verifier.c): targets of jumps and conditional jumps are
+//! prune points; calls that call back and iterator steps force a checkpoint.
+
+use crate::code::{Code, Func, Slot};
+use crate::reject::{Check, refuse};
+use skep_isa::{Callee, Op};
+
+/// What is known of one instruction from control flow alone.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Mark {
+    /// States are compared and kept here.
+    pub prune: bool,
+    /// History is written here: control comes from elsewhere.
+    pub jump: bool,
+    /// A state is kept at every visit.
+    pub checkpoint: bool,
+    /// A helper that calls back before it returns.
+    pub callback: bool,
+    /// An iterator's step.
+    pub iter_next: bool,
+    /// Loop it lies in; 0: none.
+    pub scc: u32,
+}
+
+/// What a call is, as far as control flow goes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct CallShape {
+    /// Calls back before it returns.
+    pub sync_callback: bool,
+    /// Calls back later.
+    pub async_callback: bool,
+    /// An iterator's step.
+    pub iter_next: bool,
+    /// Never returns.
+    pub throws: bool,
+    /// Invalidates packet pointers.
+    pub changes_packet: bool,
+    /// May sleep.
+    pub might_sleep: bool,
+    /// Arguments it reads.
+    pub args: u8,
+}
+
+/// Control flow of a program.
+#[derive(Clone, Debug)]
+pub struct Cfg {
+    /// By slot.
+    pub marks: Vec<Mark>,
+    /// Instructions of every function in postorder.
+    pub postorder: Vec<Vec<usize>>,
+}
+
+impl Cfg {
+    /// Walks the program from its first instruction through jumps, calls and callback addresses.
+    pub fn new(code: &mut Code, shape: &dyn Fn(&Op) -> CallShape) -> Check<Cfg> {
+        let mut cfg = Cfg { marks: vec![Mark::default(); code.len()], postorder: Vec::new() };
+        let seen = cfg.walk(code, shape)?;
+        for (pc, slot) in code.slots.iter().enumerate() {
+            match slot {
+                Slot::Second if seen[pc] => {
+                    refuse!(ControlFlow, "jump into the middle of ldimm64 insn {}", pc - 1)
+                }
+                Slot::Second => {}
+                _ if !seen[pc] => refuse!(Unreachable, "unreachable insn {pc}"),
+                _ => {}
+            }
+        }
+        cfg.propagate_effects(code, shape);
+        cfg.postorder = code.funcs.iter().map(|f| postorder(code, f, shape)).collect();
+        cfg.loops(code, shape);
+        Ok(cfg)
+    }
+
+    fn walk(&mut self, code: &mut Code, shape: &dyn Fn(&Op) -> CallShape) -> Check<Vec<bool>> {
+        let mut seen = vec![false; code.len()];
+        let mut todo = vec![0];
+        while let Some(pc) = todo.pop() {
+            if std::mem::replace(&mut seen[pc], true) {
+                continue;
+            }
+            let Slot::Op(op, _) = code.slots[pc] else {
+                todo.extend(successors(code, pc, shape));
+                todo.extend(crate::code::target(&code.slots[pc], pc).map(|t| t as usize));
+                continue;
+            };
+            self.mark(code, pc, &op, &shape(&op));
+            for next in successors(code, pc, shape) {
+                if next >= code.len() {
+                    refuse!(ControlFlow, "jump out of range from insn {pc} to {next}");
+                }
+                todo.push(next);
+            }
+            if let Some(t) = op.subprog_target(pc) {
+                todo.push(t as usize);
+            }
+        }
+        Ok(seen)
+    }
+
+    fn mark(&mut self, code: &mut Code, pc: usize, op: &Op, shape: &CallShape) {
+        match *op {
+            Op::Ja { .. } => self.target(op, pc),
+            Op::JumpIf { .. } => {
+                self.marks[pc].prune = true;
+                self.target(op, pc);
+            }
+            Op::MayGoto { .. } => {
+                self.marks[pc].prune = true;
+                self.marks[pc].checkpoint = true;
+                self.target(op, pc);
+            }
+            Op::Call(_) => {
+                let m = &mut self.marks[pc];
+                m.prune |= shape.async_callback || shape.sync_callback || shape.iter_next;
+                m.checkpoint |= shape.sync_callback || shape.iter_next;
+                m.callback = shape.sync_callback;
+                m.iter_next = shape.iter_next;
+                m.jump |= shape.sync_callback;
+                self.comes_back(op, pc, pc + 1);
+            }
+            Op::LoadImm64 { .. } if op.subprog_target(pc).is_some() => {
+                let f = op.subprog_target(pc).and_then(|t| code.func_at(t as usize));
+                if let Some(f) = f {
+                    code.funcs[f].callback = true;
+                }
+                self.comes_back(op, pc, pc + 2);
+            }
+            _ => {}
+        }
+        if let (Op::LoadAbs { .. } | Op::LoadInd { .. }, Some(next)) = (op, self.marks.get_mut(pc + 1)) {
+            next.jump = true;
+        }
+    }
+
+    /// After a call states are worth keeping and control has come from elsewhere; the callee's entry likewise.
+    fn comes_back(&mut self, op: &Op, pc: usize, next: usize) {
+        let callee = op.subprog_target(pc).map(|t| t as usize);
+        if callee.is_some() {
+            self.marks[pc].prune = true;
+        }
+        for at in callee.into_iter().chain([next]) {
+            if let Some(m) = self.marks.get_mut(at) {
+                m.prune = true;
+                m.jump = true;
+            }
+        }
+    }
+
+    fn target(&mut self, op: &Op, pc: usize) {
+        if let Some(m) = op.jump_target(pc).and_then(|t| self.marks.get_mut(t as usize)) {
+            m.prune = true;
+            m.jump = true;
+        }
+    }
+
+    /// A function changes packets or sleeps when it or anything it calls does.
+    fn propagate_effects(&mut self, code: &mut Code, shape: &dyn Fn(&Op) -> CallShape) {
+        let mut calls = Vec::new();
+        for pc in 0..code.len() {
+            let Some(op) = code.op(pc).copied() else { continue };
+            let f = code.func_of(pc);
+            let s = shape(&op);
+            code.funcs[f].changes_packet |= s.changes_packet;
+            code.funcs[f].might_sleep |= s.might_sleep;
+            if let Some(callee) = op.subprog_target(pc).and_then(|t| code.func_at(t as usize)) {
+                calls.push((f, callee));
+            }
+        }
+        loop {
+            let mut changed = false;
+            for &(from, to) in &calls {
+                let (c, m) = (code.funcs[to].changes_packet, code.funcs[to].might_sleep);
+                let f = &mut code.funcs[from];
+                changed |= (c && !f.changes_packet) || (m && !f.might_sleep);
+                f.changes_packet |= c;
+                f.might_sleep |= m;
+            }
+            if !changed {
+                return;
+            }
+        }
+    }
+
+    /// Numbers the loops of every function (Tarjan's algorithm, without recursion).
+    fn loops(&mut self, code: &Code, shape: &dyn Fn(&Op) -> CallShape) {
+        let n = code.len();
+        let (mut index, mut low) = (vec![0u32; n], vec![0u32; n]);
+        let (mut on_stack, mut stack) = (vec![false; n], Vec::new());
+        let (mut counter, mut scc) = (0, 0);
+        for f in &code.funcs {
+            let mut work = vec![(f.start, 0usize)];
+            while let Some((pc, edge)) = work.pop() {
+                if edge == 0 {
+                    if index[pc] != 0 {
+                        continue;
+                    }
+                    counter += 1;
+                    (index[pc], low[pc]) = (counter, counter);
+                    stack.push(pc);
+                    on_stack[pc] = true;
+                }
+                let next = successors(code, pc, shape);
+                if edge > 0 {
+                    let child = next[edge - 1];
+                    if on_stack[child] {
+                        low[pc] = low[pc].min(low[child]);
+                    }
+                }
+                if let Some(&child) = next.get(edge) {
+                    work.push((pc, edge + 1));
+                    if index[child] == 0 {
+                        work.push((child, 0));
+                    }
+                    continue;
+                }
+                if low[pc] == index[pc] {
+                    self.close_loop(pc, &mut stack, &mut on_stack, &mut scc, next.contains(&pc));
+                }
+            }
+        }
+    }
+
+    fn close_loop(
+        &mut self,
+        root: usize,
+        stack: &mut Vec<usize>,
+        on_stack: &mut [bool],
+        scc: &mut u32,
+        to_itself: bool,
+    ) {
+        let at = stack.iter().rposition(|p| *p == root).unwrap_or(0);
+        let members = stack.split_off(at);
+        let looping = members.len() > 1 || to_itself || self.marks[root].callback;
+        if looping {
+            *scc += 1;
+        }
+        for pc in members {
+            on_stack[pc] = false;
+            self.marks[pc].scc = if looping { *scc } else { 0 };
+        }
+    }
+}
+
+/// Slots that may come next inside the same function.
+pub fn successors(code: &Code, pc: usize, shape: &dyn Fn(&Op) -> CallShape) -> Vec<usize> {
+    let (op, len) = match code.slots[pc] {
+        Slot::Op(op, len) => (op, len as usize),
+        _ => {
+            let next = if matches!(code.slots.get(pc + 1), Some(Slot::Second)) { pc + 2 } else { pc + 1 };
+            return if next < code.len() { vec![next] } else { Vec::new() };
+        }
+    };
+    let mut next = Vec::with_capacity(2);
+    let throws = matches!(op, Op::Call(Callee::Kfunc { .. })) && shape(&op).throws;
+    if !op.is_terminator() && !throws {
+        next.push(pc + len);
+    }
+    if let Some(t) = op.jump_target(pc) {
+        next.push(t as usize);
+    }
+    next
+}
+
+fn postorder(code: &Code, f: &Func, shape: &dyn Fn(&Op) -> CallShape) -> Vec<usize> {
+    let mut seen = vec![false; f.end - f.start];
+    let mut out = Vec::with_capacity(f.end - f.start);
+    let mut work = vec![(f.start, false)];
+    while let Some((pc, done)) = work.pop() {
+        if done {
+            out.push(pc);
+            continue;
+        }
+        if pc < f.start || pc >= f.end || std::mem::replace(&mut seen[pc - f.start], true) {
+            continue;
+        }
+        work.push((pc, true));
+        work.extend(successors(code, pc, shape).into_iter().map(|n| (n, false)));
+    }
+    out
+}
+
+/// Registers that may still be read, before each instruction (`compute_live_registers`).
+pub fn live_registers(code: &Code, cfg: &Cfg, shape: &dyn Fn(&Op) -> CallShape) -> Vec<u16> {
+    let mut live = vec![0u16; code.len()];
+    for order in &cfg.postorder {
+        loop {
+            let mut changed = false;
+            for &pc in order {
+                let Some(op) = code.op(pc) else { continue };
+                let after = successors(code, pc, shape)
+                    .into_iter()
+                    .fold(0, |l, n| l | live.get(n).copied().unwrap_or(0));
+                let (uses, defs) = use_def(op, &shape(op));
+                let before = after & !defs | uses;
+                changed |= before != live[pc];
+                live[pc] = before;
+            }
+            if !changed {
+                break;
+            }
+        }
+    }
+    live
+}
+
+fn use_def(op: &Op, shape: &CallShape) -> (u16, u16) {
+    match op {
+        Op::Call(Callee::Helper(_) | Callee::Kfunc { .. }) => {
+            (((1u16 << shape.args) - 1) << 1, op.defs().bits())
+        }
+        Op::Call(_) => (0b11_1110, op.defs().bits()),
+        Op::LoadAbs { .. } | Op::LoadInd { .. } => (op.uses().bits(), 0b11_1111),
+        _ => (op.uses().bits(), op.defs().bits()),
+    }
+}

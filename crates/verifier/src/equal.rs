@@ -1,0 +1,296 @@
+//! When a path may end because a kept state has been here: the current state must lie inside of the kept one.
+//!
+//! Three modes (`enum exact_level`, kernel/bpf/verifier.c): against a finished state only precise numbers count; in a
+//! loop that makes progress by itself all ranges count; for the endless loop check everything must be the same.
+
+use crate::state::{Byte, Frame, Ref, RefKind, Slot, State};
+use crate::value::{ADD_CONST, Base, Reg};
+
+/// How closely states are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    /// Precise numbers only.
+    Finished,
+    /// All ranges.
+    Within,
+    /// Everything.
+    Exact,
+}
+
+/// Which id of the kept state stands for which of the current one.
+#[derive(Default)]
+pub(crate) struct Ids {
+    pairs: Vec<(u32, u32)>,
+    made_up: u32,
+}
+
+impl Ids {
+    fn same(&mut self, old: u32, cur: u32) -> bool {
+        if (old == 0) != (cur == 0) {
+            return false;
+        }
+        if old == 0 {
+            return true;
+        }
+        for &(o, c) in &self.pairs {
+            if o == old {
+                return c == cur;
+            }
+            if c == cur {
+                return false;
+            }
+        }
+        self.pairs.push((old, cur));
+        true
+    }
+
+    /// Numbers: no tie in the kept state asks for none in the current one.
+    fn scalar(&mut self, old: u32, cur: u32) -> bool {
+        if old == 0 {
+            return true;
+        }
+        let cur = if cur == 0 {
+            self.made_up += 1;
+            u32::MAX / 2 + self.made_up
+        } else {
+            cur
+        };
+        if !self.same(old, cur) {
+            return false;
+        }
+        old & ADD_CONST == 0 || self.same(old & !ADD_CONST, cur & !ADD_CONST)
+    }
+}
+
+/// How states are compared.
+pub(crate) struct Compare<'a> {
+    pub(crate) mode: Mode,
+    /// Registers alive, by instruction.
+    pub(crate) live: &'a [u16],
+    /// Reading what was never written is allowed.
+    pub(crate) uninit_ok: bool,
+}
+
+impl Compare<'_> {
+    /// Is the current state covered by the kept one?
+    pub(crate) fn states(&self, old: &State, cur: &State) -> bool {
+        let mut ids = Ids { pairs: Vec::new(), made_up: 0 };
+        if old.frames.len() != cur.frames.len()
+            || old.sleepable != cur.sleepable
+            || !refs_equal(old, cur, &mut ids)
+        {
+            return false;
+        }
+        for i in 0..old.frames.len() {
+            if i > 0 && old.frames[i].callsite != cur.frames[i].callsite {
+                return false;
+            }
+            let pc = old.insn_of_frame(i);
+            let live = self.live.get(pc).copied().unwrap_or(u16::MAX);
+            if !self.frames(&old.frames[i], &cur.frames[i], live, &mut ids) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn frames(&self, old: &Frame, cur: &Frame, live: u16, ids: &mut Ids) -> bool {
+        if old.callback_depth > cur.callback_depth {
+            return false;
+        }
+        for i in 0..11 {
+            if live >> i & 1 == 1 && !self.reg(&old.regs[i], &cur.regs[i], ids) {
+                return false;
+            }
+        }
+        self.stack(old, cur, ids)
+    }
+
+    fn stack(&self, old: &Frame, cur: &Frame, ids: &mut Ids) -> bool {
+        let empty = Slot::EMPTY;
+        for (i, o) in old.stack.iter().enumerate() {
+            let c = cur.stack.get(i);
+            if self.mode != Mode::Finished && c.is_none_or(|c| c.bytes != o.bytes) {
+                return false;
+            }
+            if !self.slot(o, c.unwrap_or(&empty), ids) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn slot(&self, o: &Slot, c: &Slot, ids: &mut Ids) -> bool {
+        if let (Some(a), Some(b)) = (self.as_number(o), self.as_number(c)) {
+            return self.reg(&a, &b, ids);
+        }
+        for i in 0..8 {
+            let ok = match (o.bytes[i], c.bytes[i]) {
+                (Byte::Invalid, _) => true,
+                (Byte::Misc, _) if self.uninit_ok => true,
+                (Byte::Misc, Byte::Zero) => true,
+                (a, b) => a == b,
+            };
+            if !ok {
+                return false;
+            }
+        }
+        match o.bytes[7] {
+            Byte::Spill => self.reg(&o.reg, &c.reg, ids),
+            Byte::Dynptr | Byte::IrqFlag => o.reg.base == c.reg.base && ids.same(o.reg.ref_id, c.reg.ref_id),
+            Byte::Iter => {
+                let plain = |b: Base| match b {
+                    Base::IterSlot { ty, active, first, .. } => {
+                        Base::IterSlot { ty, active, first, depth: 0 }
+                    }
+                    b => b,
+                };
+                plain(o.reg.base) == plain(c.reg.base)
+                    && o.reg.flags == c.reg.flags
+                    && ids.same(o.reg.ref_id, c.reg.ref_id)
+            }
+            _ => true,
+        }
+    }
+
+    /// A whole slot as a number: a spilled one, or eight bytes of anything.
+    fn as_number(&self, s: &Slot) -> Option<Reg> {
+        if s.is_scalar_spill64() {
+            return Some(s.reg);
+        }
+        let misc = |b: &Byte| *b == Byte::Misc || (self.uninit_ok && *b == Byte::Invalid);
+        s.bytes.iter().all(misc).then_some(Reg::UNKNOWN)
+    }
+
+    fn reg(&self, old: &Reg, cur: &Reg, ids: &mut Ids) -> bool {
+        if self.mode == Mode::Exact {
+            return exact(old, cur, ids);
+        }
+        if old.base == Base::NotInit && (self.mode == Mode::Finished || cur.base == Base::NotInit) {
+            return true;
+        }
+        let same_type = match (old.base, cur.base) {
+            (Base::Mem(_), Base::Mem(_)) => true,
+            (a, b) => std::mem::discriminant(&a) == std::mem::discriminant(&b),
+        };
+        if !same_type || old.flags != cur.flags {
+            return false;
+        }
+        match old.base {
+            Base::Scalar => self.number(old, cur, ids),
+            Base::MapKey(_) | Base::MapValue(_) | Base::Mem(_) | Base::Buf | Base::TpBuffer => {
+                old.base == cur.base
+                    && old.off == cur.off
+                    && old.origin == cur.origin
+                    && cur.val.is_within(&old.val)
+                    && ids.same(old.id, cur.id)
+                    && ids.same(old.ref_id, cur.ref_id)
+            }
+            Base::Packet | Base::PacketMeta => {
+                let reach = if old.range < 0 || cur.range < 0 {
+                    old.range == cur.range
+                } else {
+                    old.range <= cur.range
+                };
+                reach && old.off == cur.off && ids.same(old.id, cur.id) && cur.val.is_within(&old.val)
+            }
+            Base::Arena => true,
+            _ => exact(old, cur, ids),
+        }
+    }
+
+    fn number(&self, old: &Reg, cur: &Reg, ids: &mut Ids) -> bool {
+        if !old.precise && self.mode == Mode::Finished {
+            return true;
+        }
+        let (a, b) = (old.id & ADD_CONST != 0, cur.id & ADD_CONST != 0);
+        if (a && !b) || (old.id != 0 && !a && b) || (a && old.off != cur.off) {
+            return false;
+        }
+        ids.scalar(old.id, cur.id) && cur.val.is_within(&old.val)
+    }
+}
+
+fn exact(old: &Reg, cur: &Reg, ids: &mut Ids) -> bool {
+    old.base == cur.base
+        && old.flags == cur.flags
+        && old.off == cur.off
+        && old.range == cur.range
+        && old.val == cur.val
+        && old.origin == cur.origin
+        && ids.same(old.id, cur.id)
+        && ids.same(old.ref_id, cur.ref_id)
+}
+
+fn refs_equal(old: &State, cur: &State, ids: &mut Ids) -> bool {
+    if old.refs.len() != cur.refs.len()
+        || old.rcu != cur.rcu
+        || old.preempt != cur.preempt
+        || !ids.same(old.irq, cur.irq)
+        || old.lock.is_some() != cur.lock.is_some()
+    {
+        return false;
+    }
+    if let (Some((a, ka)), Some((b, kb))) = (old.lock, cur.lock) {
+        if ka != kb || !ids.same(a, b) {
+            return false;
+        }
+    }
+    let pair = |a: &Ref, b: &Ref, ids: &mut Ids| {
+        let same = match (a.kind, b.kind) {
+            (RefKind::Lock(x), RefKind::Lock(y)) | (RefKind::ResLock(x), RefKind::ResLock(y)) => x == y,
+            (x, y) => x == y,
+        };
+        same && ids.same(a.id, b.id)
+    };
+    old.refs.iter().zip(&cur.refs).all(|(a, b)| pair(a, b, ids))
+}
+
+/// Could the current state be one turn further in the same loop? The innermost frame has the same registers.
+pub(crate) fn maybe_looping(old: &State, cur: &State) -> bool {
+    if old.frames.len() != cur.frames.len() {
+        return false;
+    }
+    let (a, b) = (old.frame(), cur.frame());
+    a.regs.iter().zip(&b.regs).all(|(x, y)| {
+        x.base == y.base && x.flags == y.flags && x.off == y.off && x.val == y.val && x.range == y.range
+    })
+}
+
+/// Are iterators further than they were?
+pub(crate) fn iterators_differ(old: &State, cur: &State) -> bool {
+    let depth = |s: &Slot| match s.reg.base {
+        Base::IterSlot { active: true, depth, .. } if s.bytes[7] == Byte::Iter => Some(depth),
+        _ => None,
+    };
+    old.frames.iter().zip(&cur.frames).any(|(o, c)| {
+        o.stack.iter().zip(&c.stack).any(|(a, b)| match (depth(a), depth(b)) {
+            (Some(x), Some(y)) => x != y,
+            _ => false,
+        })
+    })
+}
+
+/// Numbers that differ from the last visit and that nobody needs exactly become unknown, so that the loop settles.
+pub(crate) fn widen(old: &State, cur: &mut State) {
+    let mut ids = Ids { pairs: Vec::new(), made_up: 0 };
+    for f in (0..cur.frames.len().min(old.frames.len())).rev() {
+        let o = &old.frames[f];
+        let frame = std::sync::Arc::make_mut(&mut cur.frames[f]);
+        for (a, b) in o.regs.iter().zip(frame.regs.iter_mut()) {
+            widen_reg(a, b, &mut ids);
+        }
+        for (a, b) in o.stack.iter().zip(frame.stack.iter_mut()) {
+            if a.is_spill() && b.is_spill() {
+                widen_reg(&a.reg, &mut b.reg, &mut ids);
+            }
+        }
+    }
+}
+
+fn widen_reg(old: &Reg, cur: &mut Reg, ids: &mut Ids) {
+    if !old.is_scalar() || !cur.is_scalar() || old.precise || cur.precise || exact(old, cur, ids) {
+        return;
+    }
+    *cur = Reg::UNKNOWN;
+}

@@ -1,0 +1,442 @@
+//! The walk over all paths: branches kept for later, states kept for comparison, loops that settle or never end.
+//!
+//! [`Vm::run`] walks the current state to the end of its path, then the youngest waiting branch, until none is left.
+//! At prune points [`Vm::visited`] looks for a kept state that covers the current one (`is_state_visited`,
+//! kernel/bpf/verifier.c) and keeps the current one now and then. Loops that are only known to settle once they are
+//! left (iterators, callbacks, `may_goto`) record their back edges; precision found later is carried over them when
+//! the loop's entry is done.
+
+use crate::equal::{Compare, Mode, iterators_differ, maybe_looping};
+use crate::machine::{Kept, LoopKey, Vm};
+use crate::reject::{Check, refuse};
+use crate::state::{Byte, Slot, State, StateId};
+use crate::step::Flow;
+use crate::value::{ADD_CONST, Base, Reg};
+
+/// Turns in which precision is carried over back edges before all numbers are marked.
+const MAX_BACKEDGE_TURNS: usize = 64;
+
+impl Vm<'_> {
+    /// Walks everything that can be reached from the current state.
+    pub(crate) fn run(&mut self) -> Check {
+        self.relocate();
+        loop {
+            let flow = self.one()?;
+            if let Flow::To(next) = flow {
+                self.prev = Some(self.cur.insn);
+                let frames = self.here_frames();
+                self.cur.insn = next;
+                if frames {
+                    self.relocate();
+                } else if let Some(at) = self.here_at() {
+                    *at = next;
+                }
+                continue;
+            }
+            self.done_with(self.cur.parent)?;
+            let Some(p) = self.pending.pop() else { return Ok(()) };
+            self.log.branch(p.log_mark, self.prev, p.state.insn);
+            self.cur = p.state;
+            self.prev = p.prev;
+            self.relocate();
+        }
+    }
+
+    fn here_frames(&self) -> bool {
+        self.here.depth() != self.cur.frames.len()
+    }
+
+    fn here_at(&mut self) -> Option<&mut usize> {
+        self.here.innermost()
+    }
+
+    fn one(&mut self) -> Check<Flow> {
+        let pc = self.cur.insn;
+        if pc >= self.code.len() {
+            refuse!(ControlFlow, "invalid insn idx {pc} insn_cnt {}", self.code.len());
+        }
+        self.hist_open = false;
+        self.stats.insns += 1;
+        if self.stats.insns > self.options.limits.insns {
+            refuse!(TooComplex, "BPF program is too large. Processed {} insn", self.stats.insns);
+        }
+        self.cur.last_insn = self.prev;
+        let mark = self.cfg.marks[pc];
+        if mark.prune && self.visited(pc)? {
+            self.log.safe(self.prev, pc);
+            return Ok(Flow::End);
+        }
+        if mark.jump {
+            self.note(|_| {});
+        }
+        self.seen[pc] = true;
+        self.log.insn(self.program, &self.code, &self.cur, pc);
+        self.life.begin();
+        let flow = self.step()?;
+        self.life.commit(&self.code, &self.here);
+        Ok(flow)
+    }
+
+    /// A path through a kept state has ended; so have, maybe, all of its ancestors' (`update_branch_counts`).
+    fn done_with(&mut self, mut at: Option<StateId>) -> Check {
+        while let Some(id) = at {
+            let k = &mut self.kept[id as usize];
+            k.branches -= 1;
+            if k.branches > 0 {
+                break;
+            }
+            at = k.state.parent;
+            self.leave_loop(id)?;
+            if self.kept[id as usize].evicted {
+                self.drop_state(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_state(&mut self, id: StateId) {
+        let k = &mut self.kept[id as usize];
+        k.free = true;
+        k.state.frames.clear();
+        k.state.hist = Vec::new();
+        k.state.refs = Vec::new();
+        self.free.push(id);
+    }
+
+    /// Has an equal or wider state been here? If not, keeps this one when it is worth it.
+    fn visited(&mut self, pc: usize) -> Check<bool> {
+        let mark = self.cfg.marks[pc];
+        let force = self.options.test_state_freq || mark.checkpoint || self.cur.hist.len() > 40;
+        let worth = self.jumps - self.last_jumps >= 2 && self.stats.insns - self.last_insns >= 8;
+        let mut keep = force || worth;
+        self.clean(pc);
+        let list = self.at[pc].clone();
+        let mut left = Vec::new();
+        for &id in &list {
+            match self.meets(id, pc, force, &mut keep)? {
+                Some(in_loop) => {
+                    self.kept[id as usize].hits += 1;
+                    if mark.jump {
+                        self.note(|_| {});
+                    }
+                    self.propagate_precision(id)?;
+                    if in_loop {
+                        self.back_edge(id);
+                    }
+                    self.at[pc].retain(|i| !left.contains(i));
+                    return Ok(true);
+                }
+                None => {
+                    if self.miss(id, mark.checkpoint, keep) {
+                        left.push(id);
+                    }
+                }
+            }
+        }
+        self.at[pc].retain(|i| !left.contains(i));
+        if keep {
+            self.keep(pc);
+        }
+        Ok(false)
+    }
+
+    /// Whether a kept state covers the current one: `Some(true)` when its precision is not final.
+    fn meets(&mut self, id: StateId, pc: usize, force: bool, keep: &mut bool) -> Check<Option<bool>> {
+        let mark = self.cfg.marks[pc];
+        if self.kept[id as usize].branches > 0 {
+            let old = &self.kept[id as usize].state;
+            let (a, b) = (old.frame(), self.cur.frame());
+            if a.async_callback && a.async_entries != b.async_entries {
+                self.space_out(force, keep);
+                return Ok(None);
+            }
+            if mark.iter_next {
+                if self.covers(id, Mode::Within) && self.iterating(pc) {
+                    return Ok(Some(true));
+                }
+                self.space_out(force, keep);
+                return Ok(None);
+            }
+            let old = &self.kept[id as usize].state;
+            let may_goto = matches!(self.code.op(pc), Some(skep_isa::Op::MayGoto { .. }));
+            if may_goto && old.may_goto_depth != self.cur.may_goto_depth && self.covers(id, Mode::Within) {
+                return Ok(Some(true));
+            }
+            if mark.callback {
+                if self.covers(id, Mode::Within) {
+                    return Ok(Some(true));
+                }
+                self.space_out(force, keep);
+                return Ok(None);
+            }
+            self.endless(id, pc)?;
+            self.space_out(force, keep);
+            return Ok(None);
+        }
+        let in_loop = self.unsettled(id);
+        let mode = if in_loop { Mode::Within } else { Mode::Finished };
+        Ok(self.covers(id, mode).then_some(in_loop))
+    }
+
+    /// In loops states are kept less often.
+    fn space_out(&self, force: bool, keep: &mut bool) {
+        if !force && self.jumps - self.last_jumps < 20 && self.stats.insns - self.last_insns < 100 {
+            *keep = false;
+        }
+    }
+
+    fn endless(&self, id: StateId, pc: usize) -> Check {
+        let old = &self.kept[id as usize].state;
+        let same = maybe_looping(old, &self.cur)
+            && self.covers(id, Mode::Exact)
+            && !iterators_differ(old, &self.cur)
+            && old.may_goto_depth == self.cur.may_goto_depth
+            && old.callback_unroll == self.cur.callback_unroll;
+        if !same {
+            return Ok(());
+        }
+        let mut e = crate::reject::Reject::new(
+            crate::reject::Rule::InfiniteLoop,
+            format!("infinite loop detected at insn {pc}"),
+        );
+        e.after.push(format!("cur state:{}", crate::log::state_line(self, &self.cur)));
+        e.after.push(format!("old state:{}", crate::log::state_line(self, old)));
+        Err(e)
+    }
+
+    /// The iterator that this instruction steps is still running.
+    fn iterating(&self, _pc: usize) -> bool {
+        let r = self.reg(1);
+        let Base::Stack(f) = r.base else { return false };
+        let off = r.off as i64 + r.val.as_const().unwrap_or(0) as i64;
+        if off >= 0 {
+            return false;
+        }
+        let slot = self.cur.frames[f as usize].stack.get(crate::state::slot_of(off).0);
+        slot.is_some_and(|s| matches!(s.reg.base, Base::IterSlot { active: true, .. }))
+    }
+
+    fn covers(&self, id: StateId, mode: Mode) -> bool {
+        let c = Compare { mode, live: &self.live_regs, uninit_ok: self.leaks_allowed() };
+        c.states(&self.kept[id as usize].state, &self.cur)
+    }
+
+    /// Counts a miss; true when the state is no longer worth a comparison.
+    fn miss(&mut self, id: StateId, checkpoint: bool, keep: bool) -> bool {
+        let k = &mut self.kept[id as usize];
+        if keep {
+            k.misses += 1;
+        }
+        let n = if checkpoint && k.branches > 0 { 64 } else { 3 };
+        if k.misses <= k.hits * n + n {
+            return false;
+        }
+        k.evicted = true;
+        if k.branches == 0 {
+            self.drop_state(id);
+        }
+        true
+    }
+
+    fn keep(&mut self, pc: usize) {
+        self.last_jumps = self.jumps;
+        self.last_insns = self.stats.insns;
+        self.cur.for_each_reg(|r| r.precise && r.is_scalar(), |r| r.precise = false);
+        clear_single_ids(&mut self.cur);
+        let mut state = self.cur.clone();
+        state.insn = pc;
+        let kept =
+            Kept { state, branches: 1, hits: 0, misses: 0, cleaned: false, evicted: false, free: false };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.kept[id as usize] = kept;
+                id
+            }
+            None => {
+                self.kept.push(kept);
+                (self.kept.len() - 1) as StateId
+            }
+        };
+        self.at[pc].insert(0, id);
+        self.stats.total_states += 1;
+        self.stats.peak_states = self.stats.peak_states.max((self.kept.len() - self.free.len()) as u64);
+        self.stats.max_states_per_insn = self.stats.max_states_per_insn.max(self.at[pc].len() as u64);
+        self.enter_loop(id);
+        self.cur.parent = Some(id);
+        self.cur.first_insn = pc;
+        self.cur.dfs_depth += 1;
+        self.cur.hist.clear();
+        self.hist_open = false;
+    }
+
+    /// The last visit of a path through this instruction by the same calls (`find_prev_entry`).
+    pub(crate) fn earlier_visit(&self, pc: usize) -> Option<StateId> {
+        self.at[pc].iter().copied().find(|id| {
+            let k = &self.kept[*id as usize];
+            let s = &k.state;
+            k.branches > 0
+                && s.dfs_depth < self.cur.dfs_depth
+                && s.frames.len() == self.cur.frames.len()
+                && s.frames.iter().zip(&self.cur.frames).all(|(a, b)| a.callsite == b.callsite)
+        })
+    }
+
+    /// Finished states forget what cannot be read any more (`clean_live_states`).
+    fn clean(&mut self, pc: usize) {
+        for i in 0..self.at[pc].len() {
+            let id = self.at[pc][i];
+            let k = &self.kept[id as usize];
+            if k.branches > 0 || k.cleaned || self.unsettled(id) {
+                continue;
+            }
+            self.clean_state(id);
+        }
+    }
+
+    fn clean_state(&mut self, id: StateId) {
+        self.kept[id as usize].cleaned = true;
+        let st = &self.kept[id as usize].state;
+        let sites: Vec<(usize, usize)> = st.frames.iter().map(|f| (f.callsite, f.subprog)).collect();
+        let at: Vec<usize> = (0..sites.len()).map(|i| st.insn_of_frame(i)).collect();
+        let w = self.life.locate(&self.code, &sites, at.clone());
+        self.life.update(&self.code, &self.cfg, &self.next, &w);
+        for f in 0..sites.len() {
+            let alive = self.life.alive(&self.code, &self.cfg, &w, f);
+            let regs = self.live_regs.get(at[f]).copied().unwrap_or(u16::MAX);
+            let frame = self.kept[id as usize].state.frame_at_mut(f);
+            for i in 0..10 {
+                if regs >> i & 1 == 0 {
+                    frame.regs[i] = Reg::NOT_INIT;
+                }
+            }
+            for (spi, s) in frame.stack.iter_mut().enumerate() {
+                if alive >> spi & 1 == 0 {
+                    *s = Slot { bytes: [Byte::Invalid; 8], reg: Reg::NOT_INIT };
+                }
+            }
+        }
+    }
+
+    // Loops that settle later.
+
+    /// The outermost loop that a state stands in.
+    fn loop_of(&self, st: &State) -> Option<LoopKey> {
+        let mut key = LoopKey::new();
+        for i in 0..st.frames.len() {
+            let pc = st.insn_of_frame(i);
+            let scc = self.cfg.marks[pc].scc;
+            if scc != 0 {
+                key.push(scc | 1 << 31);
+                return Some(key);
+            }
+            key.push(pc as u32);
+        }
+        None
+    }
+
+    fn enter_loop(&mut self, id: StateId) {
+        if let Some(key) = self.loop_of(&self.kept[id as usize].state) {
+            let v = self.loops.entry(key).or_default();
+            if v.entry.is_none() {
+                v.entry = Some(id);
+            }
+        }
+    }
+
+    fn leave_loop(&mut self, id: StateId) -> Check {
+        let Some(key) = self.loop_of(&self.kept[id as usize].state) else { return Ok(()) };
+        let Some(v) = self.loops.get_mut(&key) else { return Ok(()) };
+        if v.entry != Some(id) {
+            return Ok(());
+        }
+        v.entry = None;
+        let edges = std::mem::take(&mut v.backedges);
+        self.settle(edges)
+    }
+
+    /// Precision is carried from the loop's states over its back edges until nothing changes.
+    fn settle(&mut self, mut edges: Vec<(StateId, State)>) -> Check {
+        if edges.is_empty() {
+            return Ok(());
+        }
+        let saved = (self.prev, self.hist_open);
+        for turn in 0.. {
+            if turn >= MAX_BACKEDGE_TURNS {
+                for (_, st) in &edges {
+                    self.mark_ancestors(st.parent);
+                }
+                break;
+            }
+            let mut changed = false;
+            for (to, st) in &mut edges {
+                std::mem::swap(&mut self.cur, st);
+                let before = self.precision_count(self.cur.parent);
+                let r = self.propagate_precision(*to);
+                let after = self.precision_count(self.cur.parent);
+                std::mem::swap(&mut self.cur, st);
+                r?;
+                changed |= before != after;
+            }
+            if !changed {
+                break;
+            }
+        }
+        (self.prev, self.hist_open) = saved;
+        Ok(())
+    }
+
+    fn precision_count(&self, mut at: Option<StateId>) -> usize {
+        let mut n = 0;
+        while let Some(id) = at {
+            let st = &self.kept[id as usize].state;
+            for f in &st.frames {
+                n += f.regs.iter().filter(|r| r.precise).count();
+                n += f.stack.iter().filter(|s| s.is_spill() && s.reg.precise).count();
+            }
+            at = st.parent;
+        }
+        n
+    }
+
+    fn mark_ancestors(&mut self, mut at: Option<StateId>) {
+        while let Some(id) = at {
+            let st = &mut self.kept[id as usize].state;
+            crate::precise::mark_all(st);
+            at = st.parent;
+        }
+    }
+
+    /// Precision of this state is not final: back edges of its loop are still open.
+    fn unsettled(&self, id: StateId) -> bool {
+        let key = self.loop_of(&self.kept[id as usize].state);
+        key.and_then(|k| self.loops.get(&k)).is_some_and(|v| !v.backedges.is_empty())
+    }
+
+    fn back_edge(&mut self, to: StateId) {
+        let Some(key) = self.loop_of(&self.kept[to as usize].state) else { return };
+        let st = self.cur.clone();
+        self.loops.entry(key).or_default().backedges.push((to, st));
+    }
+}
+
+/// An id that only one number has says nothing.
+fn clear_single_ids(st: &mut State) {
+    let mut seen: Vec<(u32, u32)> = Vec::new();
+    let mut count = |r: &Reg| {
+        if r.is_scalar() && r.id != 0 {
+            let id = r.id & !ADD_CONST;
+            match seen.iter_mut().find(|(i, _)| *i == id) {
+                Some((_, n)) => *n += 1,
+                None => seen.push((id, 1)),
+            }
+        }
+    };
+    for f in &st.frames {
+        f.regs.iter().for_each(&mut count);
+        f.stack.iter().filter(|s| s.is_spill()).for_each(|s| count(&s.reg));
+    }
+    let single = |id: u32| seen.iter().any(|(i, n)| *i == id & !ADD_CONST && *n == 1);
+    if seen.iter().any(|(_, n)| *n == 1) {
+        st.for_each_reg(|r| r.is_scalar() && r.id != 0 && single(r.id), |r| (r.id, r.off) = (0, 0));
+    }
+}

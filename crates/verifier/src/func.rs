@@ -1,0 +1,263 @@
+//! Functions of the program itself: calls, callbacks, returns, and what the program may return.
+
+use crate::machine::{Pending, Vm};
+use crate::reject::{Check, Reject, Rule, refuse};
+use crate::state::{Frame, State};
+use crate::step::Flow;
+use crate::value::{Base, Dynptr, Flags, Reg};
+use skep_platform::ProgType;
+use skep_platform::helper::CallbackParams;
+use std::sync::Arc;
+
+impl Vm<'_> {
+    /// `call` of the function that begins at `target`.
+    pub(crate) fn local_call(&mut self, target: usize) -> Check<Flow> {
+        let pc = self.cur.insn;
+        let Some(f) = self.code.func_at(target) else { refuse!(Internal, "no function at {target}") };
+        if self.code.funcs[f].global {
+            return self.global_call(f);
+        }
+        self.room_for_frame()?;
+        let mut frame = Frame::new(f, pc, self.cur.frames.len());
+        frame.regs[1..=5].copy_from_slice(&self.cur.frame().regs[1..=5]);
+        self.clear_caller_saved();
+        self.cur.frames.push(Arc::new(frame));
+        Ok(Flow::To(target))
+    }
+
+    /// A global function is judged on its own; the call only checks the arguments.
+    fn global_call(&mut self, f: usize) -> Check<Flow> {
+        let pc = self.cur.insn;
+        let func = &self.code.funcs[f];
+        let (name, sleeps, moves) = (func.name.clone(), func.might_sleep, func.changes_packet);
+        let fits = self.global_arguments(f);
+        if self.cur.locks() > 0 {
+            refuse!(
+                Lock,
+                "global function calls are not allowed while holding a lock,\nuse static function instead"
+            );
+        }
+        let section = self.cur.rcu > 0 || self.cur.preempt > 0 || self.cur.irq > 0;
+        if sleeps && (section || !self.cur.sleepable) {
+            refuse!(
+                HelperRestricted,
+                "global functions that may sleep are not allowed in non-sleepable context,\ni.e., in a RCU/IRQ/preempt-disabled section, or in\na non-sleepable BPF program context"
+            );
+        }
+        if let Err(e) = fits {
+            let mut out = Reject::new(
+                Rule::GlobalFunction,
+                format!("Caller passes invalid args into func#{f} ('{name}')"),
+            );
+            out.before = e.lines().map(str::to_owned).collect();
+            return Err(out);
+        }
+        if moves {
+            self.forget_packets();
+        }
+        self.global_called[f] = true;
+        self.clear_caller_saved();
+        self.set(0, Reg::UNKNOWN);
+        Ok(Flow::To(pc + 1))
+    }
+
+    /// The callback is walked as a branch; the call itself goes on.
+    pub(crate) fn sync_callback(&mut self, f: usize, params: CallbackParams) -> Check {
+        let pc = self.cur.insn;
+        let start = self.code.funcs[f].start;
+        let regs = self.callback_regs(params)?;
+        self.room_for_frame()?;
+        let depth = self.cur.frames.len();
+        let ret = if params == CallbackParams::Timer { (0, 0) } else { (0, 1) };
+        let state = self.push(start, pc)?;
+        state.callback_unroll += 1;
+        state.frame_mut().callback_depth += 1;
+        let mut frame = Frame::new(f, pc, depth);
+        frame.regs[1..=5].copy_from_slice(&regs);
+        frame.callback = true;
+        frame.callback_ret = Some(ret);
+        state.frames.push(Arc::new(frame));
+        self.cur.frame_mut().callback_depth = 0;
+        Ok(())
+    }
+
+    /// The callback runs later: it is walked as a program of its own.
+    pub(crate) fn async_callback(&mut self, f: usize, params: CallbackParams) -> Check {
+        let regs = self.callback_regs(params)?;
+        let code = Arc::make_mut(&mut self.code);
+        code.funcs[f].async_callback = true;
+        let start = code.funcs[f].start;
+        let mut frame = Frame::new(f, usize::MAX, 0);
+        frame.regs[1..=5].copy_from_slice(&regs);
+        frame.async_callback = true;
+        frame.async_entries = self.cur.frame().async_entries + 1;
+        frame.callback_ret = Some((0, 0));
+        let mut state = State::new(frame, start, false);
+        state.sleepable = false;
+        self.pending.push(Pending { state, prev: None, log_mark: self.log.mark() });
+        if self.pending.len() > self.options.limits.branches {
+            refuse!(TooComplex, "The sequence of {} jumps is too complex for async cb.", self.pending.len());
+        }
+        Ok(())
+    }
+
+    fn callback_regs(&mut self, params: CallbackParams) -> Check<[Reg; 5]> {
+        let none = Reg::NOT_INIT;
+        let r = |n: usize| *self.reg(n);
+        Ok(match params {
+            CallbackParams::Index => [Reg::UNKNOWN, r(3), none, none, none],
+            CallbackParams::MapElem | CallbackParams::Timer => {
+                let map = r(1);
+                let m = match map.base {
+                    Base::MapPtr(m) | Base::MapValue(m) => m,
+                    _ => refuse!(Internal, "callback without a map"),
+                };
+                let mut ptr = Reg::pointer(Base::MapPtr(m));
+                ptr.origin = map.origin;
+                let (mut key, mut value) = (Reg::pointer(Base::MapKey(m)), Reg::pointer(Base::MapValue(m)));
+                (key.origin, value.origin) = (map.origin, map.origin);
+                let ctx = if params == CallbackParams::MapElem { r(3) } else { none };
+                [ptr, key, value, ctx, none]
+            }
+            CallbackParams::TaskVma => {
+                let (task, ctx) = (r(1), r(4));
+                let Some(vma) = self.kernel_type("vm_area_struct") else {
+                    refuse!(NotYet, "bpf_find_vma needs the kernel's BTF");
+                };
+                [task, Reg::pointer(Base::Btf(vma)), ctx, none, none]
+            }
+            CallbackParams::Dynptr => {
+                let ctx = r(3);
+                let mut d = Reg::pointer(Base::ConstDynptr(Dynptr::Local));
+                d.id = self.new_id();
+                [d, ctx, none, none, none]
+            }
+        })
+    }
+
+    /// Return to the caller (`prepare_func_exit`).
+    pub(crate) fn leave(&mut self) -> Check<Flow> {
+        let callee = self.cur.frame();
+        let r0 = callee.regs[0];
+        let (site, callback, bounds) = (callee.callsite, callee.callback, callee.callback_ret);
+        if matches!(r0.base, Base::Stack(_)) {
+            refuse!(ReturnValue, "cannot return stack pointer to the caller");
+        }
+        if callback {
+            if !r0.is_scalar() {
+                refuse!(Callback, "R0 not a scalar value");
+            }
+            self.precise(0)?;
+            if let Some((lo, hi)) = bounds {
+                let r = r0.val.r;
+                if r.smin < lo as i64 || r.smax > hi as i64 {
+                    return Err(out_of_range(&r0, lo, hi, "At callback return"));
+                }
+            }
+        }
+        self.cur.frames.pop();
+        if !callback {
+            self.set(0, r0);
+            return Ok(Flow::To(site + 1));
+        }
+        if let Some(id) = self.earlier_visit(site) {
+            let old = self.kept[id as usize].state.clone();
+            crate::equal::widen(&old, &mut self.cur);
+        }
+        Ok(Flow::To(site))
+    }
+
+    /// What the program returns (`check_return_code`).
+    pub(crate) fn return_code(&mut self) -> Check {
+        let frame = self.cur.frame();
+        let is_async = frame.async_callback;
+        let sub = frame.subprog != 0;
+        if !sub && self.attach.returns_nothing() {
+            return Ok(());
+        }
+        self.readable(0)?;
+        if self.leaks(0) {
+            refuse!(PointerLeak, "R0 leaks addr as return value");
+        }
+        let r = *self.reg(0);
+        if is_async {
+            return self.in_range(&r, (0, 0), "At async callback return");
+        }
+        if sub {
+            if !r.is_scalar() {
+                refuse!(
+                    GlobalFunction,
+                    "At subprogram exit the register R0 is not a scalar value ({})",
+                    r.type_name()
+                );
+            }
+            return Ok(());
+        }
+        let range = match self.attach.returns() {
+            Some(r) => Some(r),
+            None => self.desc.ret_range(self.program.attach_type).map(|r| (r.min, r.max)),
+        };
+        let free = matches!(self.program.prog_type, ProgType::Ext);
+        match range {
+            Some(range) if !free => self.in_range(&r, range, "At program exit"),
+            _ => Ok(()),
+        }
+    }
+
+    fn in_range(&mut self, r: &Reg, (lo, hi): (i32, i32), when: &str) -> Check {
+        if !r.is_scalar() {
+            refuse!(ReturnValue, "{when} the register R0 is not a known value ({})", r.type_name());
+        }
+        self.precise(0)?;
+        let narrow = self.program.prog_type == ProgType::Lsm;
+        let (min, max) = if narrow { (r.val.sub.smin, r.val.sub.smax) } else { (r.val.r.smin, r.val.r.smax) };
+        if min < lo as i64 || max > hi as i64 {
+            return Err(out_of_range(r, lo, hi, when));
+        }
+        Ok(())
+    }
+}
+
+fn out_of_range(r: &Reg, lo: i32, hi: i32, when: &str) -> Box<Reject> {
+    let mut s = format!("{when} the register R0 has");
+    let (min, max) = (r.val.r.smin, r.val.r.smax);
+    if min > i64::MIN {
+        s += &format!(" smin={min}");
+    }
+    if max < i64::MAX {
+        s += &format!(" smax={max}");
+    }
+    if min == i64::MIN && max == i64::MAX {
+        s += " unknown scalar value";
+    }
+    s += &format!(" should have been in [{lo}, {hi}]");
+    Reject::new(Rule::ReturnValue, s)
+}
+
+impl State {
+    /// A state at the entry of a function.
+    pub(crate) fn new(frame: Frame, insn: usize, sleepable: bool) -> State {
+        State {
+            frames: vec![Arc::new(frame)],
+            refs: Vec::new(),
+            rcu: 0,
+            preempt: 0,
+            irq: 0,
+            lock: None,
+            sleepable,
+            may_goto_depth: 0,
+            callback_unroll: 0,
+            parent: None,
+            first_insn: insn,
+            last_insn: None,
+            insn,
+            hist: Vec::new(),
+            dfs_depth: 0,
+        }
+    }
+}
+
+/// Flags of a pointer argument that may be NULL.
+pub(crate) fn nullable(yes: bool) -> Flags {
+    if yes { Flags::MAYBE_NULL } else { Flags::NONE }
+}

@@ -1,0 +1,289 @@
+//! The verifier's working parts in one place: the program, what is known of it, the state at hand, the states kept,
+//! the branches still to walk, and what has been counted. The steps themselves live in files by concern.
+
+use crate::cfg::{CallShape, Cfg};
+use crate::code::Code;
+use crate::kinds::{Kfunc, KfuncKind};
+use crate::live::{StackLife, Where};
+use crate::log::Log;
+use crate::maps::MapInfo;
+use crate::options::{Options, Stats};
+use crate::reject::{Check, refuse};
+use crate::state::{Hist, Place, State, StateId};
+use crate::value::{BtfType, Reg};
+use skep_btf::Btf;
+use skep_isa::{Callee, Op};
+use skep_platform::helper::{Callback, Caller};
+use skep_platform::{CtxLayout, Helper, Platform, ProgTypeDesc, Program};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A branch to be walked later.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) state: State,
+    pub(crate) prev: Option<usize>,
+    pub(crate) log_mark: usize,
+}
+
+/// A kept state.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) state: State,
+    /// Paths through it not yet walked to their end.
+    pub(crate) branches: u32,
+    pub(crate) hits: u32,
+    pub(crate) misses: u32,
+    /// Slots and registers that cannot be read any more are gone.
+    pub(crate) cleaned: bool,
+    /// No longer compared with; goes when its last branch does.
+    pub(crate) evicted: bool,
+    pub(crate) free: bool,
+}
+
+/// Back edges of one loop whose precision is still to be settled.
+#[derive(Debug, Default)]
+pub(crate) struct LoopVisit {
+    pub(crate) entry: Option<StateId>,
+    pub(crate) backedges: Vec<(StateId, State)>,
+}
+
+/// Where a loop lies: its call sites and its number.
+pub(crate) type LoopKey = Vec<u32>;
+
+pub(crate) struct Vm<'a> {
+    pub(crate) program: &'a Program,
+    pub(crate) platform: &'a Platform,
+    pub(crate) options: &'a Options,
+    pub(crate) desc: &'static ProgTypeDesc,
+    pub(crate) layout: Option<&'static CtxLayout>,
+    pub(crate) code: Arc<Code>,
+    pub(crate) cfg: Arc<Cfg>,
+    pub(crate) live_regs: Vec<u16>,
+    pub(crate) next: Vec<[u32; 2]>,
+    pub(crate) maps: Vec<MapInfo>,
+    pub(crate) kernel: Option<Arc<Btf>>,
+    pub(crate) own: Option<Arc<Btf>>,
+    pub(crate) cur: State,
+    pub(crate) prev: Option<usize>,
+    pub(crate) ids: u32,
+    pub(crate) kept: Vec<Kept>,
+    pub(crate) free: Vec<StateId>,
+    pub(crate) at: Vec<Vec<StateId>>,
+    pub(crate) pending: Vec<Pending>,
+    pub(crate) loops: HashMap<LoopKey, LoopVisit>,
+    pub(crate) life: StackLife,
+    pub(crate) here: Where,
+    /// Has the instruction at hand written its history already?
+    pub(crate) hist_open: bool,
+    pub(crate) jumps: u64,
+    pub(crate) last_jumps: u64,
+    pub(crate) last_insns: u64,
+    pub(crate) stats: Stats,
+    pub(crate) log: Log,
+    pub(crate) seen: Vec<bool>,
+    pub(crate) depths: Vec<i64>,
+    pub(crate) global_checked: Vec<bool>,
+    pub(crate) global_called: Vec<bool>,
+    /// A path calls a kernel function that is not there.
+    pub(crate) missing_kfunc: bool,
+    /// By slot: type of the pointer that its access used, for the rule that one instruction keeps one kind.
+    pub(crate) access_kind: Vec<u8>,
+    /// Kernel type looked up by name.
+    pub(crate) names: HashMap<&'static str, u32>,
+    /// What the attach point takes and gives back.
+    pub(crate) attach: crate::attach::Attach,
+}
+
+impl<'a> Vm<'a> {
+    /// A fresh id.
+    pub(crate) fn new_id(&mut self) -> u32 {
+        self.ids += 1;
+        self.ids
+    }
+
+    /// Are addresses no secret to the loader?
+    pub(crate) fn leaks_allowed(&self) -> bool {
+        self.options.mode.trusted()
+    }
+
+    /// The current register.
+    pub(crate) fn reg(&self, n: usize) -> &Reg {
+        self.cur.reg(n)
+    }
+
+    /// The register must have been written.
+    pub(crate) fn readable(&self, n: usize) -> Check {
+        if self.reg(n).base == crate::value::Base::NotInit {
+            refuse!(Uninitialised, "R{n} !read_ok");
+        }
+        Ok(())
+    }
+
+    /// The register may be written.
+    pub(crate) fn writable(&self, n: usize) -> Check {
+        if n == 10 {
+            refuse!(FramePointer, "frame pointer is read only");
+        }
+        Ok(())
+    }
+
+    /// Writes a register.
+    pub(crate) fn set(&mut self, n: usize, r: Reg) {
+        *self.cur.reg_mut(n) = r;
+        self.log.touch_reg(n);
+    }
+
+    /// Would this register give an address away?
+    pub(crate) fn leaks(&self, n: usize) -> bool {
+        !self.leaks_allowed() && self.reg(n).is_pointer()
+    }
+
+    /// Adds to the history of the instruction at hand.
+    pub(crate) fn note(&mut self, f: impl FnOnce(&mut Hist)) {
+        if !self.hist_open {
+            let prev = self.prev.map_or(u32::MAX, |p| p as u32);
+            self.cur.hist.push(Hist {
+                insn: self.cur.insn as u32,
+                prev,
+                stack: None,
+                src_stack: false,
+                dst_stack: false,
+                linked: [None; 6],
+            });
+            self.hist_open = true;
+        }
+        if let Some(h) = self.cur.hist.last_mut() {
+            f(h);
+        }
+    }
+
+    /// Keeps a branch for later. The current state goes on.
+    pub(crate) fn push(&mut self, insn: usize, prev: usize) -> Check<&mut State> {
+        let mut state = self.cur.clone();
+        state.insn = insn;
+        if let Some(p) = state.parent {
+            self.kept[p as usize].branches += 1;
+        }
+        self.pending.push(Pending { state, prev: Some(prev), log_mark: self.log.mark() });
+        if self.pending.len() > self.options.limits.branches {
+            refuse!(TooComplex, "The sequence of {} jumps is too complex.", self.pending.len());
+        }
+        match self.pending.last_mut() {
+            Some(p) => Ok(&mut p.state),
+            None => refuse!(Internal, "no branch"),
+        }
+    }
+
+    /// A helper's row.
+    pub(crate) fn helper(&self, id: i32) -> Option<&'static Helper> {
+        self.platform.helper(u32::try_from(id).ok()?)
+    }
+
+    /// Who calls helpers.
+    pub(crate) fn caller(&self) -> Caller<'a> {
+        Caller {
+            prog_type: self.program.prog_type,
+            attach: self.program.attach_type,
+            struct_ops: self.program.attach_target.as_deref().and_then(|t| t.split('/').next()),
+            sleepable: self.program.sleepable,
+            version: self.options.as_kernel.unwrap_or(self.platform.version),
+        }
+    }
+
+    /// Name of a kernel function.
+    pub(crate) fn kfunc_name(&self, id: i32) -> &str {
+        self.kernel.as_ref().map_or("", |b| b.name_of(id as u32))
+    }
+
+    /// Row of a kernel function.
+    pub(crate) fn kfunc(&self, id: i32) -> Option<&'static Kfunc> {
+        crate::kinds::kfunc(self.options.kfuncs, self.kfunc_name(id))
+    }
+
+    /// A kernel type by its name, structures first.
+    pub(crate) fn kernel_type(&mut self, name: &'static str) -> Option<BtfType> {
+        let kernel = self.kernel.clone()?;
+        let id = *self.names.entry(name).or_insert_with(|| {
+            use skep_btf::Kind;
+            [Kind::Struct, Kind::Union, Kind::Typedef]
+                .into_iter()
+                .find_map(|k| kernel.find_by_name_kind(name, k))
+                .unwrap_or(0)
+        });
+        (id != 0).then_some(BtfType { own: false, id })
+    }
+
+    /// The BTF that a type belongs to.
+    pub(crate) fn btf_of(&self, t: BtfType) -> Option<&Arc<Btf>> {
+        if t.own { self.own.as_ref() } else { self.kernel.as_ref() }
+    }
+
+    /// Name of a type.
+    pub(crate) fn btf_name(&self, t: BtfType) -> &str {
+        self.btf_of(t).map_or("", |b| b.name_of(t.id))
+    }
+
+    /// Brings the chain of instances up to date after a call, a return or a change of branch.
+    pub(crate) fn relocate(&mut self) {
+        let sites: Vec<(usize, usize)> = self.cur.frames.iter().map(|f| (f.callsite, f.subprog)).collect();
+        let at = (0..sites.len()).map(|i| self.cur.insn_of_frame(i)).collect();
+        self.here = self.life.locate(&self.code, &sites, at);
+    }
+
+    /// The instruction reads stack slots of a frame.
+    pub(crate) fn stack_read(&mut self, frame: usize, slots: u64) {
+        self.life.read(&self.code, &self.here, frame, slots);
+    }
+
+    /// The value must be exact from where it was made (`mark_chain_precision`).
+    pub(crate) fn precise(&mut self, reg: usize) -> Check {
+        if !self.reg(reg).is_scalar() {
+            return Ok(());
+        }
+        let place = Place { frame: self.cur.depth() as u8, index: reg as u8, slot: false };
+        self.make_precise(&[place])
+    }
+}
+
+/// What a call is to control flow.
+pub(crate) fn call_shape(
+    platform: &Platform,
+    caller: &Caller<'_>,
+    options: &Options,
+    kernel: Option<&Arc<Btf>>,
+    op: &Op,
+) -> CallShape {
+    match *op {
+        Op::Call(Callee::Helper(id)) => {
+            let Some(h) = u32::try_from(id).ok().and_then(|id| platform.helper(id)) else {
+                return CallShape { args: 5, ..CallShape::default() };
+            };
+            let proto = h.proto_for(caller).or(h.protos.first());
+            CallShape {
+                sync_callback: matches!(h.callback, Callback::Sync { .. }),
+                async_callback: matches!(h.callback, Callback::Async { .. }),
+                changes_packet: h.invalidates_packet,
+                might_sleep: proto.is_some_and(|p| p.might_sleep),
+                args: proto.map_or(5, |p| p.args.len() as u8),
+                ..CallShape::default()
+            }
+        }
+        Op::Call(Callee::Kfunc { id, .. }) => {
+            let name = kernel.map_or("", |b| b.name_of(id as u32));
+            let args =
+                kernel.map_or(5, |b| crate::btfs::params(b, id as u32).map_or(5, |p| p.len().min(5) as u8));
+            let row = crate::kinds::kfunc(options.kfuncs, name);
+            CallShape {
+                sync_callback: row.is_some_and(|r| r.kind == KfuncKind::RbtreeAdd),
+                iter_next: row.is_some_and(|r| r.iter_next()),
+                throws: row.is_some_and(|r| r.kind == KfuncKind::Throw),
+                changes_packet: row.is_some_and(|r| r.kind == KfuncKind::ChangesPacket),
+                might_sleep: row.is_some_and(|r| r.sleepable()),
+                args,
+                ..CallShape::default()
+            }
+        }
+        _ => CallShape { args: 5, ..CallShape::default() },
+    }
+}

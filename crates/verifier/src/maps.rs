@@ -1,0 +1,235 @@
+//! Maps as the verifier knows them: definition, access rights of programs, special fields of their values.
+
+use skep_btf::{Btf, Kind, Type};
+use skep_platform::map::{MapDef, flags};
+use skep_platform::{Map, MapType};
+use std::sync::Arc;
+
+/// Special fields of map values and objects (`enum btf_field_type`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum FieldKind {
+    SpinLock,
+    ResSpinLock,
+    Timer,
+    WorkQueue,
+    TaskWork,
+    KptrUnref,
+    KptrRef,
+    KptrPercpu,
+    UserPtr,
+    ListHead,
+    ListNode,
+    RbRoot,
+    RbNode,
+    Refcount,
+}
+
+impl FieldKind {
+    /// The kernel's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FieldKind::SpinLock => "bpf_spin_lock",
+            FieldKind::ResSpinLock => "bpf_res_spin_lock",
+            FieldKind::Timer => "bpf_timer",
+            FieldKind::WorkQueue => "bpf_wq",
+            FieldKind::TaskWork => "bpf_task_work",
+            FieldKind::KptrUnref | FieldKind::KptrRef => "kptr",
+            FieldKind::KptrPercpu => "percpu_kptr",
+            FieldKind::UserPtr => "uptr",
+            FieldKind::ListHead => "bpf_list_head",
+            FieldKind::ListNode => "bpf_list_node",
+            FieldKind::RbRoot => "bpf_rb_root",
+            FieldKind::RbNode => "bpf_rb_node",
+            FieldKind::Refcount => "bpf_refcount",
+        }
+    }
+
+    /// A pointer into the kernel or to an object.
+    pub fn is_kptr(self) -> bool {
+        matches!(self, FieldKind::KptrUnref | FieldKind::KptrRef | FieldKind::KptrPercpu)
+    }
+}
+
+/// One special field.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Field {
+    /// Which.
+    pub kind: FieldKind,
+    /// Bytes from the start of the value.
+    pub off: u32,
+    /// Bytes.
+    pub size: u32,
+    /// Type id (in the map's BTF) that a kptr points to, or that a list or tree holds.
+    pub target: u32,
+    /// Name of that type, and of the node member.
+    pub target_name: String,
+    /// Offset of the node in the target.
+    pub node_off: u32,
+}
+
+/// A map.
+#[derive(Clone, Debug)]
+pub struct MapInfo {
+    /// Its definition.
+    pub def: MapDef,
+    /// The map, when it is one of the program's and not an inner one.
+    pub map: Option<Arc<dyn Map>>,
+    /// Special fields of its values, ascending.
+    pub fields: Vec<Field>,
+    /// Index of the description of its inner maps.
+    pub inner: Option<u16>,
+}
+
+impl MapInfo {
+    /// From a bound map or an inner definition.
+    pub fn new(def: MapDef, map: Option<Arc<dyn Map>>) -> MapInfo {
+        let fields = def.btf.as_ref().map_or_else(Vec::new, |b| fields_of(&b.btf, b.value));
+        MapInfo { def, map, fields, inner: None }
+    }
+
+    /// Type.
+    pub fn kind(&self) -> MapType {
+        self.def.map_type
+    }
+
+    /// Programs may read values.
+    pub fn readable(&self) -> bool {
+        self.def.flags & flags::WRONLY_PROG == 0
+    }
+
+    /// Programs may write values.
+    pub fn writable(&self) -> bool {
+        self.def.flags & flags::RDONLY_PROG == 0
+    }
+
+    /// A field of this kind.
+    pub fn field(&self, kind: FieldKind) -> Option<&Field> {
+        self.fields.iter().find(|f| f.kind == kind)
+    }
+
+    /// Contents never change: frozen and read-only to programs.
+    pub fn constant(&self) -> bool {
+        !self.writable() && self.map.as_ref().is_some_and(|m| m.frozen())
+    }
+
+    /// A number in constant contents.
+    pub fn constant_at(&self, off: u32, size: u32, signed: bool) -> Option<u64> {
+        let map = self.map.as_ref()?;
+        map.direct()?;
+        let mut bytes = Vec::new();
+        map.read(&0u32.to_le_bytes(), &mut bytes).ok()?;
+        let b = bytes.get(off as usize..(off + size) as usize)?;
+        let mut w = [0; 8];
+        w[..b.len()].copy_from_slice(b);
+        let v = u64::from_le_bytes(w);
+        Some(if signed { skep_isa::eval::sign_extend((size * 8) as u8, v) } else { v })
+    }
+
+    /// Value size as access checks see it.
+    pub fn value_size(&self) -> u32 {
+        self.def.value_size
+    }
+}
+
+const STRUCTS: [(&str, FieldKind); 10] = [
+    ("bpf_spin_lock", FieldKind::SpinLock),
+    ("bpf_res_spin_lock", FieldKind::ResSpinLock),
+    ("bpf_timer", FieldKind::Timer),
+    ("bpf_wq", FieldKind::WorkQueue),
+    ("bpf_task_work", FieldKind::TaskWork),
+    ("bpf_list_head", FieldKind::ListHead),
+    ("bpf_list_node", FieldKind::ListNode),
+    ("bpf_rb_root", FieldKind::RbRoot),
+    ("bpf_rb_node", FieldKind::RbNode),
+    ("bpf_refcount", FieldKind::Refcount),
+];
+
+const KPTR_TAGS: [(&str, FieldKind); 4] = [
+    ("kptr_untrusted", FieldKind::KptrUnref),
+    ("kptr", FieldKind::KptrRef),
+    ("percpu_kptr", FieldKind::KptrPercpu),
+    ("uptr", FieldKind::UserPtr),
+];
+
+/// Special fields of a structure, or of the variables of a data section (`btf_parse_fields`).
+pub fn fields_of(btf: &Btf, id: u32) -> Vec<Field> {
+    let mut out = Vec::new();
+    collect(btf, id, 0, 0, &mut out);
+    out.sort_by_key(|f| f.off);
+    out
+}
+
+fn collect(btf: &Btf, id: u32, base: u32, depth: u32, out: &mut Vec<Field>) {
+    if depth > 4 || out.len() > 64 {
+        return;
+    }
+    let Some((id, ty)) = btf.resolve(id) else { return };
+    match ty {
+        Type::Struct(s) => {
+            for (i, m) in s.members.enumerate() {
+                let off = base + m.bit_offset / 8;
+                one(btf, m.type_id, off, depth, Some((id, i as u32)), out);
+            }
+        }
+        Type::Datasec(d) => {
+            for v in d.vars {
+                let Some(Type::Var(var)) = btf.type_by_id(v.type_id) else { continue };
+                one(btf, var.type_id, base + v.offset, depth, Some((v.type_id, u32::MAX)), out);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn one(btf: &Btf, id: u32, off: u32, depth: u32, owner: Option<(u32, u32)>, out: &mut Vec<Field>) {
+    let Some((real, ty)) = btf.resolve(id) else { return };
+    match ty {
+        Type::Struct(_) => {
+            let name = btf.name_of(real);
+            let Some((_, kind)) = STRUCTS.iter().find(|(n, _)| *n == name) else {
+                return collect(btf, real, off, depth + 1, out);
+            };
+            let size = btf.size_of(real).unwrap_or(0);
+            let mut f = Field { kind: *kind, off, size, target: 0, target_name: String::new(), node_off: 0 };
+            if matches!(kind, FieldKind::ListHead | FieldKind::RbRoot) {
+                contains(btf, owner, &mut f);
+            }
+            out.push(f);
+        }
+        Type::Array(a) if a.nelems <= 64 => {
+            let size = btf.size_of(a.type_id).unwrap_or(0);
+            for i in 0..a.nelems {
+                one(btf, a.type_id, off + i * size, depth + 1, owner, out);
+            }
+        }
+        Type::Ptr(to) => kptr(btf, to, off, out),
+        _ => {}
+    }
+}
+
+fn kptr(btf: &Btf, to: u32, off: u32, out: &mut Vec<Field>) {
+    let Some(Type::TypeTag(tag)) = btf.type_by_id(to) else { return };
+    let Some((_, kind)) = KPTR_TAGS.iter().find(|(n, _)| *n == tag.name) else { return };
+    let Some((target, _)) = btf.resolve(tag.type_id) else { return };
+    let target_name = btf.name_of(target).to_owned();
+    out.push(Field { kind: *kind, off, size: 8, target, target_name, node_off: 0 });
+}
+
+/// `contains:TYPE:MEMBER` on a list head or tree root names what it holds.
+fn contains(btf: &Btf, owner: Option<(u32, u32)>, f: &mut Field) {
+    let Some((owner, index)) = owner else { return };
+    for (_, ty) in btf.own_types() {
+        let Type::DeclTag(tag) = ty else { continue };
+        if tag.type_id != owner || tag.component != (index != u32::MAX).then_some(index) {
+            continue;
+        }
+        let Some(rest) = tag.name.strip_prefix("contains:") else { continue };
+        let Some((name, member)) = rest.split_once(':') else { continue };
+        let Some(id) = btf.find_by_name_kind(name, Kind::Struct) else { continue };
+        (f.target, f.target_name) = (id, name.to_owned());
+        if let Some(Type::Struct(s)) = btf.type_by_id(id) {
+            f.node_off = s.members.into_iter().find(|m| m.name == member).map_or(0, |m| m.bit_offset / 8);
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Which numbers must be exact: from where a range decided something, back along the path to where it was made.
+//!
+//! Kept states compare ranges only of numbers marked precise; the walk back marks them in every ancestor
+//! (`__mark_chain_precision` and `backtrack_insn`, kernel/bpf/verifier.c). Where the way back cannot be followed,
+//! every number of every ancestor is marked.
+
+use crate::code::Slot;
+use crate::machine::Vm;
+use crate::reject::Check;
+use crate::state::{Hist, Place, State, StateId};
+use skep_isa::{AluOp, AtomicOp, Callee, Op, Operand};
+use std::sync::Arc;
+
+/// Registers and slots, by frame, whose origin is looked for.
+#[derive(Clone, Debug, Default)]
+struct Wanted {
+    frame: usize,
+    regs: [u16; 8],
+    slots: [u64; 8],
+}
+
+/// The way back cannot be followed.
+struct Lost;
+
+impl Wanted {
+    fn is_empty(&self) -> bool {
+        self.regs[..=self.frame].iter().all(|r| *r == 0) && self.slots[..=self.frame].iter().all(|s| *s == 0)
+    }
+
+    fn has(&self, r: usize) -> bool {
+        self.regs[self.frame] >> r & 1 == 1
+    }
+
+    fn want(&mut self, r: usize) {
+        self.regs[self.frame] |= 1 << r;
+    }
+
+    fn drop(&mut self, r: usize) {
+        self.regs[self.frame] &= !(1 << r);
+    }
+
+    fn add(&mut self, p: &Place) {
+        if p.slot {
+            self.slots[p.frame as usize] |= 1 << p.index;
+        } else {
+            self.regs[p.frame as usize] |= 1 << p.index;
+        }
+    }
+
+    fn holds(&self, p: &Place) -> bool {
+        let f = p.frame as usize;
+        if p.slot { self.slots[f] >> p.index & 1 == 1 } else { self.regs[f] >> p.index & 1 == 1 }
+    }
+
+    /// Numbers tied together are wanted together.
+    fn tie(&mut self, h: Option<&Hist>) {
+        let Some(h) = h else { return };
+        let all = || h.linked.iter().flatten();
+        if all().any(|p| p.frame as usize <= self.frame && self.holds(p)) {
+            for p in all() {
+                self.add(p);
+            }
+        }
+    }
+
+    fn enter(&mut self) -> Result<(), Lost> {
+        if self.frame + 1 >= 8 {
+            return Err(Lost);
+        }
+        self.frame += 1;
+        (self.regs[self.frame], self.slots[self.frame]) = (0, 0);
+        Ok(())
+    }
+
+    fn exit(&mut self) -> Result<(), Lost> {
+        self.frame = self.frame.checked_sub(1).ok_or(Lost)?;
+        Ok(())
+    }
+}
+
+const ARGS: u16 = 0b11_1110;
+
+impl Vm<'_> {
+    /// Marks the origins of these registers and slots of the current state.
+    pub(crate) fn make_precise(&mut self, places: &[Place]) -> Check {
+        let mut w = Wanted { frame: self.cur.depth(), ..Wanted::default() };
+        for p in places {
+            w.add(p);
+        }
+        match self.walk_back(w) {
+            Ok(()) => Ok(()),
+            Err(Lost) => {
+                self.all_precise();
+                Ok(())
+            }
+        }
+    }
+
+    /// The kept state has gone on to its end with these numbers precise: the current one, equal to it, needs the same.
+    pub(crate) fn propagate_precision(&mut self, old: StateId) -> Check<bool> {
+        let mut places = Vec::new();
+        for (f, frame) in self.kept[old as usize].state.frames.iter().enumerate() {
+            let regs = frame.regs.iter().take(10).enumerate();
+            let regs = regs.filter(|(_, r)| r.is_scalar() && r.precise).map(|(i, _)| (i, false));
+            let slots = frame.stack.iter().enumerate();
+            let slots = slots
+                .filter(|(_, s)| s.is_spill() && s.reg.is_scalar() && s.reg.precise)
+                .map(|(i, _)| (i, true));
+            places.extend(regs.chain(slots).map(|(i, slot)| Place { frame: f as u8, index: i as u8, slot }));
+        }
+        if places.is_empty() {
+            return Ok(false);
+        }
+        let mut w = Wanted { frame: self.cur.depth(), ..Wanted::default() };
+        for p in &places {
+            w.add(p);
+        }
+        match self.walk_back(w) {
+            Ok(()) => Ok(true),
+            Err(Lost) => {
+                self.all_precise();
+                Ok(true)
+            }
+        }
+    }
+
+    /// From the instruction at hand, which itself is not undone, through the current state and its ancestors.
+    fn walk_back(&mut self, mut w: Wanted) -> Result<(), Lost> {
+        let (mut at, mut last) = (None, self.cur.insn);
+        let (mut subseq, mut skip) = (None, true);
+        while !w.is_empty() {
+            if self.walk_state(&mut w, at, last, &mut subseq, &mut skip)? {
+                break;
+            }
+            let Some(id) = self.state_at(at).parent else { break };
+            if !self.mark_parent(id, &mut w) {
+                break;
+            }
+            let Some(l) = self.kept[id as usize].state.last_insn else { break };
+            (at, last) = (Some(id), l);
+        }
+        Ok(())
+    }
+
+    fn state_at(&self, at: Option<StateId>) -> &State {
+        at.map_or(&self.cur, |id| &self.kept[id as usize].state)
+    }
+
+    /// Back through one state's instructions. True when nothing is wanted any more.
+    fn walk_state(
+        &self,
+        w: &mut Wanted,
+        at: Option<StateId>,
+        last: usize,
+        subseq: &mut Option<usize>,
+        skip: &mut bool,
+    ) -> Result<bool, Lost> {
+        let (hist, first) = (&self.state_at(at).hist, self.state_at(at).first_insn);
+        let mut end = hist.len();
+        let mut i = last;
+        loop {
+            let entry = hist[..end].last().filter(|h| h.insn as usize == i);
+            if *skip {
+                *skip = false;
+            } else {
+                self.undo(w, i, *subseq, entry)?;
+            }
+            if w.is_empty() {
+                return Ok(true);
+            }
+            *subseq = Some(i);
+            // The first instruction of the state is the end of the way, unless history says that it was come back to.
+            if i == first && (end == 0 || (end == 1 && entry.is_some())) {
+                return Ok(false);
+            }
+            match entry {
+                Some(h) => {
+                    end -= 1;
+                    if h.prev == u32::MAX {
+                        return Ok(false);
+                    }
+                    i = h.prev as usize;
+                }
+                None => {
+                    let two = i >= 1 && matches!(self.code.slots[i - 1], Slot::Second);
+                    i = i.checked_sub(if two { 2 } else { 1 }).ok_or(Lost)?;
+                }
+            }
+        }
+    }
+
+    /// Marks in a kept state what is wanted; what was marked already is not looked for further. False: nothing left.
+    fn mark_parent(&mut self, id: StateId, w: &mut Wanted) -> bool {
+        let st = &mut self.kept[id as usize].state;
+        for f in 0..=w.frame.min(st.frames.len() - 1) {
+            if w.regs[f] == 0 && w.slots[f] == 0 {
+                continue;
+            }
+            let frame = Arc::make_mut(&mut st.frames[f]);
+            for i in 0..10 {
+                if w.regs[f] >> i & 1 == 0 {
+                    continue;
+                }
+                let r = &mut frame.regs[i];
+                if !r.is_scalar() || std::mem::replace(&mut r.precise, true) {
+                    w.regs[f] &= !(1 << i);
+                }
+            }
+            for i in 0..64 {
+                if w.slots[f] >> i & 1 == 0 {
+                    continue;
+                }
+                let done = match frame.stack.get_mut(i) {
+                    Some(s) if s.is_scalar_spill() => std::mem::replace(&mut s.reg.precise, true),
+                    _ => true,
+                };
+                if done {
+                    w.slots[f] &= !(1 << i);
+                }
+            }
+        }
+        !w.is_empty()
+    }
+
+    /// What is wanted before an instruction, given what is wanted after it.
+    fn undo(&self, w: &mut Wanted, pc: usize, subseq: Option<usize>, h: Option<&Hist>) -> Result<(), Lost> {
+        let Some(op) = self.code.op(pc) else { return Ok(()) };
+        w.tie(h);
+        match *op {
+            Op::Alu { op: AluOp::Mov, dst, src, .. } if w.has(dst.index()) => {
+                w.drop(dst.index());
+                want_operand(w, src);
+            }
+            Op::Alu { dst, src, .. } if w.has(dst.index()) => want_operand(w, src),
+            Op::MovSx { dst, src, .. } | Op::AddrSpaceCast { dst, src, .. } if w.has(dst.index()) => {
+                w.drop(dst.index());
+                want_operand(w, Operand::Reg(src));
+            }
+            Op::LoadImm64 { dst, .. } => w.drop(dst.index()),
+            Op::Load { dst, .. } | Op::LoadAcquire { dst, .. } => filled(w, dst.index(), h),
+            Op::Atomic { op, src, .. } if op.fetches() => {
+                let into = if op == AtomicOp::Cmpxchg { 0 } else { src.index() };
+                filled(w, into, h);
+            }
+            Op::Atomic { dst, src, .. } | Op::StoreRelease { dst, src, .. } => {
+                spilled(w, dst.index(), Some(src.index()), h)?;
+            }
+            Op::Store { dst, src, .. } => {
+                let from = if let Operand::Reg(r) = src { Some(r.index()) } else { None };
+                spilled(w, dst.index(), from, h)?;
+            }
+            Op::JumpIf { dst, src: Operand::Reg(src), .. } => {
+                if w.has(dst.index()) || w.has(src.index()) {
+                    if !h.is_some_and(|h| h.src_stack) {
+                        w.want(src.index());
+                    }
+                    if !h.is_some_and(|h| h.dst_stack) {
+                        w.want(dst.index());
+                    }
+                }
+            }
+            Op::Call(callee) => self.undo_call(w, pc, subseq, callee)?,
+            Op::Exit => self.undo_exit(w, subseq)?,
+            Op::LoadAbs { .. } | Op::LoadInd { .. } => {
+                if w.has(0) {
+                    return Err(Lost);
+                }
+                if subseq != Some(pc + 1) {
+                    w.enter()?;
+                }
+            }
+            _ => {}
+        }
+        w.tie(h);
+        Ok(())
+    }
+
+    fn undo_call(
+        &self,
+        w: &mut Wanted,
+        pc: usize,
+        subseq: Option<usize>,
+        callee: Callee,
+    ) -> Result<(), Lost> {
+        let frame = w.frame;
+        if let Callee::Local(off) = callee {
+            let target = (pc as i64 + 1 + off as i64) as usize;
+            let global = self.code.func_at(target).is_some_and(|f| self.code.funcs[f].global);
+            if global {
+                w.drop(0);
+                return if w.regs[frame] & ARGS != 0 { Err(Lost) } else { Ok(()) };
+            }
+            // Out of the callee, backwards: only its arguments can still be wanted.
+            if w.regs[frame] & !ARGS != 0 || w.slots[frame] != 0 {
+                return Err(Lost);
+            }
+            let args = std::mem::take(&mut w.regs[frame]);
+            w.exit()?;
+            w.regs[w.frame] |= args;
+            return Ok(());
+        }
+        let calls_back = self.cfg.marks[pc].callback;
+        if calls_back && subseq != Some(pc + 1) {
+            if w.regs[frame] & !ARGS != 0 || w.slots[frame] != 0 {
+                return Err(Lost);
+            }
+            w.regs[frame] = 0;
+            return w.exit();
+        }
+        w.drop(0);
+        if w.regs[frame] & ARGS != 0 { Err(Lost) } else { Ok(()) }
+    }
+
+    fn undo_exit(&self, w: &mut Wanted, subseq: Option<usize>) -> Result<(), Lost> {
+        let call = subseq.and_then(|s| s.checked_sub(1)).and_then(|p| self.code.op(p));
+        let returns = matches!(call, Some(Op::Call(Callee::Local(_))));
+        let r0 = returns && w.has(0);
+        if returns && w.regs[w.frame] & ARGS != 0 {
+            return Err(Lost);
+        }
+        w.drop(0);
+        w.enter()?;
+        if r0 {
+            w.want(0);
+        }
+        Ok(())
+    }
+
+    /// Every number of every ancestor.
+    fn all_precise(&mut self) {
+        let mut at = self.cur.parent;
+        while let Some(id) = at {
+            let st = &mut self.kept[id as usize].state;
+            mark_all(st);
+            at = st.parent;
+        }
+    }
+}
+
+/// Every number of a state is precise.
+pub(crate) fn mark_all(st: &mut State) {
+    st.for_each_reg(|r| r.is_scalar() && !r.precise, |r| r.precise = true);
+}
+
+fn want_operand(w: &mut Wanted, src: Operand) {
+    if let Operand::Reg(r) = src {
+        if r.index() != 10 {
+            w.want(r.index());
+        }
+    }
+}
+
+fn filled(w: &mut Wanted, dst: usize, h: Option<&Hist>) {
+    if !w.has(dst) {
+        return;
+    }
+    w.drop(dst);
+    if let Some((frame, spi)) = h.and_then(|h| h.stack) {
+        w.slots[frame as usize] |= 1 << spi;
+    }
+}
+
+fn spilled(w: &mut Wanted, ptr: usize, from: Option<usize>, h: Option<&Hist>) -> Result<(), Lost> {
+    if w.has(ptr) {
+        return Err(Lost);
+    }
+    let Some((frame, spi)) = h.and_then(|h| h.stack) else { return Ok(()) };
+    let bit = 1u64 << spi;
+    if w.slots[frame as usize] & bit == 0 {
+        return Ok(());
+    }
+    w.slots[frame as usize] &= !bit;
+    if let Some(r) = from {
+        w.want(r);
+    }
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! The machine's state at a point of a path: frames with registers and stack, references, locks.
+//!
+//! Frames are shared between states and copied when they are written (`Arc::make_mut`): a branch costs a few counts.
+//! A state also knows how it was reached since its parent state: the history that precision is tracked back through.
+
+use crate::value::{Base, Reg};
+use std::sync::Arc;
+
+/// Most frames open at once (`MAX_CALL_FRAMES`).
+pub const MAX_FRAMES: usize = 8;
+/// Bytes of a frame (`MAX_BPF_STACK`).
+pub const MAX_STACK: i64 = 512;
+
+/// What one byte of the stack holds (`enum bpf_stack_slot_type`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum Byte {
+    Invalid,
+    /// Part of a spilled register.
+    Spill,
+    /// Written with something.
+    Misc,
+    Zero,
+    Dynptr,
+    Iter,
+    IrqFlag,
+}
+
+/// Eight aligned bytes of the stack. Byte 7 of `bytes` is the lowest address, as the kernel counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot {
+    /// By byte.
+    pub bytes: [Byte; 8],
+    /// The spilled register, the dynptr, the iterator.
+    pub reg: Reg,
+}
+
+impl Slot {
+    /// Never written.
+    pub const EMPTY: Slot = Slot { bytes: [Byte::Invalid; 8], reg: Reg::NOT_INIT };
+
+    /// Holds it (some bytes of) a spilled register?
+    pub fn is_spill(&self) -> bool {
+        self.bytes[7] == Byte::Spill
+    }
+
+    /// A number was spilled.
+    pub fn is_scalar_spill(&self) -> bool {
+        self.is_spill() && self.reg.is_scalar()
+    }
+
+    /// All 64 bits of a number were spilled.
+    pub fn is_scalar_spill64(&self) -> bool {
+        self.bytes[0] == Byte::Spill && self.reg.is_scalar()
+    }
+
+    /// Dynptr, iterator or saved flags.
+    pub fn is_special(&self) -> bool {
+        matches!(self.bytes[7], Byte::Dynptr | Byte::Iter | Byte::IrqFlag)
+    }
+
+    /// A spill becomes plain bytes; stays what it is otherwise (`scrub_special_slot`).
+    pub fn scrub(&mut self) {
+        self.reg = Reg::NOT_INIT;
+        for b in &mut self.bytes {
+            if matches!(b, Byte::Spill | Byte::Dynptr | Byte::Iter | Byte::IrqFlag) {
+                *b = Byte::Misc;
+            }
+        }
+    }
+}
+
+/// Range that a callback or subprogram must return.
+pub type RetBounds = Option<(i32, i32)>;
+
+/// One function call.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// `r0` to `r10`.
+    pub regs: [Reg; 11],
+    /// Slots from the top of the frame downwards: slot 0 is bytes -8 to -1.
+    pub stack: Vec<Slot>,
+    /// Instruction that called it.
+    pub callsite: usize,
+    /// Subprogram.
+    pub subprog: usize,
+    /// Run by a helper.
+    pub callback: bool,
+    /// Run by a helper later, on its own.
+    pub async_callback: bool,
+    /// Times that an asynchronous callback was entered.
+    pub async_entries: u32,
+    /// Exception callback.
+    pub exception_callback: bool,
+    /// What a callback must return.
+    pub callback_ret: RetBounds,
+    /// Iterations of the callback that this frame's helper has simulated.
+    pub callback_depth: u32,
+}
+
+/// What a [`Ref`] stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum RefKind {
+    /// Something that must be released.
+    Ptr,
+    /// Disabled interrupts.
+    Irq,
+    /// A spin lock; the map value or object by id.
+    Lock(LockOf),
+    /// A resilient spin lock.
+    ResLock(LockOf),
+}
+
+/// Where a lock lives.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum LockOf {
+    Map(u16),
+    Object(u32),
+}
+
+/// Something acquired and not yet given back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ref {
+    /// Its id.
+    pub id: u32,
+    /// Instruction that acquired it.
+    pub insn: usize,
+    /// What it is.
+    pub kind: RefKind,
+}
+
+/// One step of the way from the parent state, where it matters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hist {
+    /// Instruction.
+    pub insn: u32,
+    /// Instruction before it.
+    pub prev: u32,
+    /// Frame and slot of a spill or fill.
+    pub stack: Option<(u8, u8)>,
+    /// The comparison's source was a stack pointer.
+    pub src_stack: bool,
+    /// The comparison's destination was.
+    pub dst_stack: bool,
+    /// Numbers tied together that gained range: frame, register or slot.
+    pub linked: [Option<Place>; 6],
+}
+
+/// A register or stack slot of a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Place {
+    /// Frame.
+    pub frame: u8,
+    /// Register number, or slot when `slot`.
+    pub index: u8,
+    /// It is a stack slot.
+    pub slot: bool,
+}
+
+/// Index of a stored state.
+pub type StateId = u32;
+
+/// A state.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Frames, the innermost last.
+    pub frames: Vec<Arc<Frame>>,
+    /// References and locks held, oldest first.
+    pub refs: Vec<Ref>,
+    /// `bpf_rcu_read_lock` nesting.
+    pub rcu: u32,
+    /// `bpf_preempt_disable` nesting.
+    pub preempt: u32,
+    /// Reference of the innermost disabled interrupts.
+    pub irq: u32,
+    /// Current lock.
+    pub lock: Option<(u32, LockOf)>,
+    /// May sleep.
+    pub sleepable: bool,
+    /// `may_goto` turns taken.
+    pub may_goto_depth: u32,
+    /// Callback turns taken.
+    pub callback_unroll: u32,
+    /// Stored state it came from.
+    pub parent: Option<StateId>,
+    /// First instruction since the parent.
+    pub first_insn: usize,
+    /// Instruction before the current one.
+    pub last_insn: Option<usize>,
+    /// Where it goes on.
+    pub insn: usize,
+    /// Steps since the parent.
+    pub hist: Vec<Hist>,
+    /// Kept states above it.
+    pub dfs_depth: u32,
+}
+
+impl Frame {
+    /// A frame at entry: `r10` points at its top.
+    pub fn new(subprog: usize, callsite: usize, index: usize) -> Frame {
+        let mut regs = [Reg::NOT_INIT; 11];
+        regs[10] = Reg::pointer(Base::Stack(index as u8));
+        Frame {
+            regs,
+            stack: Vec::new(),
+            callsite,
+            subprog,
+            callback: false,
+            async_callback: false,
+            async_entries: 0,
+            exception_callback: false,
+            callback_ret: None,
+            callback_depth: 0,
+        }
+    }
+
+    /// Makes room for slots up to this depth in bytes.
+    pub fn grow(&mut self, bytes: i64) {
+        let slots = (bytes.clamp(0, MAX_STACK) as usize).div_ceil(8);
+        if self.stack.len() < slots {
+            self.stack.resize(slots, Slot::EMPTY);
+        }
+    }
+}
+
+/// Slot and byte of a stack offset (negative, above -512).
+pub fn slot_of(off: i64) -> (usize, usize) {
+    let depth = (-off - 1) as usize;
+    (depth / 8, depth % 8)
+}
+
+impl State {
+    /// Number of the innermost frame.
+    pub fn depth(&self) -> usize {
+        self.frames.len() - 1
+    }
+
+    /// The innermost frame.
+    pub fn frame(&self) -> &Frame {
+        &self.frames[self.depth()]
+    }
+
+    /// The innermost frame, to be written.
+    pub fn frame_mut(&mut self) -> &mut Frame {
+        let top = self.depth();
+        Arc::make_mut(&mut self.frames[top])
+    }
+
+    /// A frame, to be written.
+    pub fn frame_at_mut(&mut self, i: usize) -> &mut Frame {
+        Arc::make_mut(&mut self.frames[i])
+    }
+
+    /// Register of the innermost frame.
+    pub fn reg(&self, n: usize) -> &Reg {
+        &self.frame().regs[n]
+    }
+
+    /// The same, to be written.
+    pub fn reg_mut(&mut self, n: usize) -> &mut Reg {
+        &mut self.frame_mut().regs[n]
+    }
+
+    /// Calls `f` for every register and every spilled one, in all frames, that `wanted` picks.
+    pub fn for_each_reg(&mut self, wanted: impl Fn(&Reg) -> bool, mut f: impl FnMut(&mut Reg)) {
+        for frame in &mut self.frames {
+            let hit =
+                frame.regs.iter().any(&wanted) || frame.stack.iter().any(|s| spilled(s) && wanted(&s.reg));
+            if !hit {
+                continue;
+            }
+            let frame = Arc::make_mut(frame);
+            frame.regs.iter_mut().filter(|r| wanted(r)).for_each(&mut f);
+            frame.stack.iter_mut().filter(|s| spilled(s) && wanted(&s.reg)).for_each(|s| f(&mut s.reg));
+        }
+    }
+
+    /// Where the frame `i` stands: the innermost at the current instruction, the others at their calls.
+    pub fn insn_of_frame(&self, i: usize) -> usize {
+        if i == self.depth() { self.insn } else { self.frames[i + 1].callsite }
+    }
+
+    /// Locks held.
+    pub fn locks(&self) -> usize {
+        self.refs.iter().filter(|r| matches!(r.kind, RefKind::Lock(_) | RefKind::ResLock(_))).count()
+    }
+}
+
+fn spilled(s: &Slot) -> bool {
+    s.is_spill() || s.is_special()
+}

@@ -1,0 +1,325 @@
+//! The way through: passes in the kernel's order, and the outcome.
+
+use crate::attach::Attach;
+use crate::cfg::{Cfg, live_registers, successors};
+use crate::code::Code;
+use crate::live::{StackLife, Where};
+use crate::log::{Log, words};
+use crate::machine::{Vm, call_shape};
+use crate::maps::MapInfo;
+use crate::options::{Options, Stats};
+use crate::reject::{Check, Reject, Rule, refuse};
+use crate::state::{Frame, State};
+use crate::value::{Base, Reg};
+use skep_isa::{Imm64, Op};
+use skep_platform::helper::Caller;
+use skep_platform::map::MapDef;
+use skep_platform::{Facts, LineInfo, MapType, Platform, Program, Verified};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A register where a program was refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RegisterWords {
+    /// Its number.
+    pub reg: u8,
+    /// As the kernel's log writes it.
+    pub kernel: String,
+    /// In words.
+    pub words: String,
+}
+
+/// Why a program was refused, where, and what the work was.
+#[derive(Clone, Debug)]
+pub struct Rejection {
+    /// The rule broken and the kernel's phrases.
+    pub reject: Reject,
+    /// Instruction, when the refusal belongs to one.
+    pub insn: Option<usize>,
+    /// Source position of it.
+    pub line: Option<LineInfo>,
+    /// Registers that the instruction uses, before it.
+    pub registers: Vec<RegisterWords>,
+    /// Instructions by which the innermost frames were entered, outermost first.
+    pub calls: Vec<usize>,
+    /// What was counted.
+    pub stats: Stats,
+    /// The log, in the kernel's format.
+    pub log: String,
+}
+
+impl Rejection {
+    /// Rule broken.
+    pub fn rule(&self) -> Rule {
+        self.reject.rule
+    }
+
+    /// The kernel's main phrase.
+    pub fn message(&self) -> &str {
+        &self.reject.message
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}]", self.reject.message, self.reject.rule.code())?;
+        if let Some(i) = self.insn {
+            write!(f, " at instruction {i}")?;
+        }
+        if let Some(l) = &self.line {
+            write!(f, " ({}:{}:{})", l.file, l.line, l.col)?;
+        }
+        for r in &self.registers {
+            write!(f, "\n  r{} holds {}", r.reg, r.words)?;
+        }
+        write!(f, "\n  rule: {}", self.reject.rule.doc())
+    }
+}
+
+impl std::error::Error for Rejection {}
+
+/// An accepted program with what was counted and logged.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The program with what was proved of it.
+    pub verified: Verified,
+    /// What was counted.
+    pub stats: Stats,
+    /// The log, in the kernel's format.
+    pub log: String,
+}
+
+/// Judges a program. Fails with the first rule that it breaks. Time grows with the instructions walked, at most
+/// [`crate::Limits::insns`].
+///
+/// ```no_run
+/// # fn f(program: std::sync::Arc<skep_verifier::Program>, platform: skep_verifier::Platform) {
+/// match skep_verifier::verify(&program, &platform, &skep_verifier::Options::default()) {
+///     Ok(verified) => println!("accepted, {} bytes of stack", verified.facts().stack_depth),
+///     Err(why) => println!("{why}"),
+/// }
+/// # }
+/// ```
+pub fn verify(
+    program: &Arc<Program>,
+    platform: &Platform,
+    options: &Options,
+) -> Result<Verified, Box<Rejection>> {
+    verify_full(program, platform, options).map(|o| o.verified)
+}
+
+/// [`verify`] with what was counted and logged in both outcomes.
+pub fn verify_full(
+    program: &Arc<Program>,
+    platform: &Platform,
+    options: &Options,
+) -> Result<Outcome, Box<Rejection>> {
+    let started = Instant::now();
+    let mut vm = match prepare(program, platform, options) {
+        Ok(vm) => vm,
+        Err(reject) => return Err(early(*reject, started)),
+    };
+    let result = vm.judge();
+    vm.stats.time = started.elapsed();
+    match result {
+        Ok(facts) => {
+            #[allow(unsafe_code, reason = "the one door by which programs become verified")]
+            // SAFETY: `judge` has walked every path of the program, or found it covered by one that was walked, and
+            // refused nothing; `facts` are what it counted on the way.
+            let verified = unsafe { Verified::assume(program.clone(), facts) };
+            Ok(Outcome { verified, stats: vm.stats, log: vm.log.text() })
+        }
+        Err(reject) => Err(vm.rejection(*reject)),
+    }
+}
+
+fn early(reject: Reject, started: Instant) -> Box<Rejection> {
+    let stats = Stats { time: started.elapsed(), ..Stats::default() };
+    let log = reject.lines().fold(String::new(), |s, l| s + l + "\n");
+    Box::new(Rejection {
+        reject,
+        insn: None,
+        line: None,
+        registers: Vec::new(),
+        calls: Vec::new(),
+        stats,
+        log,
+    })
+}
+
+fn prepare<'a>(program: &'a Arc<Program>, platform: &'a Platform, options: &'a Options) -> Check<Vm<'a>> {
+    let Some(desc) = platform.prog_type(program.prog_type) else {
+        refuse!(Load, "program type {:?} is not known", program.prog_type);
+    };
+    if program.insns.is_empty() {
+        refuse!(Load, "the program is empty");
+    }
+    let kernel = program.kernel_btf.clone();
+    let attach = Attach::of(program, kernel.as_deref(), options)?;
+    let caller = Caller {
+        prog_type: program.prog_type,
+        attach: program.attach_type,
+        struct_ops: program.attach_target.as_deref().and_then(|t| t.split('/').next()),
+        sleepable: program.sleepable,
+        version: options.as_kernel.unwrap_or(platform.version),
+    };
+    let tail = |id: i32| u32::try_from(id).ok().and_then(|i| platform.helper(i)).is_some_and(|h| h.tail_call);
+    let mut code = Code::new(program, tail)?;
+    code.resolve(&program.insns)?;
+    let mut maps = map_infos(program);
+    resolve_maps(&code, &mut maps)?;
+    let shape = |op: &Op| call_shape(platform, &caller, options, kernel.as_ref(), op);
+    let cfg = Cfg::new(&mut code, &shape)?;
+    let live_regs = live_registers(&code, &cfg, &shape);
+    let next = next_table(&code, &shape);
+    let n = code.len();
+    let funcs = code.funcs.len();
+    let cur = State::new(Frame::new(0, usize::MAX, 0), 0, program.sleepable);
+    Ok(Vm {
+        program,
+        platform,
+        options,
+        desc,
+        layout: desc.layout(program.attach_type),
+        code: Arc::new(code),
+        cfg: Arc::new(cfg),
+        live_regs,
+        next,
+        maps,
+        kernel,
+        own: program.btf.clone(),
+        cur,
+        prev: None,
+        ids: 0,
+        kept: Vec::new(),
+        free: Vec::new(),
+        at: vec![Vec::new(); n],
+        pending: Vec::new(),
+        loops: HashMap::new(),
+        life: StackLife::default(),
+        here: Where::default(),
+        hist_open: false,
+        jumps: 0,
+        last_jumps: 0,
+        last_insns: 0,
+        stats: Stats::default(),
+        log: Log::new(options.log_level),
+        seen: vec![false; n],
+        depths: vec![0; funcs],
+        global_checked: vec![false; funcs],
+        global_called: vec![false; funcs],
+        missing_kfunc: false,
+        access_kind: vec![0; n],
+        names: HashMap::new(),
+        attach,
+    })
+}
+
+fn next_table(code: &Code, shape: &dyn Fn(&Op) -> crate::cfg::CallShape) -> Vec<[u32; 2]> {
+    (0..code.len())
+        .map(|pc| {
+            let s = successors(code, pc, shape);
+            [0, 1].map(|i| s.get(i).map_or(u32::MAX, |n| *n as u32))
+        })
+        .collect()
+}
+
+/// The program's maps, then the descriptions of inner maps.
+fn map_infos(program: &Program) -> Vec<MapInfo> {
+    let mut maps: Vec<MapInfo> =
+        program.maps.iter().map(|m| MapInfo::new(m.def().clone(), Some(m.clone()))).collect();
+    for i in 0..maps.len() {
+        let inner: Option<MapDef> = maps[i].def.inner.as_deref().cloned();
+        if let Some(def) = inner {
+            maps[i].inner = Some(maps.len() as u16);
+            maps.push(MapInfo::new(def, None));
+        }
+    }
+    maps
+}
+
+/// 64-bit loads of maps refer to maps that are there (`resolve_pseudo_ldimm64`).
+fn resolve_maps(code: &Code, maps: &mut [MapInfo]) -> Check {
+    for pc in 0..code.len() {
+        let Some(Op::LoadImm64 { imm, .. }) = code.op(pc) else { continue };
+        let Some((index, off)) = Code::map_ref(imm) else { continue };
+        let bound = matches!(imm, Imm64::MapIdx(_) | Imm64::MapIdxValue { .. });
+        let map = usize::try_from(index).ok().and_then(|i| maps.get(i)).filter(|_| bound);
+        let Some(map) = map else { refuse!(MapBinding, "fd {index} is not pointing to valid bpf_map") };
+        let Some(off) = off else { continue };
+        if off >= 1 << 29 {
+            refuse!(MapBinding, "direct value offset of {off} is not allowed");
+        }
+        if map.kind() == MapType::Arena {
+            continue;
+        }
+        if !matches!(map.kind(), MapType::Array) {
+            refuse!(MapBinding, "no direct value access support for this map type");
+        }
+        let size = map.value_size();
+        if map.def.max_entries != 1 || off >= size {
+            refuse!(MapBinding, "invalid access to map value pointer, value_size={size} off={off}");
+        }
+    }
+    Ok(())
+}
+
+impl Vm<'_> {
+    fn judge(&mut self) -> Check<Facts> {
+        self.main_entry();
+        self.run()?;
+        self.globals()?;
+        if self.missing_kfunc {
+            refuse!(Kfunc, "invalid kernel function call not eliminated in verifier pass");
+        }
+        let depth = self.check_depth()?;
+        self.stats.stack_depth = depth;
+        Ok(Facts { stack_depth: depth, dead: self.seen.iter().map(|s| !s).collect() })
+    }
+
+    fn main_entry(&mut self) {
+        *self.cur.reg_mut(1) = Reg::pointer(Base::Ctx);
+    }
+
+    /// Global functions that something has called are judged by their signatures.
+    fn globals(&mut self) -> Check {
+        loop {
+            let next = (1..self.code.funcs.len())
+                .find(|f| self.code.funcs[*f].global && self.global_called[*f] && !self.global_checked[*f]);
+            let Some(f) = next else { return Ok(()) };
+            self.global_checked[f] = true;
+            self.judge_global(f)?;
+        }
+    }
+
+    fn rejection(&mut self, reject: Reject) -> Box<Rejection> {
+        let pc = self.cur.insn;
+        let late = matches!(reject.rule, Rule::StackDepth);
+        let insn = (!late && pc < self.code.len()).then_some(pc);
+        let uses = insn.and_then(|pc| self.code.op(pc)).map(|op| op.uses());
+        let registers = uses.into_iter().flat_map(|u| u.iter().collect::<Vec<_>>()).map(|r| {
+            let reg = self.cur.reg(r.index());
+            RegisterWords { reg: r.index() as u8, kernel: crate::log::reg_text(reg), words: words(reg) }
+        });
+        let registers = registers.collect();
+        for l in reject.lines() {
+            self.log.line(l.to_owned());
+        }
+        let log = if self.options.log_level > 0 {
+            self.log.text()
+        } else {
+            reject.lines().fold(String::new(), |s, l| s + l + "\n")
+        };
+        Box::new(Rejection {
+            reject,
+            insn,
+            line: insn.and_then(|i| self.program.line_at(i)).cloned(),
+            registers,
+            calls: self.cur.frames.iter().skip(1).map(|f| f.callsite).collect(),
+            stats: self.stats,
+            log,
+        })
+    }
+}
