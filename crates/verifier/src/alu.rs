@@ -348,11 +348,14 @@ fn number(op: AluOp, width: Width, d: &Reg, s: &Reg) -> Reg {
     }
     out.precise = d.precise && !out.val.is_unknown();
     let added = s.val.as_const().filter(|v| *v <= i32::MAX as u64);
-    if op == AluOp::Add && width == Width::W64 && d.id != 0 && d.id & ADD_CONST == 0 {
-        if let Some(k) = added {
-            out.id = d.id | ADD_CONST;
-            out.off = k as i32;
-        }
+    if op == AluOp::Add
+        && width == Width::W64
+        && d.id != 0
+        && d.id & ADD_CONST == 0
+        && let Some(k) = added
+    {
+        out.id = d.id | ADD_CONST;
+        out.off = k as i32;
     }
     out
 }
@@ -365,10 +368,10 @@ pub(crate) fn clear_id(r: &mut Reg) {
 /// Offsets stay far from where they could wrap (`check_reg_sane_offset`).
 fn sane(r: &Reg, ptr: &Reg) -> Check {
     let t = ptr.type_name();
-    if let Some(v) = r.val.as_const().map(|v| v as i64) {
-        if v >= MAX_OFF || v <= -MAX_OFF {
-            refuse!(PointerArithmetic, "math between {t} pointer and {v} is not allowed");
-        }
+    if let Some(v) = r.val.as_const().map(|v| v as i64)
+        && (v >= MAX_OFF || v <= -MAX_OFF)
+    {
+        refuse!(PointerArithmetic, "math between {t} pointer and {v} is not allowed");
     }
     if !r.is_scalar() && (r.off as i64 >= MAX_OFF || r.off as i64 <= -MAX_OFF) {
         refuse!(PointerArithmetic, "{t} pointer offset {} is not allowed", r.off);

@@ -247,10 +247,10 @@ impl Vm<'_> {
         };
         let strict = arg.release && quirk(h.name) != Some(Quirk::SkRelease);
         for name in wanted {
-            if let Some(w) = self.kernel_type(name) {
-                if self.struct_matches(t, r.off, w, strict) {
-                    return Ok(());
-                }
+            if let Some(w) = self.kernel_type(name)
+                && self.struct_matches(t, r.off, w, strict)
+            {
+                return Ok(());
             }
         }
         let first = wanted.first().copied().unwrap_or("");
@@ -354,14 +354,12 @@ impl Vm<'_> {
                 }
             }
             ArgKind::Mem => args.raw = arg.uninit,
-            ArgKind::FixedMem(size) => {
-                if !(arg.nullable && r.is_null()) {
-                    if self.helper_access(n, size as i64, arg.write, false, arg.uninit)? {
-                        args.fill = Some((n, size as i64));
-                    }
-                    if arg.aligned {
-                        self.aligned(r, 0, size, true)?;
-                    }
+            ArgKind::FixedMem(size) if !(arg.nullable && r.is_null()) => {
+                if self.helper_access(n, size as i64, arg.write, false, arg.uninit)? {
+                    args.fill = Some((n, size as i64));
+                }
+                if arg.aligned {
+                    self.aligned(r, 0, size, true)?;
                 }
             }
             ArgKind::Size | ArgKind::SizeOrZero => {
@@ -392,14 +390,14 @@ impl Vm<'_> {
 
     fn map_argument(&mut self, r: &Reg, args: &mut Args) -> Check {
         let Base::MapPtr(m) = r.base else { return Ok(()) };
-        if let Some((old, uid)) = args.map {
-            if old != m || uid != r.origin {
-                refuse!(
-                    ArgumentType,
-                    "timer pointer in R1 map_uid={uid} doesn't match map pointer in R2 map_uid={}",
-                    r.origin
-                );
-            }
+        if let Some((old, uid)) = args.map
+            && (old != m || uid != r.origin)
+        {
+            refuse!(
+                ArgumentType,
+                "timer pointer in R1 map_uid={uid} doesn't match map pointer in R2 map_uid={}",
+                r.origin
+            );
         }
         args.map = Some((m, r.origin));
         Ok(())

@@ -70,6 +70,11 @@ impl Code {
         self.slots.len()
     }
 
+    /// No slots?
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     /// The instruction at a slot.
     pub fn op(&self, pc: usize) -> Option<&Op> {
         match self.slots.get(pc) {

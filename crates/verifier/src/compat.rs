@@ -105,7 +105,8 @@ pub(crate) fn compatible(_platform: &Platform, helper: &str, map: M, prog: P, it
         _ => false,
     };
     let takes = BY_MAP.iter().find(|(m, _)| *m == map).is_none_or(|(_, h)| h.contains(&name));
-    if !takes && !(sockmap && writer) {
+    let takes = takes || (sockmap && writer);
+    if !takes {
         return false;
     }
     BY_HELPER.iter().find(|(h, _)| h.contains(&name)).is_none_or(|(_, m)| m.contains(&map))

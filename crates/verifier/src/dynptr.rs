@@ -13,7 +13,7 @@ impl Vm<'_> {
     pub(crate) fn dynptr_at(&self, r: &Reg) -> Option<(usize, usize, Reg)> {
         let Base::Stack(f) = r.base else { return None };
         let off = r.off as i64 + r.val.as_const()? as i64;
-        if off % 8 != 0 || off >= -8 || off < -512 {
+        if off % 8 != 0 || !(-512..-8).contains(&off) {
             return None;
         }
         // The pointer is to the lower half, which is the deeper slot: the first one.
@@ -71,10 +71,10 @@ impl Vm<'_> {
             DynptrKind::Skb => Some((Dynptr::Skb, "skb ")),
             DynptrKind::Xdp => Some((Dynptr::Xdp, "xdp ")),
         };
-        if let Some((k, name)) = wanted {
-            if have != Some(k) {
-                refuse!(Dynptr, "Expected a dynptr of type {name} as arg #{}", n - 1);
-            }
+        if let Some((k, name)) = wanted
+            && have != Some(k)
+        {
+            refuse!(Dynptr, "Expected a dynptr of type {name} as arg #{}", n - 1);
         }
         args.dynptr = have;
         Ok(())
@@ -127,7 +127,7 @@ impl Vm<'_> {
         if off % 8 != 0 {
             refuse!(Dynptr, "cannot pass in dynptr at an offset={off}");
         }
-        if off > -16 || off < -512 {
+        if !(-512..=-16).contains(&off) {
             refuse!(Dynptr, "cannot pass in dynptr at an offset={off}");
         }
         self.grow(f as usize, -off);

@@ -231,10 +231,10 @@ fn refs_equal(old: &State, cur: &State, ids: &mut Ids) -> bool {
     {
         return false;
     }
-    if let (Some((a, ka)), Some((b, kb))) = (old.lock, cur.lock) {
-        if ka != kb || !ids.same(a, b) {
-            return false;
-        }
+    if let (Some((a, ka)), Some((b, kb))) = (old.lock, cur.lock)
+        && (ka != kb || !ids.same(a, b))
+    {
+        return false;
     }
     let pair = |a: &Ref, b: &Ref, ids: &mut Ids| {
         let same = match (a.kind, b.kind) {

@@ -300,9 +300,9 @@ impl Vm<'_> {
         let at: Vec<usize> = (0..sites.len()).map(|i| st.insn_of_frame(i)).collect();
         let w = self.life.locate(&self.code, &sites, at.clone());
         self.life.update(&self.code, &self.cfg, &self.next, &w);
-        for f in 0..sites.len() {
+        for (f, &pc) in at.iter().enumerate() {
             let alive = self.life.alive(&self.code, &self.cfg, &w, f);
-            let regs = self.live_regs.get(at[f]).copied().unwrap_or(u16::MAX);
+            let regs = self.live_regs.get(pc).copied().unwrap_or(u16::MAX);
             let frame = self.kept[id as usize].state.frame_at_mut(f);
             for i in 0..10 {
                 if regs >> i & 1 == 0 {

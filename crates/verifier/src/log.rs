@@ -86,12 +86,12 @@ impl Log {
             return;
         }
         self.finish(st);
-        if let Some(l) = program.line_at(pc) {
-            if self.last_line != Some(l.insn as u32) {
-                self.last_line = Some(l.insn as u32);
-                let file = l.file.rsplit('/').next().unwrap_or(&l.file);
-                self.lines.push(format!("; {} @ {file}:{}", l.text.trim_start(), l.line));
-            }
+        if let Some(l) = program.line_at(pc)
+            && self.last_line != Some(l.insn as u32)
+        {
+            self.last_line = Some(l.insn as u32);
+            let file = l.file.rsplit('/').next().unwrap_or(&l.file);
+            self.lines.push(format!("; {} @ {file}:{}", l.text.trim_start(), l.line));
         }
         let insn = program.insns.get(pc).map_or(0, |i| i.opcode());
         let text = code.op(pc).map_or_else(String::new, |op| format!("{op:?}"));
@@ -137,16 +137,16 @@ fn signed(v: i64) -> String {
 
 /// A register as the log writes it.
 pub(crate) fn reg_text(r: &Reg) -> String {
-    if r.is_scalar() {
-        if let Some(v) = r.val.as_const() {
-            return format!("{}{}", if r.precise { "P" } else { "" }, signed(v as i64));
-        }
+    if r.is_scalar()
+        && let Some(v) = r.val.as_const()
+    {
+        return format!("{}{}", if r.precise { "P" } else { "" }, signed(v as i64));
     }
-    if let Base::Stack(f) = r.base {
-        if r.val.as_const() == Some(0) {
-            let frame = if f > 0 { format!("[{f}]") } else { String::new() };
-            return format!("fp{frame}{}", r.off);
-        }
+    if let Base::Stack(f) = r.base
+        && r.val.as_const() == Some(0)
+    {
+        let frame = if f > 0 { format!("[{f}]") } else { String::new() };
+        return format!("fp{frame}{}", r.off);
     }
     let mut parts = Vec::new();
     if r.id != 0 {
@@ -165,7 +165,7 @@ pub(crate) fn reg_text(r: &Reg) -> String {
     if let Base::Mem(sz) = r.base {
         parts.push(format!("sz={sz}"));
     }
-    if !r.val.as_const().is_some_and(|v| v == 0) {
+    if r.val.as_const().is_none_or(|v| v != 0) {
         ranges(r, &mut parts);
     }
     format!("{}{}({})", if r.precise { "P" } else { "" }, r.type_name(), parts.join(","))

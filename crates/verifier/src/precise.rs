@@ -249,14 +249,12 @@ impl Vm<'_> {
                 let from = if let Operand::Reg(r) = src { Some(r.index()) } else { None };
                 spilled(w, dst.index(), from, h)?;
             }
-            Op::JumpIf { dst, src: Operand::Reg(src), .. } => {
-                if w.has(dst.index()) || w.has(src.index()) {
-                    if !h.is_some_and(|h| h.src_stack) {
-                        w.want(src.index());
-                    }
-                    if !h.is_some_and(|h| h.dst_stack) {
-                        w.want(dst.index());
-                    }
+            Op::JumpIf { dst, src: Operand::Reg(src), .. } if (w.has(dst.index()) || w.has(src.index())) => {
+                if !h.is_some_and(|h| h.src_stack) {
+                    w.want(src.index());
+                }
+                if !h.is_some_and(|h| h.dst_stack) {
+                    w.want(dst.index());
                 }
             }
             Op::Call(callee) => self.undo_call(w, pc, subseq, callee)?,
@@ -343,10 +341,10 @@ pub(crate) fn mark_all(st: &mut State) {
 }
 
 fn want_operand(w: &mut Wanted, src: Operand) {
-    if let Operand::Reg(r) = src {
-        if r.index() != 10 {
-            w.want(r.index());
-        }
+    if let Operand::Reg(r) = src
+        && r.index() != 10
+    {
+        w.want(r.index());
     }
 }
 

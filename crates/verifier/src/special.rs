@@ -30,11 +30,11 @@ impl Vm<'_> {
             refuse!(Lock, "R{n} doesn't have constant offset. {name} has to be at the constant offset");
         };
         let fields = self.fields(r);
-        if let Base::MapValue(m) = r.base {
-            if self.maps[m as usize].def.btf.is_none() {
-                let map = &self.maps[m as usize].def.name;
-                refuse!(Lock, "map '{map}' has to have BTF in order to use {name}");
-            }
+        if let Base::MapValue(m) = r.base
+            && self.maps[m as usize].def.btf.is_none()
+        {
+            let map = &self.maps[m as usize].def.name;
+            refuse!(Lock, "map '{map}' has to have BTF in order to use {name}");
         }
         let Some(f) = fields.iter().find(|f| f.kind == FieldKind::SpinLock) else {
             let (what, which) = match r.base {
@@ -122,7 +122,7 @@ impl Vm<'_> {
             refuse!(ArgumentType, "R{n} does not point to a readonly map'");
         }
         let Some(var) = r.val.as_const() else { refuse!(ArgumentType, "R{n} is not a constant address'") };
-        if !map.map.as_ref().is_some_and(|x| x.direct().is_some()) {
+        if map.map.as_ref().is_none_or(|x| x.direct().is_none()) {
             refuse!(ArgumentType, "no direct value access support for this map type");
         }
         let at = r.off as i64 + var as i64;

@@ -40,7 +40,7 @@ impl Vm<'_> {
             }
             None => (r.val.r.smin + off, r.val.r.smax + off + size),
         };
-        if min < -MAX_STACK || min > -1 || max > 0 || size < 0 {
+        if !(-MAX_STACK..=-1).contains(&min) || max > 0 || size < 0 {
             if fixed.is_some() {
                 refuse!(StackAccess, "invalid{extra} stack R{n} off={} size={size}", off);
             }
