@@ -3,6 +3,8 @@
 //! The suite is not part of the repository: `SKEP_SUITES` names its folder (default: `../shared/suites` beside the
 //! repository). Without it the test says so and checks nothing. `SKEP_LIST=1` lists every difference.
 
+#![allow(clippy::print_stdout)]
+
 mod support;
 
 use std::collections::BTreeMap;

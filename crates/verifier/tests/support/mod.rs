@@ -1,5 +1,5 @@
 //! What the suites' tests share: finding the suites, reading them, maps without storage.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::print_stdout)]
 
 pub(crate) mod json;
 pub(crate) mod map;
