@@ -32,6 +32,9 @@ const VERSION: u32 = 1;
 const COMPLETE: u64 = 116;
 const FROZEN: u64 = 112;
 
+/// Most CPUs that a map has values for.
+const MAX_CPUS: u32 = 4096;
+
 /// Offset of the words that belong to the map type.
 pub(crate) const TYPE_WORDS: u64 = 256;
 /// Offset of the first page after the header.
@@ -142,7 +145,7 @@ impl MapFile {
             |off: usize| u32::from_ne_bytes([page[off], page[off + 1], page[off + 2], page[off + 3]]);
         let u64_at = |off: usize| crate::mem::load_word(&page[off..off + 8]);
         let known = u64_at(0) == MAGIC && u32_at(8) == VERSION && u32_at(COMPLETE as usize) == 1;
-        if !known || u64_at(96) != size || u32_at(12) == 0 {
+        if !known || u64_at(96) != size || !(1..=MAX_CPUS).contains(&u32_at(12)) {
             return Err(Errno::EINVAL);
         }
         let def = read_def(&u32_at, &u64_at, &page[48..64])?;
@@ -292,7 +295,7 @@ pub fn possible_cpus() -> u32 {
         let listed = std::fs::read_to_string("/sys/devices/system/cpu/possible").ok();
         let last = listed.and_then(|l| l.trim().rsplit([',', '-']).next()?.parse::<u32>().ok());
         let usable = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-        last.map_or_else(usable, |last| last.saturating_add(1)).clamp(1, 4096)
+        last.map_or_else(usable, |last| last.saturating_add(1)).clamp(1, MAX_CPUS)
     })
 }
 

@@ -358,7 +358,7 @@ impl HashMap {
         self.tab.len(&self.file.mem)
     }
 
-    /// Gives a slot back that an update did not need.
+    /// Gives a slot in flight back: one that an update did not need, or that a removal freed.
     fn give_back(&self, spare: Option<u32>, side: Side) {
         if let Some(slot) = spare {
             let me = Owner::me();
@@ -434,7 +434,8 @@ impl Map for HashMap {
         let (key, me) = (self.hashed(key)?, Owner::me());
         let bucket = self.tab.lock(&self.file.mem, key.hash as u32, me)?;
         let slot = bucket.remove(key).ok_or(Errno::ENOENT)?;
-        self.tab.slab.give(&self.file.mem, self.home(slot, self.list(side, me)), slot, me)
+        self.give_back(Some(slot), side);
+        Ok(())
     }
 
     fn lookup_and_delete(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), Errno> {
@@ -444,7 +445,8 @@ impl Map for HashMap {
         let bucket = self.tab.lock(&self.file.mem, key.hash as u32, me)?;
         let slot = bucket.remove(key).ok_or(Errno::ENOENT)?;
         self.copy_values(slot, out);
-        self.tab.slab.give(&self.file.mem, self.home(slot, self.list(Side::User, me)), slot, me)
+        self.give_back(Some(slot), Side::User);
+        Ok(())
     }
 
     fn next_key(&self, key: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), Errno> {

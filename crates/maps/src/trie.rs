@@ -306,6 +306,15 @@ struct Spot<'m> {
     parent: Option<(&'m AtomicU32, u32)>,
 }
 
+/// What is known of the path above a node.
+#[derive(Clone, Copy)]
+struct Above {
+    /// Node of the longest prefix on it, plus 1; 0 for none.
+    best: u32,
+    /// Least length that a node below has.
+    at_least: u32,
+}
+
 impl<'m> Locked<'m> {
     fn count(&self, by: u32) {
         let entries = self.mem.u32(ENTRIES);
@@ -397,6 +406,7 @@ impl<'m> Locked<'m> {
     }
 
     fn data_bit(&self, node: u32, at: u32) -> u64 {
+        let at = at.min(self.trie.max_len() - 1);
         let word = self.mem.u64(self.trie.at(node) + NODE_HEADER + u64::from(at / 64) * 8).load(Relaxed);
         bits(word) >> (63 - at % 64) & 1
     }
@@ -470,18 +480,20 @@ impl<'m> Locked<'m> {
         let span = 1u64 << trie.table_bits.saturating_sub(key.len);
         let root = trie.checked(self.mem.u32(ROOT).load(Relaxed));
         let first = index & !(span - 1);
-        self.fill_table(root, 0, first, first + span);
+        self.fill_table(root, Above { best: 0, at_least: 0 }, first, first + span);
     }
 
-    /// Writes words `from..to`, all under the parent of `node`; `best` is the longest prefix above, plus 1.
-    fn fill_table(&self, node: Option<u32>, best: u32, from: u64, to: u64) {
-        let (trie, mem) = (self.trie, self.mem);
+    /// Writes words `from..to`, all under the parent of `node`.
+    fn fill_table(&self, node: Option<u32>, above: Above, from: u64, to: u64) {
+        let (trie, mem, best) = (self.trie, self.mem, above.best);
         let put = |from: u64, to: u64, start: u32| {
             for index in from..to {
                 mem.u64(trie.table + index * 8).store(u64::from(best) << 32 | u64::from(start), Release);
             }
         };
-        let Some(node) = node else { return put(from, to, 0) };
+        // Lengths grow along a path; anything else is not a trie, and would have no end.
+        let grows = |node: &u32| trie.length(mem, *node).0 >= above.at_least;
+        let Some(node) = node.filter(grows) else { return put(from, to, 0) };
         let (len, fork) = trie.length(mem, node);
         let own = bits(mem.u64(trie.at(node) + NODE_HEADER).load(Relaxed)) >> (64 - trie.table_bits);
         let span = 1u64 << trie.table_bits.saturating_sub(len);
@@ -492,11 +504,11 @@ impl<'m> Locked<'m> {
         if len >= trie.table_bits {
             return put(first, last, node + 1);
         }
-        let best = if fork { best } else { node + 1 };
+        let above = Above { best: if fork { best } else { node + 1 }, at_least: len + 1 };
         let middle = ((own & !(span - 1)) + span / 2).clamp(first, last);
         for (bit, from, to) in [(0, first, middle), (1, middle, last)] {
             if from < to {
-                self.fill_table(trie.child_node(mem, node, bit), best, from, to);
+                self.fill_table(trie.child_node(mem, node, bit), above, from, to);
             }
         }
     }
@@ -526,7 +538,7 @@ impl<'m> Locked<'m> {
             self.give(node);
         }
         let root = trie.checked(mem.u32(ROOT).load(Relaxed));
-        self.fill_table(root, 0, 0, 1 << trie.table_bits);
+        self.fill_table(root, Above { best: 0, at_least: 0 }, 0, 1 << trie.table_bits);
     }
 }
 

@@ -107,6 +107,12 @@ impl Ring {
         self.mem().u64(of)
     }
 
+    /// A position as it is in the file; `EIO` for one that no record starts at.
+    fn aligned(&self, of: u64) -> Result<u64, Errno> {
+        let pos = self.position(of).load(Acquire);
+        if pos.is_multiple_of(8) { Ok(pos) } else { Err(Errno::EIO) }
+    }
+
     /// Offset of the record header at a position.
     fn header(&self, pos: u64) -> u64 {
         DATA + (pos & (self.size() - 1))
@@ -128,8 +134,8 @@ impl Ring {
     /// Space for a record of `len` bytes: its position. The producers' lock is held.
     fn space(&self, len: u64) -> Result<u64, Errno> {
         let consumer = self.position(CONSUMER).load(Acquire);
-        let producer = self.position(PRODUCER).load(Relaxed);
-        let pending = self.pending(producer);
+        let producer = self.aligned(PRODUCER)?;
+        let pending = self.pending(producer)?;
         let end = producer.wrapping_add(footprint(len));
         let most = self.size() - 1;
         if end.wrapping_sub(consumer) > most || end.wrapping_sub(pending) > most {
@@ -139,8 +145,8 @@ impl Ring {
     }
 
     /// Moves the pending position over committed records.
-    fn pending(&self, producer: u64) -> u64 {
-        let mut pending = self.position(PENDING).load(Relaxed);
+    fn pending(&self, producer: u64) -> Result<u64, Errno> {
+        let mut pending = self.aligned(PENDING)?;
         while pending != producer && producer.wrapping_sub(pending) <= self.size() {
             let len = self.mem().u32(self.header(pending)).load(Acquire);
             if len & BUSY != 0 {
@@ -149,7 +155,7 @@ impl Ring {
             pending = pending.wrapping_add(footprint(u64::from(len & !DISCARD)));
         }
         self.position(PENDING).store(pending, Relaxed);
-        pending
+        Ok(pending)
     }
 
     fn fits(&self, len: u64) -> Result<(), Errno> {
@@ -274,7 +280,7 @@ impl RingBuf for Ring {
         let len = data.len() as u64;
         self.fits(len).map_err(|_| Errno::EAGAIN)?;
         let held = self.produce()?;
-        let pos = self.space(len).map_err(|_| Errno::EAGAIN)?;
+        let pos = self.space(len).map_err(|e| if e == Errno::ENOSPC { Errno::EAGAIN } else { e })?;
         self.mem().write(self.header(pos) + HEADER, data);
         self.write_header(pos, len as u32);
         self.position(PRODUCER).store(pos.wrapping_add(footprint(len)), Release);
@@ -302,11 +308,12 @@ impl RingBuf for Ring {
         }
         let (mut count, mut payload) = (0, Vec::new());
         loop {
-            let pos = self.position(CONSUMER).load(Relaxed);
+            let pos = self.aligned(CONSUMER)?;
             let there = self.position(PRODUCER).load(Acquire).wrapping_sub(pos);
             let Some(len) = (there != 0).then(|| self.ready(pos)).flatten() else { return Ok(count) };
             let bytes = u64::from(len & !DISCARD);
             if footprint(bytes) > there || there > self.size() {
+                // Another process wrote nonsense into the positions or headers.
                 return Err(Errno::EIO);
             }
             let wanted = len & DISCARD == 0;
