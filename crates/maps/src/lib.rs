@@ -7,6 +7,29 @@
 //! Flow: [`create`] finds the type's row and its `Storage`, which checks the definition as the kernel does, makes the
 //! file and gives the map. Everybody else sees `dyn Map`.
 //!
+//! ```
+//! use skep_platform::map::{MapDef, Side, flags};
+//! use skep_platform::MapType;
+//!
+//! let def = MapDef {
+//!     name: "counts".into(), map_type: MapType::Hash, key_size: 4, value_size: 8, max_entries: 1000,
+//!     flags: 0, map_extra: 0, numa_node: 0, pin_by_name: false, inner: None, btf: None,
+//! };
+//! let map = skep_maps::create(&def)?;
+//! map.update(&1u32.to_ne_bytes(), &7u64.to_ne_bytes(), flags::NOEXIST, Side::User)?;
+//!
+//! // Anybody who has the file sees the same entries.
+//! let file = map.file().expect("a map in a file").try_clone_to_owned()?;
+//! let same = skep_maps::open_shared(file)?;
+//! let mut value = Vec::new();
+//! same.read(&1u32.to_ne_bytes(), &mut value)?;
+//! assert_eq!(value, 7u64.to_ne_bytes());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Memory is taken as a map fills, preallocated or not: pages that nobody wrote cost nothing. A machine that runs out of
+//! memory while a map fills kills the process that writes (SIGBUS), so sizes beyond the machine's memory are refused.
+//!
 //! Always holds:
 //! - look-ups take no lock and no locked instruction; a value's address is stable for the life of its entry;
 //! - a writer that dies, however abruptly, blocks nobody: locks name their holders (`lock`, `owner`), and what a dead

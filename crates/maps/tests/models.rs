@@ -216,6 +216,24 @@ fn a_full_lru_map_keeps_what_was_used() {
     assert_eq!(keys(&*map).len(), 100);
 }
 
+#[test]
+fn cpus_with_lru_lists_of_their_own_evict_their_own() {
+    let cpus = skep_maps::possible_cpus();
+    let own_lists = MapDef { flags: flags::NO_COMMON_LRU, ..def(MapType::LruHash, 4, 4, 10 * cpus - 1) };
+    let map = create(&own_lists).unwrap();
+    assert_eq!(map.def().max_entries, 10 * cpus, "rounded up to a multiple of the CPUs");
+    let has = |n: u32| map.lookup(&n.to_ne_bytes(), 0).unwrap().is_some();
+    for n in 0..10 {
+        map.update(&n.to_ne_bytes(), &[1; 4], flags::ANY, Side::Prog { cpu: cpus - 1 }).unwrap();
+    }
+    for n in 1000..2000u32 {
+        map.update(&n.to_ne_bytes(), &[1; 4], flags::ANY, Side::Prog { cpu: 0 }).unwrap();
+        assert!(has(n));
+    }
+    assert_eq!(keys(&*map).len(), if cpus > 1 { 20 } else { 10 });
+    assert!(cpus == 1 || (0..10).all(has), "another CPU's entries were evicted");
+}
+
 /// Every operation there is, whatever it gives.
 fn use_every_way(map: &dyn Map, key: &[u8], value: &[u8]) {
     let (side, mut out) = (Side::Prog { cpu: 0 }, Vec::new());
