@@ -20,8 +20,8 @@ use crate::btf::{Btf, Record};
 use crate::builder::{BtfBuilder, BuildError};
 use crate::kind::{Field, Kind};
 
-/// The most rounds of refinement. Kernels need about 30.
-const MAX_ROUNDS: usize = 256;
+/// The most rounds of refinement. A whole kernel (Linux 6.18) needs 7.
+const MAX_ROUNDS: usize = 64;
 
 impl BtfBuilder {
     /// Adds all types of `btf` that are not there yet. Gives for each id of `btf` the id here; a section's id may be

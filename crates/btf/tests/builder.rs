@@ -64,6 +64,20 @@ fn a_declaration_merges_with_the_definition() {
     }
 }
 
+/// Each round of refinement tells one more pointer of the chain apart: that is given up, and all stay.
+#[test]
+fn endless_chains_are_added_as_they_are() {
+    let mut chain = BtfBuilder::new();
+    let int = chain.add_int("int", 4, SIGNED).unwrap();
+    let last = (0..300).fold(int, |id, _| chain.add_ptr(id).unwrap());
+    let chain = chain.finish().unwrap();
+    let mut b = BtfBuilder::new();
+    b.append(&chain).unwrap();
+    let ids = b.append(&chain).unwrap();
+    assert_eq!(ids[last as usize], b.next_id() - 1);
+    assert_eq!(b.finish().unwrap().type_count(), 2 * chain.type_count() - 1);
+}
+
 #[test]
 fn different_structs_of_one_name_stay_apart() {
     let mut other = BtfBuilder::from_btf(&list(true, 0));

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use skep_btf::core::{Cache, describe, describe_targets, resolve};
 use skep_btf::{
-    Btf, BtfBuilder, BtfExt, CDumpOptions, TextOptions, Value, dump_c, dump_raw, parse_value, type_decl,
+    Btf, BtfBuilder, BtfExt, BuildError, CDumpOptions, Enumerator, FuncLinkage, IntEncoding, Kind, Member,
+    Param, TextOptions, Value, dump_c, dump_raw, parse_value, type_decl,
 };
 
 fn path(name: &str) -> PathBuf {
@@ -54,6 +55,62 @@ fn c_output() {
     let options =
         CDumpOptions { guard: String::new(), preserve_access_index: false, roots: vec![node], ..options };
     expect("types_node.h", &dump_c(&types, &options).unwrap());
+}
+
+/// What compilers other than clang, other languages and merging make: names that C does not take or that clash, unnamed
+/// members of named structs, sizes that C does not give.
+fn odd() -> Result<BtfBuilder, BuildError> {
+    let mut b = BtfBuilder::new();
+    let plain = |name, type_id, bit_offset| Member { name, type_id, bit_offset, bitfield_size: 0 };
+    let unsigned = IntEncoding::default();
+    let u32_ = b.add_int("u32", 4, unsigned)?;
+    let long = b.add_int("long int", 8, IntEncoding { signed: true, ..unsigned })?;
+    let byte = b.add_int("unsigned char", 1, unsigned)?;
+    let base = b.add_struct("base", 8, &[plain("x", u32_, 0), plain("y", u32_, 32)])?;
+    // the second of the name, with keywords and an unnamed member of a named struct
+    b.add_struct("base", 24, &[plain("int", u32_, 0), plain("while", u32_, 32), plain("", base, 64)])?;
+    let values = [Enumerator { name: "A", value: 1 }, Enumerator { name: "B", value: 2 }];
+    let anonymous = b.add_enum("", 4, false, &values)?;
+    b.add_struct("twice", 8, &[plain("one", anonymous, 0), plain("two", anonymous, 32)])?;
+    b.add_enum("base", 8, true, &[Enumerator { name: "A", value: -1 }])?;
+    let fwd = b.add_fwd("twice", true)?;
+    let to_fwd = b.add_ptr(fwd)?;
+    b.add_struct("gap", 8192, &[plain("first", byte, 0), plain("last", to_fwd, 8184 * 8)])?;
+    b.add_struct("end", 4096, &[plain("first", byte, 0)])?;
+    b.add_union("padded", 8, &[plain("small", byte, 0)])?;
+    b.add_union("padded_more", 32, &[plain("small", byte, 0), plain("long", long, 0)])?;
+    b.add_struct("under_aligned", 12, &[plain("a", u32_, 0), plain("b", long, 32)])?;
+    let bits = |name, type_id, bit_offset, bitfield_size| Member { name, type_id, bit_offset, bitfield_size };
+    b.add_struct(
+        "straddles",
+        8,
+        &[bits("a", u32_, 0, 20), bits("b", u32_, 20, 20), bits("c", u32_, 50, 14)],
+    )?;
+    b.add_enum("none", 4, false, &[])?;
+    b.add_enum("short_one", 2, false, &[Enumerator { name: "S", value: 65535 }])?;
+    b.add_enum("wide_one", 8, false, &[Enumerator { name: "W", value: 1 }])?;
+    b.add_typedef("__builtin_va_list", long)?;
+    b.add_typedef("core::option::Option<u8>", byte)?;
+    b.add_typedef("A", u32_)?;
+    let user = b.add_type_tag("user\"\n", byte)?;
+    let to_user = b.add_ptr(user)?;
+    let restrict = b.add_modifier(Kind::Restrict, to_user)?;
+    let param = |name, type_id| Param { name, type_id };
+    let proto = b.add_func_proto(0, &[param("inline", restrict), param("", 0)])?;
+    let func = b.add_func("kernel_function", proto, FuncLinkage::Static)?;
+    b.add_decl_tag("bpf_kfunc", func, None)?;
+    b.add_decl_tag("bpf_fastcall", func, None)?;
+    Ok(b)
+}
+
+#[test]
+fn odd_types_as_c() {
+    let btf = odd().unwrap().finish().unwrap();
+    expect("odd.h", &dump_c(&btf, &CDumpOptions { sorted: false, ..CDumpOptions::default() }).unwrap());
+    if std::env::var_os("SKEP_BLESS").is_some() {
+        std::fs::write(path("odd.btf"), odd().unwrap().emit()).unwrap();
+    }
+    assert_eq!(std::fs::read(path("odd.btf")).unwrap(), odd().unwrap().emit());
 }
 
 #[test]
