@@ -538,15 +538,10 @@ static __always_inline void count(enum reason reason, __u64 bytes)
 	}
 }
 
-static __always_inline void tell(const struct packet *p, enum reason reason)
+// A subprogram of its own (`noinline`) so that the object's BTF has `struct event`: who reads the ring buffer can print
+// the records by it.
+static __noinline void describe(struct event *e, const struct packet *p, enum reason reason)
 {
-	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-
-	if (!e) {
-		__sync_fetch_and_add(&events_lost, 1);
-		return;
-	}
-	__builtin_memset(e, 0, sizeof(*e));
 	e->time_ns = bpf_ktime_get_ns();
 	e->source = p->source;
 	e->destination = p->destination;
@@ -556,6 +551,18 @@ static __always_inline void tell(const struct packet *p, enum reason reason)
 	e->vlan = p->vlan;
 	e->proto = p->proto;
 	e->reason = reason;
+}
+
+static __always_inline void tell(const struct packet *p, enum reason reason)
+{
+	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+
+	if (!e) {
+		__sync_fetch_and_add(&events_lost, 1);
+		return;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	describe(e, p, reason);
 	bpf_ringbuf_submit(e, 0);
 }
 
