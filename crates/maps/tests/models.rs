@@ -223,7 +223,7 @@ fn cpus_with_lru_lists_of_their_own_evict_their_own() {
     let map = create(&own_lists).unwrap();
     assert_eq!(map.def().max_entries, 10 * cpus, "rounded up to a multiple of the CPUs");
     let has = |n: u32| map.lookup(&n.to_ne_bytes(), 0).unwrap().is_some();
-    for n in 0..10 {
+    for n in 0..10u32 {
         map.update(&n.to_ne_bytes(), &[1; 4], flags::ANY, Side::Prog { cpu: cpus - 1 }).unwrap();
     }
     for n in 1000..2000u32 {
