@@ -193,8 +193,14 @@ impl<'a> Merge<'a> {
     fn round(&mut self, hashers: &(RandomState, RandomState), at_first: bool) -> usize {
         let mut seen: HashMap<(u64, u64), u32> = HashMap::new();
         let mut next = Vec::with_capacity(self.alias.len());
+        let mut key = Vec::new();
         for (i, alias) in self.alias.iter().enumerate() {
-            let key = if at_first { self.shape(self.first + i as u32) } else { self.view(*alias) };
+            key.clear();
+            if at_first {
+                self.shape(self.first + i as u32, &mut key)
+            } else {
+                self.view(*alias, &mut key)
+            };
             let key = (hashers.0.hash_one(&key), hashers.1.hash_one(&key));
             let fresh = seen.len() as u32;
             next.push(*seen.entry(key).or_insert(fresh));
@@ -203,22 +209,20 @@ impl<'a> Merge<'a> {
         seen.len()
     }
 
-    /// A type's record without references; variables and sections are told apart by their ids.
-    fn shape(&self, id: u32) -> Vec<u32> {
-        let Some(r) = self.builder.record(id) else { return vec![] };
+    /// Gives a type's record without references; variables and sections are told apart by their ids.
+    fn shape(&self, id: u32, out: &mut Vec<u32>) {
+        let Some(r) = self.builder.record(id) else { return };
         let row = r.kind().row();
-        let mut out: Vec<u32> =
-            r.0.iter().enumerate().map(|(i, w)| if row.field(i) == Field::Type { 0 } else { *w }).collect();
+        out.extend(r.0.iter().enumerate().map(|(i, w)| if row.field(i) == Field::Type { 0 } else { *w }));
         if matches!(r.kind(), Kind::Var | Kind::Datasec) {
             out.push(id);
         }
-        out
     }
 
-    /// A type's colour and those it refers to.
-    fn view(&self, id: u32) -> Vec<u32> {
-        let mut out = vec![self.colours[(id - self.first) as usize]];
-        let Some(r) = self.builder.record(id) else { return out };
+    /// Gives a type's colour and those it refers to.
+    fn view(&self, id: u32, out: &mut Vec<u32>) {
+        out.push(self.colours[(id - self.first) as usize]);
+        let Some(r) = self.builder.record(id) else { return };
         let row = r.kind().row();
         for (i, w) in r.0.iter().enumerate() {
             if row.field(i) == Field::Type {
@@ -229,7 +233,6 @@ impl<'a> Merge<'a> {
                 }
             }
         }
-        out
     }
 
     /// Reads each declaration as the first definition of its name, if all definitions have the same shape. Gives the
