@@ -613,6 +613,50 @@ mod tests {
         std::mem::forget(locked);
     }
 
+    /// Readers against a writer: the longest prefix that stays is found, or a longer one that comes and goes.
+    #[test]
+    fn prefixes_that_stay_are_always_found() {
+        use std::sync::atomic::AtomicBool;
+        let (file, trie) = file();
+        let mem = &file.mem;
+        add(&trie, mem, 16, [10, 1, 0, 0]).unwrap();
+        let stop = AtomicBool::new(false);
+        let (mut short, mut long) = (0u64, 0u64);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0u32.. {
+                    // Another address each time, so that nodes are used again for other prefixes.
+                    let [_, _, a, b] = n.wrapping_mul(0x9e37_79b9).to_be_bytes();
+                    let keys = [(24, [10, 1, a, 0]), (20, [10, b, 0x10, 0]), (12, [a, 0, 0, 0])];
+                    for (len, data) in &keys {
+                        let _ = add(&trie, mem, *len, *data);
+                    }
+                    for (len, data) in &keys {
+                        let _ = trie.lock(mem, Owner::me()).unwrap().remove(Prefix { len: *len, data });
+                    }
+                    if stop.load(Relaxed) {
+                        break;
+                    }
+                }
+            });
+            let until = std::time::Instant::now() + std::time::Duration::from_millis(400);
+            let mut n = 0u8;
+            while std::time::Instant::now() < until {
+                n = n.wrapping_add(37);
+                match find(&trie, mem, [10, 1, n, 5]) {
+                    Some(16) => short += 1,
+                    Some(20 | 24) => long += 1,
+                    other => {
+                        stop.store(true, Relaxed);
+                        panic!("found {other:?} after {short} and {long}");
+                    }
+                }
+            }
+            stop.store(true, Relaxed);
+        });
+        assert!(short > 0);
+    }
+
     /// Nodes of dead writers come back: more of them die than there are nodes.
     #[test]
     fn dead_writers_do_not_use_the_nodes_up() {

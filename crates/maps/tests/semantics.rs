@@ -339,3 +339,46 @@ fn special_fields_survive_updates_and_locks_are_honoured() {
     let plain = create(&def(MapType::Hash, 4, 48, 2)).unwrap();
     assert_eq!(plain.update(&[0; 4], &[1; 48], flags::LOCK, Side::User), Err(Errno::EINVAL));
 }
+
+/// Bytes of a map's file, as somebody sees them who maps it.
+fn in_file(map: &dyn Map, at: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    rustix::io::pread(map.file().expect("a map in a file"), &mut bytes, at).expect("readable");
+    bytes
+}
+
+#[test]
+fn pages_after_the_header_are_as_in_the_kernels_mmap() {
+    let array = create(&def(MapType::Array, 4, 5, 3)).unwrap();
+    array.update(&2u32.to_ne_bytes(), &[7; 5], flags::ANY, Side::User).unwrap();
+    assert_eq!(in_file(&*array, 4096 + 2 * 8, 8), [7, 7, 7, 7, 7, 0, 0, 0]);
+
+    let map = create(&def(MapType::Ringbuf, 0, 0, 4096)).unwrap();
+    let ring = map.ringbuf().unwrap();
+    ring.output(&[1; 4000], 0).unwrap();
+    ring.consume(&mut |_| ControlFlow::Continue(())).unwrap();
+    let at = ring.reserve(80, 0).unwrap();
+    let word = |at: u64| u64::from_ne_bytes(in_file(&*map, at, 8).try_into().expect("8 bytes"));
+    assert_eq!((word(4096), word(2 * 4096)), (4008, 4008 + 88), "consumer and producer position");
+    // Length with the busy bit, then the page of the record counted from the header page.
+    assert_eq!(word(3 * 4096 + 4008), (1 << 31 | 80) | 3 << 32);
+    // SAFETY: the record was reserved by this thread and has 80 bytes, the last ones of the ring.
+    unsafe { std::ptr::write_bytes(at as *mut u8, 9, 80) };
+    assert_eq!(in_file(&*map, 3 * 4096 + 4016, 80), [9; 80]);
+    ring.submit(at, 0).unwrap();
+    assert_eq!(word(3 * 4096 + 4008) as u32, 80);
+}
+
+#[test]
+fn records_that_wrap_are_contiguous_to_who_writes_them() {
+    let map = create(&def(MapType::Ringbuf, 0, 0, 4096)).unwrap();
+    let ring = map.ringbuf().unwrap();
+    ring.output(&[1; 3992], 0).unwrap();
+    ring.consume(&mut |_| ControlFlow::Continue(())).unwrap();
+    let at = ring.reserve(200, 0).unwrap();
+    // SAFETY: the record was reserved by this thread and has 200 bytes; the last 112 lie in the second mapping.
+    unsafe { std::ptr::write_bytes(at as *mut u8, 8, 200) };
+    ring.submit(at, 0).unwrap();
+    assert_eq!(in_file(&*map, 3 * 4096 + 4008, 88), [8; 88]);
+    assert_eq!(in_file(&*map, 3 * 4096, 113), [vec![8; 112], vec![1]].concat());
+}
