@@ -2,12 +2,13 @@
 //! are given, captures of packets, and the runner that puts the two together.
 //!
 //! ```text
-//!  capture file ── capture::Capture ── packet::Frames ──► Context ──► program ──► run::Report, capture::Writer
-//!  bytes, field=value text ── input ────────────────────► Context ──► program ──► input::write_back
+//!  capture::Capture ──► packet::Feeder ──► Context ──► program ──► run::run_capture ──► report::Report, capture::Writer
+//!  bytes, field=value ─► input::context ──► Context ──► program ──► input::output
 //! ```
 //!
-//! Always holds: rows agree with the kernel's `is_valid_access` functions (`tests/kernel_rights.rs` asks the kernel); a
-//! hostile capture or context costs an error, never a panic or memory beyond what was given.
+//! Always holds: rows agree with the kernel's `is_valid_access` functions (`tests/kernel_rights.rs` asks the kernel),
+//! contexts of packets with what the kernel shows of test runs and of arriving packets (`tests/kernel_context.rs`,
+//! `tests/kernel_receive.rs`); a hostile capture or context costs an error, never a panic or memory beyond what was given.
 
 pub mod capture;
 pub mod cgroup;
