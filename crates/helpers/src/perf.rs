@@ -142,7 +142,7 @@ helper! { bpf_read_branch_records = 119, since: (5, 7),
     doc: "Copies the branch records of the perf event.",
     protos: [
         { who: PERF_EVENT, since: (5, 7),
-          args: [CTX, MEM_OR_NULL, SIZE_OR_ZERO, ANY], ret: ret::INTEGER,
+          args: [CTX, UNINIT_MEM_OR_NULL, SIZE_OR_ZERO, ANY], ret: ret::INTEGER,
           gpl_only: true, pkt_access: false, might_sleep: false, capability: None },
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,

@@ -12,7 +12,7 @@ helper! { bpf_fib_lookup = 69, since: (4, 18),
     doc: "Looks the route of a packet up, with the next hop's hardware address.",
     protos: [
         { who: TC_XDP, since: (4, 18),
-          args: [CTX, MEM, SIZE, ANY], ret: ret::INTEGER,
+          args: [CTX, OUT_MEM, SIZE, ANY], ret: ret::INTEGER,
           gpl_only: true, pkt_access: false, might_sleep: false, capability: None },
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,

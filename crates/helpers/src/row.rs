@@ -2,7 +2,8 @@
 //!
 //! A shorthand names several descriptor fields at once; it hides none, because [`helper!`] takes no row that leaves a
 //! field out. Names of arguments follow `enum bpf_arg_type`: `MEM` is `ARG_PTR_TO_MEM`, `RO_` is `MEM_RDONLY`,
-//! `UNINIT_` is `MEM_UNINIT` and written, `_RELEASE` is `OBJ_RELEASE`.
+//! `UNINIT_` is `MEM_UNINIT` and written, `_RELEASE` is `OBJ_RELEASE`. A buffer that a helper only writes is `UNINIT_`
+//! also where the kernel leaves that flag out and the helper needs `CAP_PERFMON`, with which it does not matter.
 
 pub(crate) use crate::absent;
 pub(crate) use skep_platform::helper::{
@@ -296,11 +297,11 @@ pub(crate) const VALUE: Arg = Arg::new(ArgKind::MapValue);
 pub(crate) const VALUE_OR_NULL: Arg = VALUE.nullable();
 pub(crate) const UNINIT_VALUE: Arg = VALUE.uninit();
 pub(crate) const MEM: Arg = Arg::new(ArgKind::Mem);
-pub(crate) const MEM_OR_NULL: Arg = MEM.nullable();
 pub(crate) const OUT_MEM: Arg = MEM.write();
 pub(crate) const RO_MEM: Arg = MEM.rdonly();
 pub(crate) const RO_MEM_OR_NULL: Arg = RO_MEM.nullable();
 pub(crate) const UNINIT_MEM: Arg = MEM.uninit();
+pub(crate) const UNINIT_MEM_OR_NULL: Arg = UNINIT_MEM.nullable();
 pub(crate) const SIZE: Arg = Arg::new(ArgKind::Size);
 pub(crate) const SIZE_OR_ZERO: Arg = Arg::new(ArgKind::SizeOrZero);
 pub(crate) const ALLOC_SIZE: Arg = Arg::new(ArgKind::AllocSizeOrZero);

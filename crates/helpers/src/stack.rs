@@ -41,7 +41,7 @@ helper! { bpf_get_stack = 67, since: (4, 18),
         { who: who(&[
               P::RawTracepoint, P::RawTracepointWritable, P::Tracing, P::Lsm, P::Syscall,
           ]), since: (4, 18),
-          args: [CTX, RO_MEM, SIZE_OR_ZERO, ANY], ret: ret::INTEGER,
+          args: [CTX, UNINIT_MEM, SIZE_OR_ZERO, ANY], ret: ret::INTEGER,
           gpl_only: true, pkt_access: false, might_sleep: false, capability: None },
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,

@@ -15,7 +15,7 @@ helper! { bpf_sysctl_get_name = 101, since: (5, 2),
     doc: "Name of the sysctl that is read or written.",
     protos: [
         { who: CGROUP_SYSCTL, since: (5, 2),
-          args: [CTX, MEM, SIZE, ANY], ret: ret::INTEGER,
+          args: [CTX, OUT_MEM, SIZE, ANY], ret: ret::INTEGER,
           gpl_only: false, pkt_access: false, might_sleep: false, capability: None },
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,

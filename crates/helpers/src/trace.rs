@@ -34,7 +34,7 @@ helper! { bpf_d_path = 147, since: (5, 10),
     doc: "Full name of a file's path.",
     protos: [
         { who: TRAMPOLINES, since: (5, 10),
-          args: [btf(&["path"]), MEM, SIZE_OR_ZERO], ret: ret::INTEGER,
+          args: [btf(&["path"]), UNINIT_MEM, SIZE_OR_ZERO], ret: ret::INTEGER,
           gpl_only: false, pkt_access: false, might_sleep: false, capability: None },
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,

@@ -129,14 +129,28 @@ fn the_kernel_takes_the_arguments_of_the_rows_and_no_others() {
                 wrong.push(format!("{} for {kind:?}: {why}", h.name));
             }
             for (i, arg) in p.args.iter().enumerate().filter(|(_, a)| is_pointer(a.kind)) {
-                if let Some(None) = call(&oracle, h, p, *kind, Some(i)) {
+                if let Some(None) = call(&oracle, h, p, *kind, Some(Other::Number(i))) {
                     wrong.push(format!("{} for {kind:?}: a number is taken for {arg:?}", h.name));
+                }
+                let read_only = match is_memory(arg.kind) {
+                    true => call(&oracle, h, p, *kind, Some(Other::ReadOnly(i))),
+                    false => None,
+                };
+                if let Some(objection) = read_only.filter(|o| o.is_some() != arg.write) {
+                    wrong.push(format!(
+                        "{} for {kind:?}: read-only memory for {arg:?}: {objection:?}",
+                        h.name
+                    ));
                 }
             }
         }
     }
     assert!(wrong.is_empty(), "{} of {asked} differ:\n{}", wrong.len(), wrong.join("\n"));
     assert!(asked > 150 || running() < Version(6, 12), "only {asked} calls were made up");
+}
+
+fn is_memory(kind: ArgKind) -> bool {
+    matches!(kind, ArgKind::Mem | ArgKind::FixedMem(_) | ArgKind::MapKey | ArgKind::MapValue)
 }
 
 fn is_pointer(kind: ArgKind) -> bool {
@@ -154,9 +168,18 @@ fn is_for(p: &Proto, (prog_type, attach, sleepable): &Kind) -> bool {
         && (!p.might_sleep || *sleepable)
 }
 
+/// What stands in for an argument (counted from 0).
+#[derive(Clone, Copy)]
+enum Other {
+    /// A number.
+    Number(usize),
+    /// Memory that programs may only read.
+    ReadOnly(usize),
+}
+
 /// Makes a call up from the row and loads it: `None` when an argument is of a kind that cannot be made up here, else the
-/// kernel's objection, if it has one. The argument `broken` is a number instead.
-fn call(oracle: &Oracle, h: &Helper, p: &Proto, kind: Kind, broken: Option<usize>) -> Option<Option<String>> {
+/// kernel's objection, if it has one. One argument may be something else instead.
+fn call(oracle: &Oracle, h: &Helper, p: &Proto, kind: Kind, other: Option<Other>) -> Option<Option<String>> {
     let (prog_type, attach_type, sleepable) = kind;
     let map = a_map(oracle, h)?;
     let strings = oracle.create_map(MapType::Array, 4, 64, 1, 1 << 7).ok()?;
@@ -165,9 +188,10 @@ fn call(oracle: &Oracle, h: &Helper, p: &Proto, kind: Kind, broken: Option<usize
     let mut insns = vec![Insn::new(0xbf, 6, 1, 0, 0)];
     insns.extend((1..=16).map(|i| Insn::new(0x7a, 10, 0, -8 * i, 0)));
     for (i, (reg, arg)) in (1..).zip(p.args).enumerate() {
-        match broken == Some(i) {
-            true => insns.push(Insn::new(0xb7, reg, 0, 0, 1)),
-            false => insns.extend(argument(reg, arg.kind)?),
+        match other {
+            Some(Other::Number(at)) if at == i => insns.push(Insn::new(0xb7, reg, 0, 0, 1)),
+            Some(Other::ReadOnly(at)) if at == i => insns.extend(argument(reg, ArgKind::ConstStr)?),
+            _ => insns.extend(argument(reg, arg.kind)?),
         }
     }
     insns.extend([
