@@ -41,6 +41,9 @@ impl Failure {
     pub(crate) fn io(what: &str, path: &Path, e: &std::io::Error) -> Failure {
         let path = path.display();
         match e.kind() {
+            std::io::ErrorKind::NotFound if what.starts_with("write") => Failure::Input(format!(
+                "cannot {what} {path}: its folder does not exist; create it or name another place"
+            )),
             std::io::ErrorKind::NotFound => {
                 Failure::Input(format!("cannot {what} {path}: no such file; check the spelling of the path"))
             }

@@ -36,7 +36,15 @@ impl Contents {
     }
 }
 
-/// Reads at most `limit` entries; ring buffers and event arrays give their records. With `skip_zero` entries of arrays that
+/// Entries that are read of one map so that the first ones by key can be shown.
+const MOST: usize = 1 << 20;
+
+/// Order of keys: as numbers where they have a number's size, else by their bytes.
+fn order(key: &[u8]) -> (Option<u64>, &[u8]) {
+    (number(key), key)
+}
+
+/// Reads the first `limit` entries by key; ring buffers and event arrays give their records. With `skip_zero` entries of arrays that
 /// are all zero, as nobody has written them, do not count.
 pub(crate) fn read(map: &dyn Map, cpus: usize, limit: usize, skip_zero: bool) -> Result<Contents, Errno> {
     if let Some(ring) = map.ringbuf() {
@@ -45,7 +53,7 @@ pub(crate) fn read(map: &dyn Map, cpus: usize, limit: usize, skip_zero: bool) ->
     if let Some(events) = map.perf_events() {
         return records(limit, &mut |f| events.consume(&mut |_, r| f(r)).map(drop));
     }
-    let (mut entries, mut key, mut value, mut cut) = (Vec::new(), None::<Vec<u8>>, Vec::new(), false);
+    let (mut entries, mut key, mut value) = (Vec::new(), None::<Vec<u8>>, Vec::new());
     loop {
         let mut next = Vec::new();
         match map.next_key(key.as_deref(), &mut next) {
@@ -55,10 +63,7 @@ pub(crate) fn read(map: &dyn Map, cpus: usize, limit: usize, skip_zero: bool) ->
         }
         match map.read(&next, &mut value) {
             Ok(()) if skip_zero && is_array(map.def()) && value.iter().all(|b| *b == 0) => {}
-            Ok(()) if entries.len() == limit => {
-                cut = true;
-                break;
-            }
+            Ok(()) if entries.len() == MOST.max(limit + 1) => break,
             Ok(()) => entries.push(Entry {
                 holds: map.handle(&next).map(|h| handle_name(&h)),
                 key: next.clone(),
@@ -69,6 +74,9 @@ pub(crate) fn read(map: &dyn Map, cpus: usize, limit: usize, skip_zero: bool) ->
         }
         key = Some(next);
     }
+    entries.sort_by(|a, b| order(&a.key).cmp(&order(&b.key)));
+    let cut = entries.len() > limit;
+    entries.truncate(limit);
     Ok(Contents { entries, cut })
 }
 

@@ -19,6 +19,8 @@ pub struct SystemHost {
     cgroup: u64,
     fib: Option<FibTable>,
     random: AtomicU64,
+    /// CPU that programs believe to be on instead of the one that they are on.
+    cpu: Option<u32>,
 }
 
 impl Default for SystemHost {
@@ -31,7 +33,7 @@ impl SystemHost {
     /// The machine as it is. Reads the number of CPUs and the process's cgroup once.
     pub fn new() -> SystemHost {
         let random = AtomicU64::new(clock(libc::CLOCK_MONOTONIC) | 1);
-        SystemHost { cpus: possible_cpus(), cgroup: own_cgroup(), fib: None, random }
+        SystemHost { cpus: possible_cpus(), cgroup: own_cgroup(), fib: None, random, cpu: None }
     }
 
     /// The same with a route table for `bpf_fib_lookup`.
@@ -39,6 +41,13 @@ impl SystemHost {
     pub fn with_fib(mut self, fib: FibTable) -> SystemHost {
         self.fib = Some(fib);
         self
+    }
+
+    /// The same with programs believing to be on this CPU all the time, which makes per-CPU maps repeatable. `None` when
+    /// the machine has no such CPU.
+    pub fn with_cpu(mut self, cpu: u32) -> Option<SystemHost> {
+        self.cpu = Some(cpu);
+        (cpu < self.cpus).then_some(self)
     }
 }
 
@@ -72,7 +81,7 @@ impl Host for SystemHost {
     }
 
     fn current_cpu(&self) -> u32 {
-        current_cpu().0.min(self.cpus - 1)
+        self.cpu.unwrap_or_else(|| current_cpu().0.min(self.cpus - 1))
     }
 
     fn numa_node(&self) -> u32 {

@@ -62,7 +62,7 @@ fn assemble(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
         Failure::malformed(path, format!("not text: byte {} is not UTF-8", e.utf8_error().valid_up_to()))
     })?;
     let parsed = asm::parse(&text).map_err(|e| {
-        let lines: Vec<String> = e.0.iter().map(|e| format!("{}:{e}", path.display())).collect();
+        let lines: Vec<String> = e.0.iter().map(|e| format!("{}: {e}", path.display())).collect();
         Failure::Input(lines.join("\nskep: "))
     })?;
     let bytes = to_elf(&parsed).map_err(|e| Failure::malformed(path, e))?.write();

@@ -14,6 +14,7 @@ use crate::{input as files, maps, progress};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use input::Input;
 use serde_json::{Map, Value};
+use skep::descriptors::Host;
 use skep::descriptors::ctx::UserRun;
 use skep::vm::{FibTable, SystemHost, Tier, User, UserProgram};
 use skep::{Collection, Loadable, Loaded, LoadedProgram, Options, Select};
@@ -63,6 +64,12 @@ fn args() -> Vec<Arg> {
             .value_parser(value_parser!(u32).range(1..))
             .default_value("1")
             .help("Runs on each packet or context"),
+        Arg::new("cpu")
+            .long("cpu")
+            .value_name("N")
+            .value_parser(value_parser!(u32))
+            .default_value("0")
+            .help("CPU that programs believe to run on: whose values of per-CPU maps they use"),
         Arg::new("engine")
             .long("engine")
             .value_parser(["user", "kernel"])
@@ -154,7 +161,12 @@ pub(crate) fn listing_engine() -> User {
 }
 
 fn engine(m: &ArgMatches) -> Result<User, Failure> {
-    let mut host = SystemHost::new();
+    let host = SystemHost::new();
+    let cpu = m.get_one::<u32>("cpu").copied().unwrap_or(0);
+    let none = || {
+        Failure::Usage(format!("--cpu {cpu}: this machine has CPUs 0 to {}", SystemHost::new().cpus() - 1))
+    };
+    let mut host = host.with_cpu(cpu).ok_or_else(none)?;
     if let Some(path) = m.get_one::<PathBuf>("routes") {
         let text = String::from_utf8_lossy(&files::file(path)?).into_owned();
         host = host.with_fib(FibTable::parse(&text).map_err(|e| Failure::malformed(path, e))?);
