@@ -1,7 +1,7 @@
 //! ELF as far as eBPF needs it: bytes → checked header, sections, symbols, relocations.
 //!
 //! The `object` crate reads the tables; this file holds them to the rules of an eBPF object (64-bit, little-endian,
-//! machine 247, relocatable) and to bounds. What always holds of an [`Elf`]: names are UTF-8, section data lie in the
+//! machine 247 or none, relocatable) and to bounds. What always holds of an [`Elf`]: names are UTF-8, section data lie in the
 //! file, all sections together claim no more bytes than the file has, and every symbol's section exists.
 
 use std::ffi::CStr;
@@ -178,7 +178,8 @@ fn check_header(bytes: &[u8]) -> Result<(), ObjError> {
         if big { u16::from_be_bytes(two) } else { u16::from_le_bytes(two) }
     };
     let (file_type, machine) = (half(16), half(18));
-    if machine != 247 {
+    // Compilers before LLVM 3.9 named no machine.
+    if machine != 247 && machine != 0 {
         return Err(refuse(ObjErrorKind::Machine { found: machine }));
     }
     if bytes[4] != 2 {

@@ -1,7 +1,7 @@
 //! BTF map definitions: a variable of `.maps` whose struct type spells the map.
 //!
 //! `__uint(name, n)` is a member `int (*name)[n]`, `__type(name, T)` a member `T *name`, `__ulong(name, n)` an enum
-//! with one value, and `__array(values, T)` a last member `T *values[]`, whose initial elements are relocations.
+//! with one value, a plain number of early definitions has its value in the section, and `__array(values, T)` a last member `T *values[]`, whose initial elements are relocations.
 //! Fields and rules are those of libbpf's `parse_btf_map_def`.
 
 use std::collections::HashMap;
@@ -25,7 +25,8 @@ pub(crate) fn read(opening: &Opening<'_>, section: usize, maps: &mut Maps) -> Re
         let bad = |rule| fail(place(".maps", symbol.name, symbol.value), ObjErrorKind::Map(rule));
         let btf = opening.btf.as_ref().ok_or_else(|| bad(MapRule::NoBtf))?;
         let type_id = *types.get(symbol.name).ok_or_else(|| bad(MapRule::NoType))?;
-        let def = definition(btf, symbol.name, type_id, 0).map_err(bad)?;
+        let bytes = opening.elf.sections[section].data.get(symbol.value as usize..).unwrap_or_default();
+        let def = definition(btf, symbol.name, type_id, 0, bytes).map_err(bad)?;
         maps.declare(section, spec(def, symbol.value));
     }
     Ok(())
@@ -59,6 +60,7 @@ const MAX_FIELDS: usize = 32;
 /// A definition while its members are read.
 struct Draft<'a> {
     btf: &'a Arc<Btf>,
+    bytes: &'a [u8],
     def: MapDef,
     map_type: Option<u64>,
     key: Option<u32>,
@@ -68,13 +70,21 @@ struct Draft<'a> {
     depth: u8,
 }
 
-pub(crate) fn definition(btf: &Arc<Btf>, name: &str, type_id: u32, depth: u8) -> Result<MapDef, MapRule> {
+/// Reads the definition of type `type_id`, whose initial bytes are `bytes`.
+pub(crate) fn definition(
+    btf: &Arc<Btf>,
+    name: &str,
+    type_id: u32,
+    depth: u8,
+    bytes: &[u8],
+) -> Result<MapDef, MapRule> {
     let shape = |expected| MapRule::Shape { field: name.to_owned(), expected };
     let Some((_, Type::Struct(body))) = btf.resolve(type_id) else {
         return Err(shape("a struct"));
     };
     let mut draft = Draft {
         btf,
+        bytes,
         def: empty(name),
         map_type: None,
         key: None,
@@ -136,7 +146,7 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// `int (*name)[n]`, or an enum of one value.
+    /// `int (*name)[n]`, or an enum of one value, or (early BTF definitions) a number with an initial value.
     fn number(&self, member: &Member<'_>) -> Result<u64, MapRule> {
         let wrong = || shape(member, "a number written with __uint or __ulong");
         match self.btf.resolve(member.type_id) {
@@ -144,6 +154,11 @@ impl Draft<'_> {
                 Some((_, Type::Array(array))) => Ok(u64::from(array.nelems)),
                 _ => Err(wrong()),
             },
+            Some((_, Type::Int(int))) => {
+                let at = (member.bit_offset / 8) as usize;
+                let value = self.bytes.get(at..at + (int.size as usize).min(8)).ok_or_else(wrong)?;
+                Ok(value.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b)))
+            }
             Some((_, t)) => match t.any_enum().and_then(|e| e.enumerators.get(0)) {
                 Some(only) => Ok(only.value as u64),
                 None => Err(wrong()),
@@ -186,7 +201,8 @@ impl Draft<'_> {
         match (self.map_type.map(|t| t as u32).and_then(MapType::from_id), self.btf.resolve(element)) {
             (Some(MapType::ProgArray), Some((_, Type::FuncProto(_)))) => Ok(()),
             (Some(MapType::ArrayOfMaps | MapType::HashOfMaps), Some((id, Type::Struct(_)))) => {
-                let inner = definition(self.btf, &format!("{}.inner", self.def.name), id, self.depth + 1)?;
+                let inner =
+                    definition(self.btf, &format!("{}.inner", self.def.name), id, self.depth + 1, &[])?;
                 self.def.inner = Some(Box::new(inner));
                 Ok(())
             }

@@ -39,7 +39,8 @@ pub(super) fn check(
 }
 
 fn same_map(btf: &Arc<Btf>, name: &str, ours: u32, theirs: u32) -> Result<(), &'static str> {
-    let read = |id| maps_btf::definition(btf, name, id, 0).map_err(|_| "one of them is no map definition");
+    let read =
+        |id| maps_btf::definition(btf, name, id, 0, &[]).map_err(|_| "one of them is no map definition");
     let (a, b) = (read(ours)?, read(theirs)?);
     if a.map_type != b.map_type {
         return Err("map type");
