@@ -217,6 +217,8 @@ fn as_json(path: &Path, o: &Object) -> Map<String, Value> {
         if let Some(e) = &f.entry {
             v.insert("type".into(), e.prog_type.label().into());
             v.insert("attach_type".into(), e.attach_type.map(|a| attach_label(a.uapi_name())).into());
+            let target = f.section.trim_start_matches('?').split_once('/').map(|(_, target)| target);
+            v.insert("attach_to".into(), target.into());
             v.insert("autoload".into(), e.autoload.into());
             let flags = e.row.map_or(0, |r| r.flags);
             v.insert("sleepable".into(), (flags & skep::obj::sections::SLEEPABLE != 0).into());
