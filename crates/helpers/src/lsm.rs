@@ -29,7 +29,7 @@ helper! { bpf_ima_inode_hash = 161, since: (5, 11),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    map_types: &[], rule: Rule::None,
+    map_types: &[], rule: Rule::Places(&[]),
     body: Body::Absent(absent::LSM_HOOKS),
 }
 
@@ -43,6 +43,6 @@ helper! { bpf_ima_file_hash = 193, since: (5, 18),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    map_types: &[], rule: Rule::None,
+    map_types: &[], rule: Rule::Places(&[]),
     body: Body::Absent(absent::LSM_HOOKS),
 }

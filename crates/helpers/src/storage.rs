@@ -54,7 +54,7 @@ helper! { bpf_sk_storage_get = 107, since: (5, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    map_types: &[MapType::SkStorage], rule: Rule::None,
+    map_types: &[MapType::SkStorage], rule: Rule::NotInside("bpf_sk_storage"),
     body: Body::Absent(absent::STORAGE),
 }
 
@@ -74,7 +74,7 @@ helper! { bpf_sk_storage_delete = 108, since: (5, 2),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    map_types: &[MapType::SkStorage], rule: Rule::None,
+    map_types: &[MapType::SkStorage], rule: Rule::NotInside("bpf_sk_storage"),
     body: Body::Absent(absent::STORAGE),
 }
 

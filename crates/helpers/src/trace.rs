@@ -39,9 +39,22 @@ helper! { bpf_d_path = 147, since: (5, 10),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    map_types: &[], rule: Rule::None,
+    map_types: &[], rule: Rule::Places(D_PATH_PLACES),
     body: Body::Absent(absent::KERNEL_OBJECTS),
 }
+
+/// Functions that hold no lock which walking a path takes (`btf_allowlist_d_path`).
+const D_PATH_PLACES: &[&str] = &[
+    "security_file_permission",
+    "security_inode_getattr",
+    "security_file_open",
+    "security_path_truncate",
+    "vfs_truncate",
+    "vfs_fallocate",
+    "dentry_open",
+    "vfs_getattr",
+    "filp_close",
+];
 
 helper! { bpf_get_func_ip = 173, since: (5, 15),
     signature: "u64 bpf_get_func_ip(void *ctx)",

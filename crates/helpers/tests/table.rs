@@ -201,6 +201,8 @@ fn rules_name_arguments_that_exist() {
                 Rule::Cast => {
                     assert!(matches!(kind(0), Some(ArgKind::SockCommon | ArgKind::BtfIdSockCommon)))
                 }
+                Rule::Places(names) => assert!(names.iter().all(|n| !n.is_empty()), "{}", h.name),
+                Rule::NotInside(name) => assert!(!name.is_empty(), "{}", h.name),
                 Rule::None | Rule::Cpu | Rule::WritesDynptr | Rule::SetsRetval => {}
             }
         }

@@ -81,6 +81,11 @@ pub enum Rule {
     LooksUp,
     /// Sets the return value of the hooked function: within the hook's range.
     SetsRetval,
+    /// Only in iterators, at security hooks that may sleep, and in programs that trace one of these functions
+    /// (`allowed` of the kernel's prototype).
+    Places(&'static [&'static str]),
+    /// Not in programs that trace a function whose name begins so.
+    NotInside(&'static str),
 }
 
 /// One prototype of a helper.
