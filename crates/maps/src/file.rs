@@ -19,6 +19,7 @@
 //! it. All sizes that the process relies on later are computed from the definition, never read again from the file.
 
 use crate::fields::Fields;
+use crate::lock::Patience;
 use crate::mem::{Memory, PAGE, errno};
 use rustix::fs::{MemfdFlags, SealFlags};
 use skep_platform::map::{MapError, Side, flags};
@@ -223,14 +224,9 @@ impl MapFile {
     pub(crate) fn put_locked(&self, off: u64, value: &[u8]) -> Result<(), Errno> {
         let lock = self.fields.lock.ok_or(Errno::EINVAL)?;
         let word = self.mem.u32(off + u64::from(lock));
-        let started = std::time::Instant::now();
-        let mut round = 0;
+        let mut patience = Patience::default();
         while word.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
-            if started.elapsed() > crate::lock::PATIENCE {
-                return Err(Errno::EBUSY);
-            }
-            crate::lock::pause(round);
-            round += 1;
+            patience.wait()?;
         }
         for (at, part) in self.fields.parts(value) {
             self.mem.write_bytes(off + u64::from(at), part);

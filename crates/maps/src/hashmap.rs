@@ -686,7 +686,8 @@ mod tests {
                 map.update(&key(n, 8), &[1; 8], flags::ANY, Side::User).unwrap();
             }
             std::thread::scope(|scope| {
-                scope.spawn(|| die_at(&map, step));
+                // Joined: a thread lives on for a moment after its scope has ended.
+                scope.spawn(|| die_at(&map, step)).join().unwrap();
             });
             // The dead thread's key and its neighbours can be used at once, and the map still holds all it can.
             for n in 0..8 {

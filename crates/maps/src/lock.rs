@@ -2,7 +2,7 @@
 //!
 //! Free is 0. A holder that died is noticed by whoever waits: the waiter takes the word over and learns whose it was, so
 //! that it can mend what was left half-done. A holder that lives but does not let go (stopped, or of another pid
-//! namespace, where its death cannot be proved) costs a waiter at most [`PATIENCE`]; then the operation gives `EBUSY`,
+//! namespace, where its death cannot be proved) costs a waiter about a second ([`Patience`]); then the operation gives `EBUSY`,
 //! as the kernel's bucket lock does when it cannot be had. Taking the lock twice in one thread gives `EBUSY` at once.
 
 use crate::owner::Owner;
@@ -10,8 +10,36 @@ use skep_platform::Errno;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::time::{Duration, Instant};
 
-/// Longest wait for a lock.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// Longest wait for a lock on a machine that has time for the waiter.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Least times that a waiter looks: where it hardly runs, the holder hardly does either, and both get longer.
+const ENOUGH: u32 = 2000;
+
+/// A wait for something that another thread does.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    started: Option<Instant>,
+    round: u32,
+}
+
+impl Patience {
+    /// Waits a little longer each time: spins, gives the CPU away, sleeps. `EBUSY` when it has been too long.
+    pub(crate) fn wait(&mut self) -> Result<(), Errno> {
+        let started = *self.started.get_or_insert_with(Instant::now);
+        match self.round {
+            0..100 => std::hint::spin_loop(),
+            100..200 => std::thread::yield_now(),
+            round => std::thread::sleep(Duration::from_micros(u64::from(round.min(400)) - 150)),
+        }
+        self.round = self.round.saturating_add(1);
+        if self.round > ENOUGH && started.elapsed() > PATIENCE { Err(Errno::EBUSY) } else { Ok(()) }
+    }
+
+    /// Long enough for system calls to be worth their while.
+    fn is_long(&self) -> bool {
+        self.round >= 200
+    }
+}
 
 /// A lock held; dropped, it is free.
 #[derive(Debug)]
@@ -39,31 +67,17 @@ pub(crate) fn lock(word: &AtomicU64, me: Owner) -> Result<Guard<'_>, Errno> {
 
 #[cold]
 fn wait(word: &AtomicU64, me: Owner) -> Result<Guard<'_>, Errno> {
-    let mut started = None;
-    let mut round = 0u32;
+    let mut patience = Patience::default();
     loop {
         let seen = word.load(Relaxed);
         if seen == me.0 {
             return Err(Errno::EBUSY);
         }
-        let dead = seen != 0 && round >= 200 && Owner(seen).is_dead();
+        let dead = seen != 0 && patience.is_long() && Owner(seen).is_dead();
         if (seen == 0 || dead) && word.compare_exchange(seen, me.0, Acquire, Relaxed).is_ok() {
             return Ok(Guard { word, dead: dead.then_some(Owner(seen)) });
         }
-        if started.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
-            return Err(Errno::EBUSY);
-        }
-        pause(round);
-        round = round.saturating_add(1);
-    }
-}
-
-/// Waits a little longer each round: spin, give the CPU away, sleep.
-pub(crate) fn pause(round: u32) {
-    match round {
-        0..100 => std::hint::spin_loop(),
-        100..200 => std::thread::yield_now(),
-        _ => std::thread::sleep(Duration::from_micros(u64::from(round.min(400)) - 150)),
+        patience.wait()?;
     }
 }
 

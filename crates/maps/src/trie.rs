@@ -583,7 +583,8 @@ mod tests {
             let mem = &file.mem;
             add(&trie, mem, 8, [10, 0, 0, 0]).unwrap();
             std::thread::scope(|scope| {
-                scope.spawn(|| die_at(&trie, mem, step));
+                // Joined: a thread lives on for a moment after its scope has ended.
+                scope.spawn(|| die_at(&trie, mem, step)).join().unwrap();
             });
             let whole = |len| if step >= 2 { Some(len) } else { Some(8) };
             add(&trie, mem, 32, [11, 0, 0, 1]).unwrap();
@@ -663,7 +664,8 @@ mod tests {
         let (file, trie) = file();
         for _ in 0..20 {
             std::thread::scope(|scope| {
-                scope.spawn(|| die_at(&trie, &file.mem, 1));
+                // Joined: a thread lives on for a moment after its scope has ended.
+                scope.spawn(|| die_at(&trie, &file.mem, 1)).join().unwrap();
             });
         }
         for n in 0..4 {

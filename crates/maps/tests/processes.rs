@@ -99,7 +99,7 @@ fn survive_kills(map: &dyn Map, check: impl Fn(&dyn Map)) {
         let dead = Instant::now();
         // Not waited for yet: a zombie holds no lock either.
         check(map);
-        assert!(dead.elapsed() < Duration::from_secs(1), "round {round} took {:?}", dead.elapsed());
+        assert!(dead.elapsed() < Duration::from_secs(5), "round {round} took {:?}", dead.elapsed());
         writer.wait().unwrap();
     }
 }
@@ -122,7 +122,7 @@ fn empty_and_fill(map: &dyn Map, full: Errno) {
     let started = Instant::now();
     for n in 0..MAX {
         while let Err(e) = map.update(&key(map, 10_031 + n * 33), &value, flags::ANY, PROG) {
-            assert!(e == full && started.elapsed() < Duration::from_millis(800), "entry {n} of {MAX}: {e}");
+            assert!(e == full && started.elapsed() < Duration::from_secs(3), "entry {n} of {MAX}: {e}");
         }
     }
     assert_eq!(map.update(&key(map, 5), &value, flags::NOEXIST, PROG), Err(full));
