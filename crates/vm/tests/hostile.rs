@@ -1,16 +1,19 @@
 //! Whatever bytes are run, the outcome is a value or a report: no panic, no access outside of live regions (a stray one
 //! would end the test process), no run without end.
 
+#![allow(clippy::print_stdout)]
+
 use arbtest::arbitrary::{Result, Unstructured};
 use skep_isa::table::ROWS;
 use skep_isa::{Insn, Op, Operand, Reg, Size};
+use skep_platform::ctx::UserRun;
 use skep_platform::engine::{Engine, Loadable, Platform};
 use skep_platform::env::{Context, Host};
 use skep_platform::helper::Version;
 use skep_platform::map::{Map, MapDef};
 use skep_platform::program::{Program, Subprog};
 use skep_platform::uapi::{MapType, ProgType};
-use skep_testkit::programs;
+use skep_testkit::{fixtures, programs, suites};
 use skep_vm::{FixedHost, Options, User, report};
 use std::sync::Arc;
 
@@ -143,6 +146,64 @@ fn any_program_ends_with_a_value_or_a_report() {
     })
     .size_min(256)
     .size_max(4096)
+    .budget_ms(budget());
+}
+
+/// A program of suite `test_verifier`: its type, instructions, and the maps it names.
+type Case = (ProgType, Vec<Insn>, Vec<Arc<dyn Map>>);
+
+fn suite(engine: &User) -> std::result::Result<Vec<Case>, String> {
+    let cases = suites::jsonl(&suites::dir("test_verifier")?.join("dev.jsonl.gz"))?;
+    let map = |kind: &String| engine.create_map(&fixtures::map_def(kind)?).ok();
+    let case = |c: &serde_json::Value| {
+        let prog_type = ProgType::from_id(c["prog_type"].as_u64()? as u32)?;
+        let (insns, kinds) = fixtures::insns(c)?;
+        Some((prog_type, insns, kinds.iter().filter_map(map).collect()))
+    };
+    Ok(cases.iter().filter_map(case).collect())
+}
+
+/// A case with up to four instructions changed: fields, or the whole.
+fn mutated(u: &mut Unstructured<'_>, cases: &[Case]) -> Result<Program> {
+    let (prog_type, insns, maps) = u.choose(cases)?;
+    let mut insns = insns.clone();
+    for _ in 0..u.int_in_range(0..=4)? {
+        let at = u.choose_index(insns.len())?;
+        let old = insns[at];
+        insns[at] = match u.int_in_range(0..=4)? {
+            0 => old.with_imm(u.int_in_range(-64..=64)?),
+            1 => old.with_off(u.int_in_range(-32..=32)?),
+            2 => Insn::new(old.opcode(), u.int_in_range(0..=10)?, old.src(), old.off(), old.imm()),
+            3 => old.with_src(u.int_in_range(0..=10)?),
+            _ => *insn(u)?.first().unwrap_or(&old),
+        };
+    }
+    Ok(Program { maps: maps.clone(), ..programs::program(*prog_type, insns) })
+}
+
+#[test]
+fn changed_programs_of_the_suite_end_too() {
+    let options = Options { budget: 20_000, ..Options::default() };
+    let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(2))).with_options(options);
+    let cases = match suite(&engine) {
+        Ok(cases) => cases,
+        Err(why) => return println!("{why}"),
+    };
+    arbtest::arbtest(|u| {
+        let program = mutated(u, &cases)?;
+        let row = engine.platform().prog_type(program.prog_type);
+        let Some((row, layout)) = row.and_then(|r| Some((r, r.layout(None)?))) else { return Ok(()) };
+        let mut ctx = match row.user {
+            UserRun::Packets => programs::packet(layout, &[0; 64]),
+            _ => programs::plain(layout, &vec![0; layout.size.into()]),
+        };
+        let Ok(loaded) = engine.load(Loadable::Unverified(Arc::new(program))) else { return Ok(()) };
+        if let Err(e) = engine.test_run(&*loaded, &mut ctx) {
+            assert!(!report(&e).is_empty());
+        }
+        Ok(())
+    })
+    .size_min(128)
     .budget_ms(budget());
 }
 
