@@ -217,3 +217,31 @@ fn threads_fill_a_ring_and_one_empties_it() {
     assert_eq!(received, sent.into_inner());
     assert!(received > 0);
 }
+
+#[test]
+fn a_forked_child_acts_in_its_own_name() {
+    let map = create(&def(MapType::Hash, 4, 64, MAX)).unwrap();
+    // The parent's name is known before the fork, and must not be the child's.
+    map.update(&0u32.to_ne_bytes(), &[1; 64], flags::ANY, PROG).unwrap();
+    for round in 0..12u64 {
+        // SAFETY: the child only writes into the shared map until it is killed or ends by `_exit`.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            for n in 0..50_000_000u32 {
+                let _ = map.update(&(n % 8).to_ne_bytes(), &[2; 64], flags::ANY, PROG);
+            }
+            // SAFETY: ends this process, with nothing to clean up.
+            unsafe { libc::_exit(0) };
+        }
+        std::thread::sleep(Duration::from_micros(2000 + round * 137));
+        // SAFETY: kills and waits for the child made above, by its id.
+        let waited = unsafe {
+            libc::kill(child, libc::SIGKILL);
+            libc::waitpid(child, std::ptr::null_mut(), 0)
+        };
+        assert_eq!(waited, child);
+        for n in 0..8u32 {
+            map.update(&n.to_ne_bytes(), &[3; 64], flags::ANY, PROG).unwrap();
+        }
+    }
+}
