@@ -1,45 +1,14 @@
 //! Binds every program of the objects named and prints the instructions, for comparison with another loader's.
-//! Kernel types are the running kernel's.
+//! Kernel types are the running kernel's. One line an instruction: index, opcode, registers, offset, immediate; references
+//! to maps and kernel types are written as such.
+
+#[path = "../tests/stub/mod.rs"]
+mod stub;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use skep_obj::{BindEnv, Object};
-use skep_platform::errno::Errno;
-use skep_platform::map::{Map, MapDef, Side};
-
-#[derive(Debug)]
-struct NoMap(MapDef);
-
-impl Map for NoMap {
-    fn def(&self) -> &MapDef {
-        &self.0
-    }
-    fn lookup(&self, _: &[u8], _: u32) -> Result<Option<u64>, Errno> {
-        Ok(None)
-    }
-    fn read(&self, _: &[u8], _: &mut Vec<u8>) -> Result<(), Errno> {
-        Err(Errno::ENOENT)
-    }
-    fn update(&self, _: &[u8], _: &[u8], _: u64, _: Side) -> Result<(), Errno> {
-        Err(Errno::ENOENT)
-    }
-    fn delete(&self, _: &[u8], _: Side) -> Result<(), Errno> {
-        Err(Errno::ENOENT)
-    }
-    fn next_key(&self, _: Option<&[u8]>, _: &mut Vec<u8>) -> Result<(), Errno> {
-        Err(Errno::ENOENT)
-    }
-    fn freeze(&self) -> Result<(), Errno> {
-        Ok(())
-    }
-    fn frozen(&self) -> bool {
-        false
-    }
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-}
 
 #[allow(clippy::print_stdout, clippy::expect_used)]
 fn main() {
@@ -65,8 +34,7 @@ fn main() {
             }
         };
         println!("FILE {path}");
-        let maps: Vec<Option<Arc<dyn Map>>> =
-            object.maps.iter().map(|m| Some(Arc::new(NoMap(m.def.clone())) as Arc<dyn Map>)).collect();
+        let maps = stub::maps(&object);
         let mut env = BindEnv::new(&maps).target(btf.clone());
         env.ksym = Some(&find);
         for (index, function) in object.functions.iter().enumerate().filter(|f| f.1.is_program()) {
