@@ -7,6 +7,7 @@
 //! boundary of the strings; each type id is that of an existing type or 0 (void). The graph may still be cyclic
 //! in ways no compiler makes, therefore walks are bounded (`resolve.rs`).
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::sync::{Arc, OnceLock};
 
@@ -109,8 +110,8 @@ impl Btf {
         let btf = Btf {
             words,
             starts,
-            strings_are_plain: are_plain(strings),
-            strings: strings.into(),
+            strings_are_plain: are_plain(&strings),
+            strings: strings.into_owned().into(),
             base,
             first_id,
             first_str,
@@ -360,14 +361,23 @@ fn are_plain(strings: &str) -> bool {
     strings.is_ascii()
 }
 
-fn check_strings(bytes: &[u8], at: usize, split: bool) -> Result<&str, BtfError> {
+/// The strings as text of the same length: bytes that are not UTF-8 (a source line in an old encoding) become `?`.
+fn check_strings(bytes: &[u8], at: usize, split: bool) -> Result<Cow<'_, str>, BtfError> {
     if split && bytes.is_empty() {
-        return Ok("");
+        return Ok(Cow::Borrowed(""));
     }
     if bytes.last() != Some(&0) || (!split && bytes.first() != Some(&0)) {
         return Err(BtfError::at(at, K::BadStrings));
     }
-    std::str::from_utf8(bytes).map_err(|e| BtfError::at(at + e.valid_up_to(), K::NotUtf8))
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '?'));
+    }
+    Ok(Cow::Owned(text))
 }
 
 /// The header's fields that say where things are.

@@ -100,8 +100,6 @@ pub enum BtfErrorKind {
     },
     /// The string section does not begin or end with a NUL byte, or is empty.
     BadStrings,
-    /// A string is not UTF-8.
-    NotUtf8,
     /// A kind number without meaning.
     UnknownKind {
         /// The number.
@@ -202,7 +200,6 @@ impl fmt::Display for BtfErrorKind {
                 write!(f, "the {part} ends at {end:#x}, behind the end of the data ({have:#x})")
             }
             K::BadStrings => f.write_str("expected strings that begin and end with a NUL byte"),
-            K::NotUtf8 => f.write_str("expected strings in UTF-8"),
             K::UnknownKind { kind } => write!(f, "expected a kind of 1 to 19, found {kind}"),
             K::BadInfo { info } => write!(f, "expected zeros in bits 16-23, 29 and 30 of info, found {info:#010x}"),
             K::BadName { name_off, strings } => {

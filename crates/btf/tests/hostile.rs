@@ -149,6 +149,17 @@ fn types_that_grow_exponentially_are_refused() {
     }
 }
 
+/// A source line in Latin-1 must not cost the types.
+#[test]
+fn strings_that_are_not_utf8_are_read() {
+    let mut bytes = data("merge_a.btf");
+    let at = bytes.windows(6).position(|w| w == b"differ").unwrap();
+    bytes[at + 1] = 0xe9;
+    let btf = Btf::parse(&bytes).unwrap();
+    assert_eq!(btf.find_by_name("d?ffers").count(), 1);
+    assert_eq!(BtfBuilder::from_btf(&btf).emit().len(), bytes.len());
+}
+
 #[test]
 fn a_long_name_is_refused() {
     let mut b = BtfBuilder::new();
