@@ -144,12 +144,21 @@ pub struct RunError {
     pub insn: usize,
     /// The instruction in the kernel's notation, with names.
     pub text: String,
-    /// Call sites from the outermost frame to the innermost, instruction indexes.
-    pub calls: Vec<usize>,
+    /// Calls that led here, from the outermost frame to the innermost.
+    pub calls: Vec<CallSite>,
     /// The registers involved, as they stood before the instruction.
     pub registers: Vec<RegisterNote>,
     /// Where the values of the registers involved came from: (instruction, text), newest last.
     pub history: Vec<(usize, String)>,
+}
+
+/// A call that has not returned.
+#[derive(Clone, Debug)]
+pub struct CallSite {
+    /// Program of the call: not always the one that was stopped, since subprograms may tail-call.
+    pub program: Arc<Program>,
+    /// The call instruction, or that of the helper that called back.
+    pub insn: usize,
 }
 
 /// A register at the moment a run was stopped.

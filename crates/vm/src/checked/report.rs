@@ -3,11 +3,11 @@
 
 use super::code::handle_of;
 use super::history::Write;
-use super::run::Run;
+use super::run::{Frame, Run};
 use crate::region::{FRAME_BYTES, Kind, Slot, Val};
 use skep_isa::disasm::{Names, Notation};
 use skep_isa::{Imm64, Op, Reg};
-use skep_platform::engine::{Platform, RegisterNote, RunError};
+use skep_platform::engine::{CallSite, Platform, RegisterNote, RunError};
 use skep_platform::env::{Fault, RegionKind};
 use skep_platform::program::Program;
 use std::borrow::Cow;
@@ -26,12 +26,13 @@ impl Run<'_, '_> {
             let region = self.m.table.get(v.prov).and_then(Slot::region);
             RegisterNote { reg: r.index() as u8, value: v.bits, text: self.describe(v), region }
         };
+        let site = |f: &Frame<'_>| CallSite { program: f.code.program.clone(), insn: f.call };
         RunError {
             fault,
             program: self.code.program.clone(),
             insn: self.pc,
             text: self.text(self.pc),
-            calls: self.frames.iter().map(|f| f.call).collect(),
+            calls: self.frames.iter().map(site).collect(),
             registers: involved.iter().map(note).collect(),
             history: self.story(&involved),
         }
@@ -222,7 +223,7 @@ fn write_report(out: &mut String, e: &RunError) -> std::fmt::Result {
         writeln!(out, "called from (outermost first):")?;
     }
     for call in &e.calls {
-        writeln!(out, "  {}", position(p, *call))?;
+        writeln!(out, "  {}", position(&call.program, call.insn))?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::table::Table;
 use serde_json::{Map, Value, json};
 use skep::descriptors::ctx::Fate;
 use skep::descriptors::packet::Redirect;
-use skep::descriptors::{ProgTypeDesc, Program, RunError};
+use skep::descriptors::{ProgTypeDesc, Program, RegisterNote, RunError};
 use skep::hooks::report::{Count, Report};
 use std::path::PathBuf;
 
@@ -255,6 +255,14 @@ fn fault_json(f: &skep::hooks::report::FaultCount) -> Value {
 
 fn error_json(e: &RunError) -> Value {
     let line = e.program.line_at(e.insn);
+    let register = |r: &RegisterNote| {
+        let value = format!("{:#x}", r.value);
+        json!({ "reg": r.reg, "value": value, "text": r.text })
+    };
+    let registers: Vec<Value> = e.registers.iter().map(register).collect();
+    let history: Vec<Value> = e.history.iter().map(|(n, t)| json!({ "insn": n, "text": t })).collect();
+    let calls: Vec<Value> =
+        e.calls.iter().map(|c| json!({ "prog": c.program.name, "insn": c.insn })).collect();
     json!({
         "prog": e.program.name,
         "insn": e.insn,
@@ -262,7 +270,10 @@ fn error_json(e: &RunError) -> Value {
         "file": line.map(|l| l.file.to_string()),
         "line": line.map(|l| l.line),
         "column": line.map(|l| l.col),
-        "calls": e.calls,
+        "instruction": e.text,
+        "registers": registers,
+        "history": history,
+        "calls": calls,
     })
 }
 
