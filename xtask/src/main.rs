@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "chores talk on standard output")]
 
+mod bench;
 mod bless;
 mod build_bpf;
 mod suites;
@@ -26,6 +27,11 @@ static CHORES: &[Chore] = &[
         name: "bless",
         about: "rewrite the expectations of data-driven tests and the generated references",
         run: bless::run,
+    },
+    Chore {
+        name: "bench",
+        about: "measure: run (the benchmark programs) or load (objects)",
+        run: bench::run,
     },
     Chore { name: "suites", about: "run other people's suites, one line each", run: suites::run },
     Chore {

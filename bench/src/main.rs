@@ -1,0 +1,217 @@
+//! Benchmarks: `cargo xtask bench run|load [-o json] [FILE…]`.
+//!
+//! Rounds are interleaved (every subject once, then all again) and the median of each subject's rounds counts, so that a
+//! busy machine slows all subjects alike. The machine is named in the output.
+
+use serde_json::{Value, json};
+use skep::descriptors::Context;
+use skep::hooks::input;
+use skep::obj::BindEnv;
+use skep::vm::{SystemHost, User, UserProgram};
+use skep::{Collection, Loadable, Object, Options};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Rounds of which the median is taken.
+const ROUNDS: usize = 11;
+/// Time that one round of one subject takes at least, in nanoseconds.
+const ROUND_NS: u128 = 5_000_000;
+
+/// One line of the result.
+struct Row {
+    engine: &'static str,
+    program: String,
+    ns: f64,
+    ratio: f64,
+    compile_ns: f64,
+}
+
+fn main() -> ExitCode {
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let json = match args.iter().position(|a| a == "-o") {
+        Some(at) if args.get(at + 1).is_some_and(|f| f == "json") => {
+            args.drain(at..at + 2);
+            true
+        }
+        Some(_) => return usage("-o takes json"),
+        None => false,
+    };
+    let files: Vec<PathBuf> = args.iter().skip(1).map(PathBuf::from).collect();
+    let rows = match args.first().map(String::as_str) {
+        Some("run") => run(&or_else(files, "bench/objects")),
+        Some("load") => load(&or_else(files, "examples")),
+        _ => return usage("what to measure: run or load"),
+    };
+    match rows {
+        Ok(rows) => print(&rows, json),
+        Err(e) => {
+            eprintln!("bench: {e}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn usage(why: &str) -> ExitCode {
+    eprintln!("bench: {why}\nusage: cargo xtask bench run|load [-o json] [FILE…]");
+    ExitCode::from(2)
+}
+
+/// The files given, or every object below a folder of the repository.
+fn or_else(files: Vec<PathBuf>, folder: &str) -> Vec<PathBuf> {
+    if !files.is_empty() {
+        return files;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).join(folder);
+    let mut found = Vec::new();
+    let mut open = vec![root];
+    while let Some(dir) = open.pop() {
+        for path in std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()) {
+            match path.is_dir() {
+                true => open.push(path),
+                false if path.to_string_lossy().ends_with(".bpf.o") => found.push(path),
+                false => {}
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Benchmark programs on every tier there is: nanoseconds a run.
+fn run(files: &[PathBuf]) -> Result<Vec<Row>, String> {
+    let engine = User::new(*skep::platform(), Arc::new(SystemHost::new()));
+    let mut subjects = Vec::new();
+    for path in files.iter().filter(|p| !p.ends_with("maps.bpf.o")) {
+        subjects.push(Subject::open(path, &engine)?);
+    }
+    let mut samples = vec![Vec::new(); subjects.len()];
+    for _ in 0..ROUNDS {
+        for (s, samples) in subjects.iter_mut().zip(&mut samples) {
+            samples.push(s.round(&engine)?);
+        }
+    }
+    let rows = subjects.iter().zip(samples).map(|(s, samples)| Row {
+        engine: "checked",
+        program: s.name.clone(),
+        ns: median(samples),
+        ratio: 1.0,
+        compile_ns: s.compile_ns,
+    });
+    Ok(rows.collect())
+}
+
+/// A program with its collection, which keeps its maps alive.
+struct Subject {
+    name: String,
+    collection: Collection,
+    ctx: Context,
+    compile_ns: f64,
+}
+
+impl Subject {
+    fn open(path: &Path, engine: &User) -> Result<Subject, String> {
+        let fail = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+        let object = object(path)?;
+        let began = Instant::now();
+        let judge = &mut |p| Ok(Loadable::Unverified(Arc::new(p)));
+        let collection =
+            Collection::open(object, engine, &Options::default(), judge).map_err(|e| fail(&e))?;
+        let compile_ns = began.elapsed().as_nanos() as f64;
+        let p = collection.programs.first().ok_or_else(|| fail(&"no program"))?.loaded.program().clone();
+        let row = skep::platform().prog_type(p.prog_type).ok_or_else(|| fail(&"unknown program type"))?;
+        let frame = [0; 64];
+        let given = input::Input { data: Some(&frame), ctx: None };
+        let ctx = input::context(row, p.attach_type, &given).map_err(|e| fail(&e))?;
+        let name = path
+            .file_name()
+            .map_or(String::new(), |n| n.to_string_lossy().trim_end_matches(".bpf.o").to_string());
+        Ok(Subject { name, collection, ctx, compile_ns })
+    }
+
+    /// Nanoseconds a run over one round. Every run of a program returns the same checksum.
+    fn round(&mut self, engine: &User) -> Result<f64, String> {
+        let loaded = &self.collection.programs[0].loaded;
+        let program =
+            loaded.as_any().downcast_ref::<UserProgram>().ok_or("not a program of the user engine")?;
+        let mut runner = engine.runner();
+        let mut first = None;
+        let (began, mut runs) = (Instant::now(), 0u32);
+        while runs == 0 || began.elapsed().as_nanos() < ROUND_NS {
+            let sum = runner.run(program, &mut self.ctx).map_err(|e| format!("{}: {e}", self.name))?;
+            if *first.get_or_insert(sum) != sum {
+                return Err(format!("{}: returned {sum:#x} after {first:x?}", self.name));
+            }
+            runs += 1;
+        }
+        Ok(began.elapsed().as_nanos() as f64 / f64::from(runs))
+    }
+}
+
+/// Opening and binding: nanoseconds from bytes to bound programs. `compile_ns` is the opening alone.
+fn load(files: &[PathBuf]) -> Result<Vec<Row>, String> {
+    let objects = files.iter().map(|p| std::fs::read(p).map_err(|e| format!("{}: {e}", p.display())));
+    let objects: Vec<Vec<u8>> = objects.collect::<Result<_, _>>()?;
+    let mut samples = vec![(Vec::new(), Vec::new()); files.len()];
+    for _ in 0..ROUNDS * 3 {
+        for (bytes, (all, opening)) in objects.iter().zip(&mut samples) {
+            let began = Instant::now();
+            let object = Object::parse(bytes).map_err(|e| e.to_string())?;
+            opening.push(began.elapsed().as_nanos() as f64);
+            let maps = vec![None; object.maps.len()];
+            let mut env = BindEnv::new(&maps);
+            for f in 0..object.functions.len() {
+                if object.functions[f].is_program() {
+                    let _ = object.bind_index(f, &mut env);
+                }
+            }
+            all.push(began.elapsed().as_nanos() as f64);
+        }
+    }
+    let rows = files.iter().zip(samples).map(|(path, (all, opening))| Row {
+        engine: "load",
+        program: path.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned()),
+        ns: median(all),
+        ratio: 1.0,
+        compile_ns: median(opening),
+    });
+    Ok(rows.collect())
+}
+
+fn object(path: &Path) -> Result<Object, String> {
+    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Object::parse(&bytes).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn print(rows: &[Row], json: bool) {
+    if json {
+        let rows: Vec<Value> = rows
+            .iter()
+            .map(|r| json!({"engine": r.engine, "program": r.program, "ns": r.ns, "ratio": r.ratio, "compile_ns": r.compile_ns}))
+            .collect();
+        println!("{}", json!({"apiVersion": 1, "machine": machine(), "rows": rows}));
+        return;
+    }
+    println!("{}", machine());
+    println!("{:<10} {:<40} {:>14} {:>14}", "engine", "program", "ns", "compile ns");
+    for r in rows {
+        println!("{:<10} {:<40} {:>14.0} {:>14.0}", r.engine, r.program, r.ns, r.compile_ns);
+    }
+}
+
+/// Processor and number of CPUs.
+fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info
+        .lines()
+        .find_map(|l| l.strip_prefix("model name"))
+        .map_or("unknown processor", |l| l.trim_start_matches([' ', '\t', ':']));
+    format!("{model}, {} CPUs", std::thread::available_parallelism().map_or(1, usize::from))
+}
