@@ -215,7 +215,7 @@ pub(crate) fn find(b: &Btf, id: u32, off: u32, size: u32) -> Check<Found> {
             if off >= at + len {
                 continue;
             }
-            match member(b, real, m.type_id, m.name, off - at, size, len)? {
+            match member(b, real, m.type_id, m.name, (off, at), size, len)? {
                 Step::Done(f) => return Ok(f),
                 Step::Into(t, o) => {
                     next = Some((t, o));
@@ -242,7 +242,16 @@ enum Step {
     Skip,
 }
 
-fn member(b: &Btf, owner: u32, ty: u32, name: &str, off: u32, size: u32, len: u32) -> Check<Step> {
+fn member(
+    b: &Btf,
+    owner: u32,
+    ty: u32,
+    name: &str,
+    (whole, at): (u32, u32),
+    size: u32,
+    len: u32,
+) -> Check<Step> {
+    let off = whole - at;
     let Some((real, t)) = b.resolve(ty) else { return Ok(Step::Skip) };
     match t {
         Type::Struct(_) | Type::Union(_) => Ok(Step::Into(real, off)),
@@ -258,10 +267,9 @@ fn member(b: &Btf, owner: u32, ty: u32, name: &str, off: u32, size: u32, len: u3
             if off + size > len {
                 refuse!(
                     MemoryAccess,
-                    "access beyond the end of member {name} (mend:{}) in struct {} with off {} size {size}",
-                    0,
-                    b.name_of(owner),
-                    off
+                    "access beyond the end of member {name} (mend:{}) in struct {} with off {whole} size {size}",
+                    at + len,
+                    b.name_of(owner)
                 );
             }
             match b.resolve(elem) {

@@ -99,6 +99,16 @@ fn accepted(kind: ArgKind) -> &'static [(Base, Flags)] {
     }
 }
 
+/// Kernel and object pointers that may have been moved by a constant, by their flags.
+const MOVABLE: [Flags; 6] = [
+    Flags::NONE,
+    Flags::ALLOC,
+    Flags::TRUSTED,
+    Flags::RCU,
+    Flags::ALLOC.with(Flags::NON_OWN),
+    Flags::ALLOC.with(Flags::NON_OWN).with(Flags::RCU),
+];
+
 fn same_base(a: Base, b: Base) -> bool {
     std::mem::discriminant(&a) == std::mem::discriminant(&b)
 }
@@ -183,7 +193,7 @@ impl Vm<'_> {
         if r.is_null() && arg.nullable {
             self.precise(n)?;
         } else {
-            self.argument_type(h, n, &r, &arg)?;
+            self.argument_type(h, n, &r, &arg, args)?;
             self.argument_offset(&r, n, &arg)?;
         }
         self.argument_reference(n, &r, &arg, args)?;
@@ -201,7 +211,7 @@ impl Vm<'_> {
     }
 
     /// The register's type is one that the argument takes (`check_reg_type`).
-    fn argument_type(&mut self, h: &Helper, n: usize, r: &Reg, arg: &Arg) -> Check {
+    fn argument_type(&mut self, h: &Helper, n: usize, r: &Reg, arg: &Arg, args: &Args) -> Check {
         let list = accepted(arg.kind);
         let mut flags = r.flags;
         if arg.rdonly {
@@ -223,7 +233,7 @@ impl Vm<'_> {
             refuse!(ArgumentType, "R{n} type={} expected={}", r.type_name(), names.join(", "));
         }
         let Base::Btf(t) = r.base else { return Ok(()) };
-        if std::ptr::eq(list, &MEM) {
+        if mem || matches!(arg.kind, ArgKind::MapKey | ArgKind::MapValue) {
             if !arg.rdonly {
                 refuse!(
                     ArgumentType,
@@ -234,11 +244,15 @@ impl Vm<'_> {
             }
             return Ok(());
         }
-        if r.flags.any(Flags::PERCPU) || xchg || r.flags.has(Flags::ALLOC) {
-            return Ok(());
-        }
-        if r.maybe_null() && (!arg.nullable || arg.release) {
+        if r.maybe_null() && (!arg.nullable || arg.release) && !r.flags.has(Flags::ALLOC) {
             refuse!(ArgumentType, "Possibly NULL pointer passed to helper arg{n}");
+        }
+        if let (true, Some((m, i))) = (xchg, args.kptr) {
+            let f = self.maps[m as usize].fields[i].clone();
+            return self.kptr_matches(m, &f, r, n);
+        }
+        if r.flags.any(Flags::PERCPU) || r.flags.has(Flags::ALLOC) {
+            return Ok(());
         }
         let wanted: &'static [&'static str] = match arg.kind {
             ArgKind::BtfId(names) => names,
@@ -258,7 +272,7 @@ impl Vm<'_> {
     }
 
     /// Only some pointers may have been moved (`check_func_arg_reg_off`).
-    fn argument_offset(&self, r: &Reg, n: usize, arg: &Arg) -> Check {
+    pub(crate) fn argument_offset(&self, r: &Reg, n: usize, arg: &Arg) -> Check {
         if arg.release {
             if matches!(arg.kind, ArgKind::Dynptr(_)) && matches!(r.base, Base::Stack(_)) {
                 return Ok(());
@@ -290,7 +304,7 @@ impl Vm<'_> {
             {
                 Ok(())
             }
-            Base::Btf(_) => self.unmoved(r, n, true),
+            Base::Btf(_) => self.unmoved(r, n, MOVABLE.contains(&r.flags)),
             _ => self.unmoved(r, n, false),
         }
     }

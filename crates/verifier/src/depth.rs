@@ -20,7 +20,7 @@ enum Own {
 }
 
 fn rounded(depth: i64) -> i64 {
-    (depth.max(1) + 15) / 16 * 16
+    (depth + 15) / 16 * 16
 }
 
 impl Vm<'_> {

@@ -60,7 +60,7 @@ impl Vm<'_> {
                 DynptrKind::Xdp => Dynptr::Xdp,
                 DynptrKind::Local | DynptrKind::Any => Dynptr::Local,
             };
-            return self.make_dynptr(n, r, kind, 0);
+            return self.make_dynptr(r, kind, 0);
         }
         self.initialised_dynptr(n, r, arg.rdonly)?;
         let have = self.dynptr_kind(r);
@@ -99,8 +99,8 @@ impl Vm<'_> {
     }
 
     /// The call makes a dynptr there (`mark_stack_slots_dynptr`).
-    pub(crate) fn make_dynptr(&mut self, n: usize, r: &Reg, kind: Dynptr, clone_ref: u32) -> Check {
-        let (frame, spi) = self.dynptr_room(n, r)?;
+    pub(crate) fn make_dynptr(&mut self, r: &Reg, kind: Dynptr, clone_ref: u32) -> Check {
+        let (frame, spi) = self.dynptr_room(r)?;
         // The slots may hold others' halves; those dynptrs are broken, unless they are owed.
         self.break_dynptr(frame, spi)?;
         self.break_dynptr(frame, spi - 1)?;
@@ -120,7 +120,7 @@ impl Vm<'_> {
         Ok(())
     }
 
-    fn dynptr_room(&mut self, n: usize, r: &Reg) -> Check<(usize, usize)> {
+    fn dynptr_room(&mut self, r: &Reg) -> Check<(usize, usize)> {
         let Base::Stack(f) = r.base else { refuse!(Dynptr, "Dynptr has to be an uninitialized dynptr") };
         let Some(var) = r.val.as_const() else { refuse!(Dynptr, "dynptr has to be at a constant offset") };
         let off = r.off as i64 + var as i64;
@@ -132,16 +132,6 @@ impl Vm<'_> {
         }
         self.grow(f as usize, -off);
         let spi = slot_of(off).0;
-        let stack = &self.cur.frames[f as usize].stack;
-        let special = |i: usize| stack.get(i).is_some_and(Slot::is_special);
-        if special(spi) || special(spi - 1) {
-            // A dynptr that is not owed may be overwritten, others not.
-            let owed = [spi, spi - 1].iter().any(|i| stack[*i].reg.ref_id != 0);
-            if owed || !matches!(stack[spi].reg.base, Base::DynptrSlot(..) | Base::NotInit) {
-                refuse!(Dynptr, "Dynptr has to be an uninitialized dynptr");
-            }
-        }
-        let _ = n;
         Ok((f as usize, spi))
     }
 

@@ -270,15 +270,21 @@ impl Vm<'_> {
     }
 
     /// The last visit of a path through this instruction by the same calls (`find_prev_entry`).
-    pub(crate) fn earlier_visit(&self, pc: usize) -> Option<StateId> {
+    pub(crate) fn earlier_visit(&self, pc: usize, below: u32) -> Option<StateId> {
         self.at[pc].iter().copied().find(|id| {
             let k = &self.kept[*id as usize];
             let s = &k.state;
             k.branches > 0
-                && s.dfs_depth < self.cur.dfs_depth
+                && s.dfs_depth < below
                 && s.frames.len() == self.cur.frames.len()
                 && s.frames.iter().zip(&self.cur.frames).all(|(a, b)| a.callsite == b.callsite)
         })
+    }
+
+    /// The visit before the state that was just kept here.
+    pub(crate) fn visit_before(&self, pc: usize) -> Option<StateId> {
+        let parent = self.cur.parent?;
+        self.earlier_visit(pc, self.kept[parent as usize].state.dfs_depth)
     }
 
     /// Finished states forget what cannot be read any more (`clean_live_states`).

@@ -151,7 +151,7 @@ impl Vm<'_> {
             if let Some((lo, hi)) = bounds {
                 let r = r0.val.r;
                 if r.smin < lo as i64 || r.smax > hi as i64 {
-                    return Err(out_of_range(&r0, lo, hi, "At callback return"));
+                    return Err(out_of_range(0, &r0, lo, hi, "At callback return"));
                 }
             }
         }
@@ -160,7 +160,7 @@ impl Vm<'_> {
             self.set(0, r0);
             return Ok(Flow::To(site + 1));
         }
-        if let Some(id) = self.earlier_visit(site) {
+        if let Some(id) = self.earlier_visit(site, self.cur.dfs_depth) {
             let old = self.kept[id as usize].state.clone();
             crate::equal::widen(&old, &mut self.cur);
         }
@@ -168,26 +168,26 @@ impl Vm<'_> {
     }
 
     /// What the program returns (`check_return_code`).
-    pub(crate) fn return_code(&mut self) -> Check {
+    pub(crate) fn return_code(&mut self, n: usize) -> Check {
         let frame = self.cur.frame();
         let is_async = frame.async_callback;
         let sub = frame.subprog != 0;
         if !sub && self.attach.returns_nothing() {
             return Ok(());
         }
-        self.readable(0)?;
-        if self.leaks(0) {
-            refuse!(PointerLeak, "R0 leaks addr as return value");
+        self.readable(n)?;
+        if self.leaks(n) {
+            refuse!(PointerLeak, "R{n} leaks addr as return value");
         }
-        let r = *self.reg(0);
+        let r = *self.reg(n);
         if is_async {
-            return self.in_range(&r, (0, 0), "At async callback return");
+            return self.in_range(n, &r, (0, 0), "At async callback return");
         }
         if sub {
             if !r.is_scalar() {
                 refuse!(
                     GlobalFunction,
-                    "At subprogram exit the register R0 is not a scalar value ({})",
+                    "At subprogram exit the register R{n} is not a scalar value ({})",
                     r.type_name()
                 );
             }
@@ -199,27 +199,27 @@ impl Vm<'_> {
         };
         let free = matches!(self.program.prog_type, ProgType::Ext);
         match range {
-            Some(range) if !free => self.in_range(&r, range, "At program exit"),
+            Some(range) if !free => self.in_range(n, &r, range, "At program exit"),
             _ => Ok(()),
         }
     }
 
-    fn in_range(&mut self, r: &Reg, (lo, hi): (i32, i32), when: &str) -> Check {
+    fn in_range(&mut self, n: usize, r: &Reg, (lo, hi): (i32, i32), when: &str) -> Check {
         if !r.is_scalar() {
-            refuse!(ReturnValue, "{when} the register R0 is not a known value ({})", r.type_name());
+            refuse!(ReturnValue, "{when} the register R{n} is not a known value ({})", r.type_name());
         }
-        self.precise(0)?;
+        self.precise(n)?;
         let narrow = self.program.prog_type == ProgType::Lsm;
         let (min, max) = if narrow { (r.val.sub.smin, r.val.sub.smax) } else { (r.val.r.smin, r.val.r.smax) };
         if min < lo as i64 || max > hi as i64 {
-            return Err(out_of_range(r, lo, hi, when));
+            return Err(out_of_range(n, r, lo, hi, when));
         }
         Ok(())
     }
 }
 
-fn out_of_range(r: &Reg, lo: i32, hi: i32, when: &str) -> Box<Reject> {
-    let mut s = format!("{when} the register R0 has");
+fn out_of_range(n: usize, r: &Reg, lo: i32, hi: i32, when: &str) -> Box<Reject> {
+    let mut s = format!("{when} the register R{n} has");
     let (min, max) = (r.val.r.smin, r.val.r.smax);
     if min > i64::MIN {
         s += &format!(" smin={min}");

@@ -66,8 +66,8 @@ pub struct Kfunc {
     pub flags: u16,
     /// What it is.
     pub kind: KfuncKind,
-    /// Program types that may call it; empty: all.
-    pub prog_types: &'static [ProgType],
+    /// Program types that may call it; `None`: all.
+    pub prog_types: Option<&'static [ProgType]>,
 }
 
 impl Kfunc {

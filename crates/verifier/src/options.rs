@@ -39,7 +39,7 @@ impl Default for Limits {
 }
 
 /// How to judge.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// For whom.
     pub mode: Mode,
@@ -57,6 +57,21 @@ pub struct Options {
     pub kfuncs: &'static [Kfunc],
     /// CPUs that the program may find itself on: bound of `bpf_get_smp_processor_id`; 0: not known.
     pub cpus: u32,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            mode: Mode::Privileged,
+            as_kernel: None,
+            log_level: 0,
+            limits: Limits::default(),
+            strict_alignment: false,
+            test_state_freq: false,
+            kfuncs: crate::kfunc_rows::KFUNCS,
+            cpus: 0,
+        }
+    }
 }
 
 /// What the work was.

@@ -110,7 +110,7 @@ impl<const W: u32, const H: u32> Dom<W, H> {
         self.sub_from_ends(slo, shi);
         self.sub_across_zero(ulo, uhi);
         self.sub_across_zero(slo, shi);
-        self.sub.deduce();
+        self.sub.deduce_crossing();
     }
 
     fn sub_from_ends(&mut self, lo: u64, hi: u64) {

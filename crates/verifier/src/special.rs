@@ -26,6 +26,9 @@ impl Vm<'_> {
     /// `bpf_spin_lock` and `bpf_spin_unlock` (`process_spin_lock`).
     pub(crate) fn spin_lock(&mut self, n: usize, r: &Reg, lock: bool) -> Check {
         let name = "bpf_spin_lock";
+        if self.in_tree_callback() {
+            refuse!(Lock, "can't spin_{{lock,unlock}} in rbtree cb");
+        }
         let Some(var) = r.val.as_const() else {
             refuse!(Lock, "R{n} doesn't have constant offset. {name} has to be at the constant offset");
         };
@@ -264,12 +267,6 @@ impl Vm<'_> {
             refuse!(SpecialField, "off={at} kptr isn't referenced kptr");
         }
         args.kptr = Some((m, i));
-        // The reference goes into the map with the second argument.
-        let r2 = *self.reg(2);
-        if !r2.is_null() && matches!(r2.base, Base::Btf(_)) {
-            let f = self.maps[m as usize].fields[i].clone();
-            self.kptr_matches(m, &f, &r2, 2)?;
-        }
         Ok(())
     }
 
@@ -356,7 +353,7 @@ impl Vm<'_> {
 }
 
 /// Program types in which locks and timers are not allowed.
-fn is_tracing(t: ProgType) -> bool {
+pub(crate) fn is_tracing(t: ProgType) -> bool {
     matches!(
         t,
         ProgType::Kprobe

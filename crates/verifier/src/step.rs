@@ -263,7 +263,7 @@ impl Vm<'_> {
     fn may_goto(&mut self, off: i16) -> Check<Flow> {
         self.jumps += 1;
         let pc = self.cur.insn;
-        let before = self.earlier_visit(pc);
+        let before = self.visit_before(pc);
         self.push(pc + 1, pc)?;
         let widened = before.map(|id| self.kept[id as usize].state.clone());
         if let Some(p) = self.pending.last_mut() {
@@ -316,7 +316,7 @@ impl Vm<'_> {
         if self.cur.depth() > 0 {
             return self.leave();
         }
-        self.return_code()?;
+        self.return_code(0)?;
         Ok(Flow::End)
     }
 

@@ -6,7 +6,7 @@ use crate::code::Code;
 use crate::live::{StackLife, Where};
 use crate::log::{Log, words};
 use crate::machine::{Vm, call_shape};
-use crate::maps::MapInfo;
+use crate::maps::{FieldKind, MapInfo};
 use crate::options::{Options, Stats};
 use crate::reject::{Check, Reject, Rule, refuse};
 use crate::state::{Frame, State};
@@ -14,7 +14,7 @@ use crate::value::{Base, Reg};
 use skep_isa::{Imm64, Op};
 use skep_platform::helper::Caller;
 use skep_platform::map::MapDef;
-use skep_platform::{Facts, LineInfo, MapType, Platform, Program, Verified};
+use skep_platform::{Facts, LineInfo, MapType, Platform, ProgType, Program, Verified};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -168,8 +168,8 @@ fn prepare<'a>(program: &'a Arc<Program>, platform: &'a Platform, options: &'a O
     let tail = |id: i32| u32::try_from(id).ok().and_then(|i| platform.helper(i)).is_some_and(|h| h.tail_call);
     let mut code = Code::new(program, tail)?;
     code.resolve(&program.insns)?;
-    let mut maps = map_infos(program);
-    resolve_maps(&code, &mut maps)?;
+    let maps = map_infos(program);
+    resolve_maps(&code, &maps, program.prog_type)?;
     let shape = |op: &Op| call_shape(platform, &caller, options, kernel.as_ref(), op);
     let cfg = Cfg::new(&mut code, &shape)?;
     let live_regs = live_registers(&code, &cfg, &shape);
@@ -241,13 +241,14 @@ fn map_infos(program: &Program) -> Vec<MapInfo> {
 }
 
 /// 64-bit loads of maps refer to maps that are there (`resolve_pseudo_ldimm64`).
-fn resolve_maps(code: &Code, maps: &mut [MapInfo]) -> Check {
+fn resolve_maps(code: &Code, maps: &[MapInfo], prog: ProgType) -> Check {
     for pc in 0..code.len() {
         let Some(Op::LoadImm64 { imm, .. }) = code.op(pc) else { continue };
         let Some((index, off)) = Code::map_ref(imm) else { continue };
         let bound = matches!(imm, Imm64::MapIdx(_) | Imm64::MapIdxValue { .. });
         let map = usize::try_from(index).ok().and_then(|i| maps.get(i)).filter(|_| bound);
         let Some(map) = map else { refuse!(MapBinding, "fd {index} is not pointing to valid bpf_map") };
+        fields_allowed(map, prog)?;
         let Some(off) = off else { continue };
         if off >= 1 << 29 {
             refuse!(MapBinding, "direct value offset of {off} is not allowed");
@@ -266,8 +267,32 @@ fn resolve_maps(code: &Code, maps: &mut [MapInfo]) -> Check {
     Ok(())
 }
 
+/// Special fields that programs of some types may not even have a map with (`check_map_prog_compatibility`).
+fn fields_allowed(map: &MapInfo, prog: ProgType) -> Check {
+    use FieldKind as F;
+    let tracing = crate::special::is_tracing(prog);
+    let has = |kinds: &[F]| kinds.iter().any(|k| map.field(*k).is_some());
+    if tracing && has(&[F::ListHead, F::RbRoot]) {
+        refuse!(SpecialField, "tracing progs cannot use bpf_{{list_head,rb_root}} yet");
+    }
+    if has(&[F::SpinLock, F::ResSpinLock]) && prog == ProgType::SocketFilter {
+        refuse!(Lock, "socket filter progs cannot use bpf_spin_lock yet");
+    }
+    if tracing && has(&[F::SpinLock, F::ResSpinLock]) {
+        refuse!(Lock, "tracing progs cannot use bpf_spin_lock yet");
+    }
+    if tracing && has(&[F::Timer]) {
+        refuse!(SpecialField, "tracing progs cannot use bpf_timer yet");
+    }
+    if tracing && has(&[F::WorkQueue]) {
+        refuse!(SpecialField, "tracing progs cannot use bpf_wq yet");
+    }
+    Ok(())
+}
+
 impl Vm<'_> {
     fn judge(&mut self) -> Check<Facts> {
+        self.abnormal_returns()?;
         self.main_entry();
         self.run()?;
         self.globals()?;

@@ -3,6 +3,7 @@
 
 pub(crate) mod json;
 pub(crate) mod map;
+pub(crate) mod objects;
 pub(crate) mod raw;
 
 use std::io::Read;

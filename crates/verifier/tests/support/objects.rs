@@ -1,0 +1,52 @@
+//! Objects of the kernel's own tests: opened, their maps as definitions only, their programs bound to this kernel's
+//! types.
+
+use super::map::Paper;
+use skep_btf::Btf;
+use skep_obj::{BindEnv, MapOrigin, Object};
+use skep_platform::{Map, Program};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// Types of the running kernel, where it shows them.
+pub(crate) fn kernel() -> Option<Arc<Btf>> {
+    static KERNEL: OnceLock<Option<Arc<Btf>>> = OnceLock::new();
+    KERNEL
+        .get_or_init(|| {
+            let bytes = std::fs::read("/sys/kernel/btf/vmlinux").ok()?;
+            Btf::parse(&bytes).ok().map(Arc::new)
+        })
+        .clone()
+}
+
+/// An object with its maps.
+pub(crate) struct Opened {
+    pub(crate) object: Object,
+    maps: Vec<Option<Arc<dyn Map>>>,
+}
+
+impl Opened {
+    pub(crate) fn open(path: &Path) -> Result<Opened, String> {
+        let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
+        let object = Object::parse(&bytes).map_err(|e| e.to_string())?;
+        let maps = object
+            .maps
+            .iter()
+            .map(|m| {
+                let frozen = matches!(m.origin, MapOrigin::Rodata | MapOrigin::Kconfig);
+                let map: Arc<dyn Map> =
+                    Arc::new(Paper { def: m.def.clone(), frozen, data: m.contents.clone() });
+                Some(map)
+            })
+            .collect();
+        Ok(Opened { object, maps })
+    }
+
+    pub(crate) fn bind(&self, prog: &str) -> Result<Program, String> {
+        let mut env = BindEnv::new(&self.maps);
+        if let Some(k) = kernel() {
+            env = env.target(k);
+        }
+        self.object.bind(prog, &mut env).map_err(|e| e.to_string())
+    }
+}
