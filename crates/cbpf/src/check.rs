@@ -1,0 +1,188 @@
+//! The checker: which instructions make a [`Program`]. The rules are the kernel's (`bpf_check_classic` and
+//! `check_load_and_stores`, net/core/filter.c); each is a variant of [`Rule`].
+//!
+//! Jumps go forward, so that one pass over the instructions is enough and every program ends.
+
+use crate::ancillary::AD_OFF;
+use crate::insn::{AluOp, Insn, Op, Source};
+use std::fmt;
+
+/// Most instructions of a program (`BPF_MAXINSNS`).
+pub const MAX_INSNS: usize = 4096;
+/// Words of scratch memory (`BPF_MEMWORDS`).
+pub const MEM_WORDS: u32 = 16;
+
+/// Instructions that keep every rule. Cost of making one: linear.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Program {
+    insns: Vec<Insn>,
+    ops: Vec<Op>,
+}
+
+/// A rule that is broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rule {
+    /// There is no instruction.
+    Empty,
+    /// There are more than [`MAX_INSNS`].
+    TooLong(usize),
+    /// No such operation.
+    Code(u16),
+    /// Division or modulo by the constant zero.
+    DivisionByZero,
+    /// A shift by 32 or more.
+    Shift(u32),
+    /// Scratch memory has [`MEM_WORDS`] words.
+    Mem(u32),
+    /// A word of scratch memory is read that was not written on every path to here.
+    MemUnset(u32),
+    /// A jump to behind the last instruction: where to.
+    Jump(u64),
+    /// No such ancillary load.
+    Ancillary(u32),
+    /// The last instruction does not return.
+    NoReturn,
+}
+
+/// A refusal: which instruction breaks which rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CheckError {
+    /// Instruction.
+    pub insn: usize,
+    /// Rule.
+    pub rule: Rule,
+}
+
+impl fmt::Display for CheckError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "instruction {}: ", self.insn)?;
+        match self.rule {
+            Rule::Empty => f.write_str("the program is empty; the shortest one is `ret #0`"),
+            Rule::TooLong(n) => write!(f, "{n} instructions, of which {MAX_INSNS} are allowed"),
+            Rule::Code(c) => write!(f, "there is no operation {c:#x}"),
+            Rule::DivisionByZero => f.write_str("division by the constant 0"),
+            Rule::Shift(k) => write!(f, "shift by {k}; shifts go up to 31"),
+            Rule::Mem(k) => write!(f, "M[{k}]; scratch memory goes up to M[{}]", MEM_WORDS - 1),
+            Rule::MemUnset(k) => write!(f, "M[{k}] is read, but not every path to here has written it"),
+            Rule::Jump(to) => write!(f, "jump to instruction {to}, behind the end"),
+            Rule::Ancillary(k) => {
+                write!(f, "there is no ancillary load {:#x} (SKF_AD_OFF + {})", k, k - AD_OFF)
+            }
+            Rule::NoReturn => f.write_str("the last instruction has to be a return"),
+        }
+    }
+}
+
+impl std::error::Error for CheckError {}
+
+impl Program {
+    /// Checks instructions. Fails with the first that breaks a rule.
+    pub fn new(insns: Vec<Insn>) -> Result<Program, CheckError> {
+        let at = |insn, rule| CheckError { insn, rule };
+        let len = insns.len();
+        if len == 0 {
+            return Err(at(0, Rule::Empty));
+        }
+        if len > MAX_INSNS {
+            return Err(at(MAX_INSNS, Rule::TooLong(len)));
+        }
+        let ops = insns.iter().enumerate().map(|(pc, i)| checked(*i, pc, len).map_err(|rule| at(pc, rule)));
+        let ops: Vec<Op> = ops.collect::<Result<_, _>>()?;
+        if !matches!(ops.last(), Some(Op::RetK(_) | Op::RetA)) {
+            return Err(at(len - 1, Rule::NoReturn));
+        }
+        memory(&ops)?;
+        Ok(Program { insns, ops })
+    }
+
+    /// The instructions as given.
+    pub fn insns(&self) -> &[Insn] {
+        &self.insns
+    }
+
+    /// The same, decoded.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+}
+
+/// The rules that one instruction keeps or breaks by itself.
+fn checked(insn: Insn, pc: usize, len: usize) -> Result<Op, Rule> {
+    let op = Op::decode(insn).ok_or(Rule::Code(insn.code))?;
+    let left = (len - pc - 1) as u64;
+    let jump = |by: u64| if by < left { Ok(()) } else { Err(Rule::Jump(pc as u64 + 1 + by)) };
+    match op {
+        Op::Alu(AluOp::Div | AluOp::Mod, Source::K(0)) => Err(Rule::DivisionByZero),
+        Op::Alu(AluOp::Lsh | AluOp::Rsh, Source::K(k @ 32..)) => Err(Rule::Shift(k)),
+        Op::Mem(_, k @ MEM_WORDS..) | Op::Store(_, k @ MEM_WORDS..) => Err(Rule::Mem(k)),
+        Op::Abs(_, k @ AD_OFF..) => Err(Rule::Ancillary(k)),
+        Op::Ja(k) => jump(k.into()).map(|()| op),
+        Op::Jump(_, _, jt, jf) => jump(jt.into()).and(jump(jf.into())).map(|()| op),
+        _ => Ok(op),
+    }
+}
+
+/// Scratch memory is written before it is read: one bit a word, those written on every path.
+fn memory(ops: &[Op]) -> Result<(), CheckError> {
+    let mut known = vec![u16::MAX; ops.len()];
+    let mut written = 0;
+    for (pc, op) in ops.iter().enumerate() {
+        written &= known[pc];
+        match *op {
+            Op::Store(_, k) => written |= 1 << k,
+            Op::Mem(_, k) if written & 1 << k == 0 => {
+                return Err(CheckError { insn: pc, rule: Rule::MemUnset(k) });
+            }
+            Op::Ja(k) => {
+                known[pc + 1 + k as usize] &= written;
+                written = u16::MAX;
+            }
+            Op::Jump(_, _, jt, jf) => {
+                known[pc + 1 + usize::from(jt)] &= written;
+                known[pc + 1 + usize::from(jf)] &= written;
+                written = u16::MAX;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::insn::{Cond, Register, Size};
+
+    fn refused(ops: &[Op]) -> (usize, Rule) {
+        let e = Program::new(ops.iter().map(|o| o.encode()).collect()).expect_err("refused");
+        assert!(!e.to_string().is_empty());
+        (e.insn, e.rule)
+    }
+
+    #[test]
+    fn every_rule() {
+        let ret = Op::RetK(0);
+        assert_eq!(refused(&[]), (0, Rule::Empty));
+        assert_eq!(refused(&[ret; 4097]), (4096, Rule::TooLong(4097)));
+        assert_eq!(refused(&[Op::Alu(AluOp::Mod, Source::K(0)), ret]), (0, Rule::DivisionByZero));
+        assert_eq!(refused(&[Op::Alu(AluOp::Rsh, Source::K(32)), ret]), (0, Rule::Shift(32)));
+        assert_eq!(refused(&[Op::Store(Register::X, 16), ret]), (0, Rule::Mem(16)));
+        assert_eq!(refused(&[Op::Mem(Register::A, 3), ret]), (0, Rule::MemUnset(3)));
+        assert_eq!(refused(&[Op::Ja(1), ret]), (0, Rule::Jump(2)));
+        assert_eq!(refused(&[Op::Jump(Cond::Eq, Source::X, 0, 1), ret]), (0, Rule::Jump(2)));
+        assert_eq!(refused(&[Op::Abs(Size::B, AD_OFF + 3), ret]), (0, Rule::Ancillary(AD_OFF + 3)));
+        assert_eq!(refused(&[ret, Op::Tax]), (1, Rule::NoReturn));
+        let bad = Program::new(vec![Insn { code: 0x21, ..Insn::default() }, ret.encode()]);
+        assert_eq!(bad.map_err(|e| e.rule), Err(Rule::Code(0x21)));
+    }
+
+    #[test]
+    fn memory_counts_as_written_only_when_every_path_has_written_it() {
+        let skip = Op::Jump(Cond::Eq, Source::K(0), 1, 0);
+        let rest = [Op::Store(Register::A, 0), Op::Mem(Register::X, 0), Op::RetA];
+        let one_path = [&[skip][..], &rest].concat();
+        assert_eq!(refused(&one_path), (2, Rule::MemUnset(0)));
+        let before = [&[Op::Store(Register::A, 0)], &one_path[..]].concat();
+        assert!(Program::new(before.iter().map(|o| o.encode()).collect()).is_ok());
+    }
+}
