@@ -60,8 +60,10 @@ impl Binding<'_> {
     /// Whether a type of the object may stand for that of a variable or function of the target.
     fn fits(&self, local: u32, found: u32, env: &BindEnv<'_>) -> bool {
         let (Some(own), Some(target)) = (&self.object.btf, &env.target_btf) else { return false };
-        let theirs = target.type_by_id(found).and_then(|t| t.referent());
-        theirs.is_some_and(|theirs| types_are_compat(own, local, target, theirs))
+        // `const` and typedefs at the root do not count.
+        let ours = own.skip_mods_and_typedefs(local);
+        let theirs = target.type_by_id(found).and_then(|t| target.skip_mods_and_typedefs(t.referent()?));
+        ours.zip(theirs).is_some_and(|(ours, theirs)| types_are_compat(own, ours, target, theirs))
     }
 
     fn kfunc(
