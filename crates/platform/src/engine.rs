@@ -2,9 +2,10 @@
 
 use crate::ctx::ProgTypeDesc;
 use crate::env::{Context, Fault, Region};
+use crate::errno::Errno;
 use crate::helper::{Helper, Version};
 use crate::map::{Map, MapDef, MapError, MapTypeDesc};
-use crate::program::{Program, Verified};
+use crate::program::{LineInfo, Program, Verified};
 use crate::uapi::{MapType, ProgType};
 use std::any::Any;
 use std::fmt;
@@ -117,6 +118,53 @@ pub enum EngineError {
         /// Why, and what to use.
         why: String,
     },
+    /// Not allowed: a permission or a limit of the system.
+    Permission {
+        /// What was asked for.
+        what: String,
+        /// What is missing, and how to come by it.
+        why: String,
+    },
+    /// Refused by the verifier that the engine asks.
+    Refused(Box<Refusal>),
+}
+
+/// A verifier's refusal, read from its log.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Program's name.
+    pub prog: String,
+    /// Error number that came with it.
+    pub errno: Errno,
+    /// The main phrase.
+    pub message: String,
+    /// Instruction that was being looked at.
+    pub insn: Option<usize>,
+    /// Its source line.
+    pub line: Option<LineInfo>,
+    /// The whole log.
+    pub log: String,
+}
+
+impl Refusal {
+    /// The last `n` lines of the log.
+    pub fn tail(&self, n: usize) -> impl Iterator<Item = &str> {
+        let lines = self.log.lines().count();
+        self.log.lines().skip(lines.saturating_sub(n))
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "program {} is refused by the verifier: {}", self.prog, self.message)?;
+        if let Some(insn) = self.insn {
+            write!(f, ", at instruction {insn}")?;
+        }
+        match &self.line {
+            Some(l) => write!(f, " ({}:{}:{})", l.file, l.line, l.col),
+            None => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for EngineError {
@@ -127,6 +175,8 @@ impl fmt::Display for EngineError {
             }
             EngineError::Load { prog, insn: None, why } => write!(f, "program {prog}: {why}"),
             EngineError::Unsupported { what, why } => write!(f, "{what} is not supported here: {why}"),
+            EngineError::Permission { what, why } => write!(f, "{what} is not permitted: {why}"),
+            EngineError::Refused(r) => r.fmt(f),
         }
     }
 }

@@ -16,7 +16,9 @@ pub mod program;
 pub mod uapi;
 
 pub use ctx::{CtxAccess, CtxField, CtxLayout, FieldKind, ProgTypeDesc, Rights, Verdict};
-pub use engine::{CallSite, Engine, EngineError, Link, Loadable, Loaded, Platform, RegisterNote, RunError};
+pub use engine::{
+    CallSite, Engine, EngineError, Link, Loadable, Loaded, Platform, Refusal, RegisterNote, RunError,
+};
 pub use env::{Context, Env, Fault, Host, Memory, Region, RegionKind, Ret};
 pub use errno::Errno;
 pub use helper::{Arg, ArgKind, Body, Caller, Helper, Proto, RetType, Version};

@@ -1,0 +1,59 @@
+//! The kernel engine: the same objects, loaded into the running Linux kernel by bpf(2).
+//!
+//! ```text
+//!  Collection ─► Kernel ─► Door ─► bpf(2)
+//!                  │         └ Live (raw.rs), or one made for tests
+//!                  ├ map.rs, ring.rs   maps, and the ring buffer's memory
+//!                  ├ btf.rs            the object's types as the kernel takes them
+//!                  ├ load.rs, log.rs   programs; the verifier's log read into a `Refusal`
+//!                  └ explain.rs        which permission or kernel option is missing
+//! ```
+//!
+//! Always holds: everything made here is a file descriptor owned by a value; nothing is pinned and nothing attached, so
+//! nothing stays in the kernel once the values are dropped or the process ends, however it ends.
+
+mod btf;
+pub mod door;
+mod engine;
+pub mod explain;
+mod load;
+pub mod log;
+mod map;
+mod raw;
+mod ring;
+
+#[cfg(test)]
+mod fake;
+
+pub use engine::{Kernel, Options};
+pub use load::KernelProgram;
+pub use map::KernelMap;
+pub use raw::Live;
+
+use std::sync::OnceLock;
+
+/// CPUs that this machine may ever have: per-CPU values have as many parts.
+pub fn possible_cpus() -> usize {
+    static CPUS: OnceLock<usize> = OnceLock::new();
+    *CPUS.get_or_init(|| {
+        let text = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+        cpu_count(&text).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    })
+}
+
+/// One more than the highest CPU of a list such as `0-3,8`.
+fn cpu_count(list: &str) -> Option<usize> {
+    let last = list.trim().rsplit([',', '-']).next()?;
+    last.parse::<usize>().ok()?.checked_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn cpu_lists() {
+        assert_eq!(super::cpu_count("0-3\n"), Some(4));
+        assert_eq!(super::cpu_count("0\n"), Some(1));
+        assert_eq!(super::cpu_count("0-3,8-11\n"), Some(12));
+        assert_eq!(super::cpu_count(""), None);
+    }
+}

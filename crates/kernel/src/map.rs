@@ -1,0 +1,289 @@
+//! Maps in the kernel: creation, and the [`Map`] trait by system calls.
+//!
+//! Values have no address here: programs of the kernel reach them, user space copies. Everything that can be copied can be
+//! read and written; `lookup`, `direct` and `for_each` by address are refused.
+
+use crate::btf::LoadedBtf;
+use crate::door::{Door, MapCreate, RingMemory};
+use crate::load::KernelProgram;
+use crate::ring;
+use skep_platform::map::{Handle, MapDef, RingBuf, Side, flags};
+use skep_platform::{Errno, Map, MapType};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Smallest page, the unit of ring buffers.
+const PAGE: u32 = 4096;
+
+/// A map in the kernel. Dropping it closes its descriptor; the kernel keeps it as long as programs use it.
+pub struct KernelMap {
+    def: MapDef,
+    fd: OwnedFd,
+    door: Arc<dyn Door>,
+    /// Bytes of a value as user space copies it.
+    value_len: usize,
+    frozen: AtomicBool,
+    /// Programs and maps put into entries from here, by key: the kernel gives back their ids only.
+    handles: Mutex<BTreeMap<Vec<u8>, Handle>>,
+    ring: Option<Ring>,
+}
+
+/// A ring buffer's memory, mapped at the first look.
+struct Ring {
+    memory: Mutex<Option<Box<dyn RingMemory>>>,
+}
+
+impl fmt::Debug for KernelMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KernelMap({}, fd {})", self.def.name, self.fd.as_raw_fd())
+    }
+}
+
+impl AsFd for KernelMap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Creates a map; `btf` are its types, where they could be loaded. A kernel that takes no types for a map of this type is
+/// asked again without them.
+pub(crate) fn create(
+    door: &Arc<dyn Door>,
+    def: &MapDef,
+    btf: Option<&LoadedBtf>,
+) -> Result<KernelMap, Errno> {
+    let def = sized(def);
+    let inner = match &def.inner {
+        Some(inner) => Some(create(door, inner, None)?),
+        None => None,
+    };
+    let mut request = request(&def);
+    request.inner = inner.as_ref().map(|m| m.fd.as_fd());
+    if let (Some(loaded), Some(types)) = (btf, &def.btf) {
+        request.btf = Some((loaded.fd.as_fd(), types.key, types.value)).filter(|_| types.value != 0);
+    }
+    let fd = match door.map_create(&request) {
+        Err(e) if request.btf.is_some() && e != Errno::EPERM => {
+            door.map_create(&MapCreate { btf: None, ..request })?
+        }
+        other => other?,
+    };
+    Ok(KernelMap::new(def, fd, door))
+}
+
+/// The definition with the sizes that loaders fill in.
+fn sized(def: &MapDef) -> MapDef {
+    let mut def = def.clone();
+    match def.map_type {
+        MapType::PerfEventArray if def.max_entries == 0 => def.max_entries = crate::possible_cpus() as u32,
+        // Whole pages, and a power of two.
+        MapType::Ringbuf | MapType::UserRingbuf if def.max_entries > 0 => {
+            let up = def.max_entries.max(PAGE).checked_next_power_of_two();
+            def.max_entries = up.unwrap_or(def.max_entries);
+        }
+        _ => {}
+    }
+    def
+}
+
+fn request(def: &MapDef) -> MapCreate<'static> {
+    MapCreate {
+        map_type: def.map_type.id(),
+        key_size: def.key_size,
+        value_size: def.value_size,
+        max_entries: def.max_entries,
+        flags: def.flags,
+        numa_node: if def.flags & flags::NUMA_NODE == 0 { 0 } else { def.numa_node },
+        extra: def.map_extra,
+        name: object_name(&def.name),
+        inner: None,
+        btf: None,
+    }
+}
+
+/// A name as the kernel takes it: 15 bytes of letters, digits, `_` and `.`.
+pub(crate) fn object_name(name: &str) -> [u8; 16] {
+    let mut out = [0; 16];
+    for (to, c) in out[..15].iter_mut().zip(name.bytes()) {
+        *to = if c.is_ascii_alphanumeric() || c == b'_' || c == b'.' { c } else { b'_' };
+    }
+    out
+}
+
+/// Values are one a CPU, in rows of eight bytes.
+fn per_cpu(t: MapType) -> bool {
+    matches!(
+        t,
+        MapType::PercpuHash | MapType::PercpuArray | MapType::LruPercpuHash | MapType::PercpuCgroupStorage
+    )
+}
+
+impl KernelMap {
+    fn new(def: MapDef, fd: OwnedFd, door: &Arc<dyn Door>) -> KernelMap {
+        let size = def.value_size as usize;
+        let value_len =
+            if per_cpu(def.map_type) { size.next_multiple_of(8) * crate::possible_cpus() } else { size };
+        let ring = (def.map_type == MapType::Ringbuf).then(|| Ring { memory: Mutex::default() });
+        let (door, frozen, handles) = (door.clone(), AtomicBool::default(), Mutex::default());
+        KernelMap { def, fd, door, value_len, frozen, handles, ring }
+    }
+
+    fn key<'k>(&self, key: &'k [u8]) -> Result<&'k [u8], Errno> {
+        if key.len() == self.def.key_size as usize { Ok(key) } else { Err(Errno::EINVAL) }
+    }
+
+    fn copy_out(&self, key: &[u8], out: &mut Vec<u8>, take: bool) -> Result<(), Errno> {
+        out.clear();
+        out.resize(self.value_len, 0);
+        self.door.map_lookup(self.fd.as_fd(), self.key(key)?, out, take)
+    }
+
+    fn handles(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Handle>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Map for KernelMap {
+    fn def(&self) -> &MapDef {
+        &self.def
+    }
+
+    fn lookup(&self, _: &[u8], _: u32) -> Result<Option<u64>, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    fn read(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), Errno> {
+        self.copy_out(key, out, false)
+    }
+
+    fn update(&self, key: &[u8], value: &[u8], flags: u64, side: Side) -> Result<(), Errno> {
+        if side != Side::User {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if value.len() != self.value_len {
+            return Err(Errno::EINVAL);
+        }
+        self.door.map_update(self.fd.as_fd(), self.key(key)?, value, flags)
+    }
+
+    fn delete(&self, key: &[u8], side: Side) -> Result<(), Errno> {
+        if side != Side::User {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.door.map_delete(self.fd.as_fd(), self.key(key)?)?;
+        self.handles().remove(key);
+        Ok(())
+    }
+
+    fn lookup_and_delete(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), Errno> {
+        self.copy_out(key, out, true)
+    }
+
+    fn next_key(&self, key: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), Errno> {
+        let key = key.map(|k| self.key(k)).transpose()?;
+        out.clear();
+        out.resize(self.def.key_size as usize, 0);
+        self.door.map_next_key(self.fd.as_fd(), key, out)
+    }
+
+    fn push(&self, value: &[u8], flags: u64) -> Result<(), Errno> {
+        self.update(&[], value, flags, Side::User)
+    }
+
+    fn pop(&self, value: &mut [u8]) -> Result<(), Errno> {
+        self.take(value, true)
+    }
+
+    fn peek(&self, value: &mut [u8]) -> Result<(), Errno> {
+        self.take(value, false)
+    }
+
+    fn freeze(&self) -> Result<(), Errno> {
+        self.door.map_freeze(self.fd.as_fd())?;
+        self.frozen.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn frozen(&self) -> bool {
+        self.frozen.load(Ordering::Relaxed)
+    }
+
+    fn set_handle(&self, key: &[u8], handle: Handle, flags: u64) -> Result<(), Errno> {
+        let fd = match &handle {
+            Handle::Prog(p) => p.downcast_ref::<KernelProgram>().map(|p| p.as_fd()),
+            Handle::Map(m) => m.as_any().downcast_ref::<KernelMap>().map(|m| m.as_fd()),
+        };
+        let value = fd.ok_or(Errno::EINVAL)?.as_raw_fd().to_ne_bytes();
+        self.update(key, &value, flags, Side::User)?;
+        self.handles().insert(key.to_vec(), handle);
+        Ok(())
+    }
+
+    fn handle(&self, key: &[u8]) -> Option<Handle> {
+        self.handles().get(key).cloned()
+    }
+
+    fn ringbuf(&self) -> Option<&dyn RingBuf> {
+        self.ring.as_ref().map(|_| self as &dyn RingBuf)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl KernelMap {
+    fn take(&self, value: &mut [u8], take: bool) -> Result<(), Errno> {
+        if value.len() != self.value_len || self.def.key_size != 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.door.map_lookup(self.fd.as_fd(), &[], value, take)
+    }
+}
+
+/// The consumer's side only: records are made by programs.
+impl RingBuf for KernelMap {
+    fn reserve(&self, _: u64, _: u64) -> Result<u64, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    fn submit(&self, _: u64, _: u64) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    fn discard(&self, _: u64, _: u64) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    fn reserved_len(&self, _: u64) -> Option<u64> {
+        None
+    }
+
+    fn output(&self, _: &[u8], _: u64) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    fn query(&self, _: u64) -> u64 {
+        0
+    }
+
+    fn consume(&self, f: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<usize, Errno> {
+        let ring = self.ring.as_ref().ok_or(Errno::EOPNOTSUPP)?;
+        let mut memory = ring.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = match &mut *memory {
+            Some(memory) => memory,
+            none => none.insert(self.door.ring(self.fd.as_fd(), self.def.max_entries as usize)?),
+        };
+        ring::consume(&mut **memory, f)
+    }
+
+    /// The map's own descriptor: epoll says when records are there.
+    fn wake_fd(&self) -> Result<BorrowedFd<'_>, Errno> {
+        Ok(self.fd.as_fd())
+    }
+}
