@@ -62,10 +62,7 @@ pub(crate) fn zero(env: &mut dyn Env<'_>, addr: u64, len: u64) -> Result<(), Fau
 
 /// Copies from any address: guest memory, or other memory of the process.
 pub(crate) fn probe(env: &mut dyn Env<'_>, addr: u64, out: &mut [u8]) -> Result<(), Errno> {
-    match env.mem().read(addr, out) {
-        Ok(()) => Ok(()),
-        Err(_) => env.host().probe_read(addr, out),
-    }
+    env.probe_read(addr, out)
 }
 
 /// Copies a NUL-terminated string from any address into `out`, always terminated when `out` has room for a byte; the

@@ -63,11 +63,7 @@ helper! { bpf_probe_write_user = 36, since: (4, 8),
 fn probe_write_user(env: &mut dyn Env<'_>, a: [u64; 5]) -> Outcome {
     let [dst, src, len, ..] = a;
     let bytes = guest::vec(env, src, u64::from(len as u32))?;
-    if env.mem().check(dst, bytes.len() as u64, true).is_ok() {
-        env.mem().write(dst, &bytes)?;
-        return Ok(Ret::OK);
-    }
-    Ok(env.host().probe_write(dst, &bytes).into())
+    Ok(env.probe_write(dst, &bytes).into())
 }
 
 helper! { bpf_probe_read_str = 45, since: (4, 11),

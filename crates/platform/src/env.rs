@@ -84,6 +84,23 @@ pub trait Env<'r> {
         let _ = (addr, len);
     }
 
+    /// Copies from any address of the process, this program's memory or not, without faulting: `EFAULT` where nothing
+    /// is mapped.
+    fn probe_read(&mut self, addr: u64, out: &mut [u8]) -> Result<(), Errno> {
+        match self.mem().read(addr, out) {
+            Ok(()) => Ok(()),
+            Err(_) => self.host().probe_read(addr, out),
+        }
+    }
+
+    /// Copies to any address of the process, as [`Env::probe_read`] reads.
+    fn probe_write(&mut self, addr: u64, data: &[u8]) -> Result<(), Errno> {
+        match self.mem().write(addr, data) {
+            Ok(()) => Ok(()),
+            Err(_) => self.host().probe_write(addr, data),
+        }
+    }
+
     /// The packet it runs on; a fault in programs that have none.
     fn packet(&mut self) -> Result<&mut Packet, Fault> {
         match &mut self.ctx().data {

@@ -21,8 +21,8 @@ mod context;
 mod door;
 mod helper;
 mod history;
-mod keep;
-mod packet;
+pub(crate) mod keep;
+pub(crate) mod packet;
 mod shadow;
 mod step;
 

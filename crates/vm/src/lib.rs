@@ -1,7 +1,8 @@
 //! The user engine: runs eBPF programs in user space.
 //!
-//! Today it has one tier, *checked* ([`checked`]): an interpreter with shadow state that runs unverified programs safely
-//! and explains the first wrong step ([`checked::report::report`]). It is the measure for the tiers to come.
+//! The *checked* tier ([`checked`]) is an interpreter with shadow state that runs unverified programs safely and explains
+//! the first wrong step ([`checked::report::report`]). It is the measure for the others, which run verified programs alone
+//! and check nothing: *interp* (`native/interp.rs`). They run lowered programs (`lower`).
 //!
 //! Guest pointers are native addresses; memory is touched in one module (`mem`) and nowhere else.
 
@@ -10,7 +11,9 @@ pub mod fib;
 pub mod host;
 pub mod user;
 
+mod lower;
 mod mem;
+mod native;
 mod region;
 
 pub use checked::code::Code;

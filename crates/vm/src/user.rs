@@ -6,6 +6,7 @@
 use crate::checked;
 use crate::checked::code::Code;
 use crate::checked::run::{Machine, Options};
+use crate::native::{self, Native};
 use skep_platform::engine::{Engine, EngineError, Link, Loadable, Loaded, Platform, RunError};
 use skep_platform::env::{Context, Host};
 use skep_platform::errno::Errno;
@@ -91,33 +92,68 @@ impl User {
 
     /// Makes a program ready to run, with its concrete type. Cost: one pass over the instructions.
     pub fn load_program(&self, program: &Loadable) -> Result<Arc<UserProgram>, EngineError> {
-        if self.tier != Tier::Checked {
-            return Err(EngineError::Unsupported {
-                what: format!("tier {}", self.tier.name()),
-                why: "it comes with the compilers; use --tier checked".into(),
-            });
-        }
         let verified = matches!(program, Loadable::Verified(_));
-        let code = Arc::new(Code::new(program.program().clone(), &self.platform)?);
-        Ok(Arc::new(UserProgram { code, verified }))
+        let form = match (self.tier, program) {
+            (Tier::Checked, _) => {
+                Form::Checked(Arc::new(Code::new(program.program().clone(), &self.platform)?))
+            }
+            (Tier::Interp, Loadable::Verified(v)) => {
+                Form::Native(Arc::new(Native::new(v, &self.platform, self.tier)?))
+            }
+            (Tier::Interp, _) => {
+                return Err(self.unsupported("it runs verified programs only; use --tier checked"));
+            }
+            (Tier::Baseline | Tier::Optimized, _) => {
+                return Err(self.unsupported("it comes with the compilers; use --tier checked"));
+            }
+        };
+        Ok(Arc::new(UserProgram { form, verified }))
+    }
+
+    fn unsupported(&self, why: &str) -> EngineError {
+        EngineError::Unsupported { what: format!("tier {}", self.tier.name()), why: why.into() }
     }
 
     /// Memory for the runs of one thread.
     pub fn runner(&self) -> Runner {
-        Runner { machine: Machine::default(), host: self.host.clone(), options: self.options }
+        Runner {
+            machine: Machine::default(),
+            native: native::Machine::default(),
+            host: self.host.clone(),
+            options: self.options,
+        }
     }
 }
 
 /// A program loaded into the user engine.
 #[derive(Debug)]
 pub struct UserProgram {
-    code: Arc<Code>,
+    form: Form,
     verified: bool,
 }
 
+/// What a tier made of a program.
+#[derive(Debug)]
+enum Form {
+    Checked(Arc<Code>),
+    Native(Arc<Native>),
+}
+
 impl UserProgram {
-    pub(crate) fn code(&self) -> &Arc<Code> {
-        &self.code
+    /// Its form for the checked tier, if it was loaded for that.
+    pub(crate) fn checked(&self) -> Option<&Arc<Code>> {
+        match &self.form {
+            Form::Checked(code) => Some(code),
+            Form::Native(_) => None,
+        }
+    }
+
+    /// Its form for the tiers that run verified programs, if it was loaded for one of them.
+    pub(crate) fn native(&self) -> Option<&Arc<Native>> {
+        match &self.form {
+            Form::Checked(_) => None,
+            Form::Native(native) => Some(native),
+        }
     }
 
     /// Was it verified before it was loaded?
@@ -128,7 +164,10 @@ impl UserProgram {
 
 impl Loaded for UserProgram {
     fn program(&self) -> &Arc<Program> {
-        self.code.program()
+        match &self.form {
+            Form::Checked(code) => code.program(),
+            Form::Native(native) => native.program(),
+        }
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -143,6 +182,7 @@ impl Loaded for UserProgram {
 /// Runs programs on one thread; keeps the memory that runs need.
 pub struct Runner {
     machine: Machine,
+    native: native::Machine,
     host: Arc<dyn Host>,
     options: Options,
 }
@@ -160,7 +200,10 @@ impl Runner {
     pub fn run(&mut self, program: &UserProgram, ctx: &mut Context) -> Result<u64, Box<RunError>> {
         let unset_stack = self.options.unset_stack || program.verified;
         let options = Options { unset_stack, ..self.options };
-        checked::run(&mut self.machine, &program.code, ctx, &*self.host, options)
+        match &program.form {
+            Form::Checked(code) => checked::run(&mut self.machine, code, ctx, &*self.host, options),
+            Form::Native(code) => native::run(&mut self.native, code, ctx, &*self.host),
+        }
     }
 }
 

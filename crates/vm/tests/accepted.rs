@@ -5,14 +5,16 @@
 
 use serde_json::Value;
 use skep_platform::ctx::{CtxLayout, UserRun};
-use skep_platform::engine::{Engine, Loadable, Loaded};
+use skep_platform::engine::{Engine, Loaded};
 use skep_platform::env::{Context, CtxData};
 use skep_platform::map::{Handle, Map, Side};
 use skep_platform::program::Program;
 use skep_platform::uapi::{AttachType, MapType, ProgType};
 use skep_testkit::{fixtures, programs, suites};
-use skep_vm::{FixedHost, Options, User, report};
+use skep_vm::{FixedHost, Options, Tier, User, report};
 use std::sync::Arc;
+
+mod tier;
 
 /// Outcome of a case that did not pass.
 enum Odd {
@@ -41,7 +43,7 @@ fn map(engine: &User, kind: &str) -> Result<Arc<dyn Map>, Odd> {
 }
 
 /// The program arrays of the kernel's test: two programs that return a number, and one that calls itself.
-fn fill(engine: &User, map: &Arc<dyn Map>, prog_type: ProgType) -> Result<(), Odd> {
+fn fill(tier: Tier, engine: &User, map: &Arc<dyn Map>, prog_type: ProgType) -> Result<(), Odd> {
     let keys = match map.def().name.as_str() {
         "prog1" => [0u32, 1, 2],
         "prog2" => [7, 1, 2],
@@ -58,7 +60,7 @@ fn fill(engine: &User, map: &Arc<dyn Map>, prog_type: ProgType) -> Result<(), Od
             insns[1] = insns[1].with_src(5);
         }
         let program = Program { maps: vec![map.clone()], ..programs::program(prog_type, insns) };
-        let loaded = engine.load_program(&Loadable::Unverified(Arc::new(program))).map_err(fail)?;
+        let loaded = engine.load_program(&tier::loadable(tier, program)).map_err(fail)?;
         map.set_handle(&key.to_le_bytes(), Handle::Prog(loaded.into_handle()), 0).map_err(fail)?;
     }
     Ok(())
@@ -78,7 +80,7 @@ fn context(layout: &'static CtxLayout, packets: bool, prog_type: ProgType, data:
     ctx
 }
 
-fn run(engine: &User, case: &Value) -> Result<(), Odd> {
+fn run(tier: Tier, engine: &User, case: &Value) -> Result<(), Odd> {
     let number = |key: &str| case[key].as_u64().unwrap_or(0) as u32;
     let Some(prog_type) = ProgType::from_id(number("prog_type")) else { return skip("program type") };
     if !case["kfuncs"].as_array().is_none_or(Vec::is_empty) {
@@ -89,13 +91,16 @@ fn run(engine: &User, case: &Value) -> Result<(), Odd> {
     program.attach_type = AttachType::from_id(number("attach_type"));
     for kind in &kinds {
         let map = map(engine, kind)?;
-        fill(engine, &map, prog_type)?;
+        fill(tier, engine, &map, prog_type)?;
         program.maps.push(map);
     }
     let row = engine.platform().prog_type(prog_type).ok_or(Odd::Skipped("no row".into()))?;
     let packets = row.user == UserRun::Packets;
     let Some(layout) = row.layout(program.attach_type) else { return skip("no context layout") };
-    let loaded = engine.load(Loadable::Unverified(Arc::new(program))).map_err(fail)?;
+    if tier != Tier::Checked && !packets {
+        return skip("needs kernel objects in its context");
+    }
+    let loaded = engine.load(tier::loadable(tier, program)).map_err(fail)?;
     let data = case["data"].as_str().and_then(suites::hex).unwrap_or_default();
     let mut ctx = context(layout, packets, prog_type, &data);
     let r0 = match engine.test_run(&*loaded, &mut ctx) {
@@ -124,16 +129,28 @@ fn accepted_programs_run_without_a_fault() {
     };
     let cases = suites::jsonl(&dir.join("dev.jsonl.gz")).expect("the suite is readable");
     let options = Options { unset_stack: true, ..Options::default() };
-    let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(2))).with_options(options);
+    for tier in tier::TIERS {
+        all_run(*tier, options, &cases);
+    }
+}
+
+fn all_run(tier: Tier, options: Options, cases: &[Value]) {
+    let engine =
+        User::new(*skep::platform(), Arc::new(FixedHost::new(2))).with_options(options).with_tier(tier);
     let (mut passed, mut skipped, mut failed) = (0, Vec::new(), Vec::new());
     for case in cases.iter().filter(|c| c["kernel"]["accepted"] == true) {
-        match run(&engine, case) {
+        match run(tier, &engine, case) {
             Ok(()) => passed += 1,
             Err(Odd::Skipped(why)) => skipped.push(format!("{}: {why}", case["descr"])),
             Err(Odd::Failed(why)) => failed.push(format!("{}: {why}", case["descr"])),
         }
     }
-    println!("test_verifier, accepted: {passed} passed, {} failed, {} skipped", failed.len(), skipped.len());
+    println!(
+        "test_verifier, accepted, {}: {passed} passed, {} failed, {} skipped",
+        tier.name(),
+        failed.len(),
+        skipped.len()
+    );
     println!("{}", skipped.join("\n"));
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

@@ -3,22 +3,24 @@
 #![allow(clippy::print_stdout)]
 
 use skep_isa::conformance::{Expected, parse};
-use skep_platform::engine::{Engine, Loadable, Platform};
+use skep_platform::engine::{Engine, Platform};
 use skep_platform::helper::Version;
 use skep_platform::uapi::ProgType;
 use skep_testkit::{programs, suites};
-use skep_vm::{FixedHost, User, report};
+use skep_vm::{FixedHost, Tier, User, report};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-fn engine() -> User {
+mod tier;
+
+fn engine(tier: Tier) -> User {
     let platform =
         Platform { version: Version(6, 18), helpers: skep_helpers::HELPERS, prog_types: &[], map_types: &[] };
-    User::new(platform, Arc::new(FixedHost::new(2)))
+    User::new(platform, Arc::new(FixedHost::new(2))).with_tier(tier)
 }
 
 /// `None` when the file's program did what the file says.
-fn verdict(engine: &User, path: &Path) -> Option<String> {
+fn verdict(tier: Tier, engine: &User, path: &Path) -> Option<String> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) => return Some(e.to_string()),
@@ -27,9 +29,9 @@ fn verdict(engine: &User, path: &Path) -> Option<String> {
         Ok(test) => test,
         Err(e) => return Some(e.to_string()),
     };
-    let program = Arc::new(programs::program(ProgType::Unspec, test.program));
+    let program = tier::loadable(tier, programs::program(ProgType::Unspec, test.program));
     let outcome = engine
-        .load(Loadable::Unverified(program))
+        .load(program)
         .map_err(|e| e.to_string())
         .and_then(|p| engine.test_run(&*p, &mut programs::memory(&test.memory)).map_err(|e| report(&e)));
     match (outcome, test.expected) {
@@ -50,11 +52,13 @@ fn data_files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn all_pass(dir: &Path) {
-    let (engine, files) = (engine(), data_files(dir));
-    let failed: Vec<String> =
-        files.iter().filter_map(|f| Some(format!("{}: {}", f.display(), verdict(&engine, f)?))).collect();
-    println!("{}: {} passed of {}", dir.display(), files.len() - failed.len(), files.len());
+fn all_pass(tier: Tier, dir: &Path) {
+    let (engine, files) = (engine(tier), data_files(dir));
+    let failed: Vec<String> = files
+        .iter()
+        .filter_map(|f| Some(format!("{}: {}", f.display(), verdict(tier, &engine, f)?)))
+        .collect();
+    println!("{}, {}: {} passed of {}", tier.name(), dir.display(), files.len() - failed.len(), files.len());
     assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), files.len(), failed.join("\n"));
     assert!(!files.is_empty(), "{} holds no .data files", dir.display());
 }
@@ -62,7 +66,7 @@ fn all_pass(dir: &Path) {
 #[test]
 fn the_public_suite() {
     match suites::dir("bpf_conformance") {
-        Ok(dir) => all_pass(&dir),
+        Ok(dir) => tier::TIERS.iter().for_each(|t| all_pass(*t, &dir)),
         Err(why) => println!("{why}"),
     }
 }

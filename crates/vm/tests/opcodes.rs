@@ -8,14 +8,16 @@
 
 use skep_isa::table::{CallKind, Kind, Pseudo, ROWS, Src};
 use skep_isa::{AluOp, Callee, Cond, Imm64, Insn, Op, Operand, Reg, Size, Width};
-use skep_platform::engine::{Engine, Loadable, Platform};
+use skep_platform::engine::{Engine, Platform};
 use skep_platform::helper::Version;
 use skep_platform::uapi::ProgType;
 use skep_testkit::kernel_oracle::{Load, Oracle};
 use skep_testkit::programs;
-use skep_vm::{FixedHost, User, report};
+use skep_vm::{FixedHost, Tier, User, report};
 use std::path::Path;
 use std::sync::Arc;
+
+mod tier;
 
 const EMPTY: Platform = Platform { version: Version(6, 18), helpers: &[], prog_types: &[], map_types: &[] };
 
@@ -153,9 +155,9 @@ fn cases() -> Vec<(String, Vec<Insn>)> {
     out
 }
 
-fn ours(engine: &User, insns: Vec<Insn>) -> String {
-    let program = Arc::new(programs::program(ProgType::SchedCls, insns));
-    let loaded = engine.load(Loadable::Unverified(program)).expect("cases decode");
+fn ours(tier: Tier, engine: &User, insns: Vec<Insn>) -> String {
+    let program = tier::loadable(tier, programs::program(ProgType::SchedCls, insns));
+    let loaded = engine.load(program).expect("cases decode");
     match engine.test_run(&*loaded, &mut programs::packet(&programs::MEMORY, &frame())) {
         Ok(r0) => format!("{r0:#x}"),
         Err(e) => report(&e),
@@ -202,18 +204,24 @@ fn every_shape_computes_what_the_kernel_computes() {
     }
     let text = std::fs::read_to_string(&path).expect("opcodes.txt is there");
     let expected: Vec<&str> = text.lines().filter(|l| !l.starts_with('#')).collect();
-    let engine = User::new(EMPTY, Arc::new(FixedHost::new(1)));
+    for tier in tier::TIERS {
+        same(*tier, &expected);
+    }
+}
+
+fn same(tier: Tier, expected: &[&str]) {
+    let engine = User::new(EMPTY, Arc::new(FixedHost::new(1))).with_tier(tier);
     let got: Vec<String> =
-        cases().into_iter().map(|(line, insns)| format!("{line} | {}", ours(&engine, insns))).collect();
+        cases().into_iter().map(|(line, insns)| format!("{line} | {}", ours(tier, &engine, insns))).collect();
     for (want, got) in expected.iter().zip(&got) {
-        assert_eq!(want, got);
+        assert_eq!(want, got, "{}", tier.name());
     }
     assert_eq!(
         expected.len(),
         got.len(),
         "the table has grown: SKEP_BLESS=1 asks the kernel for the new cases"
     );
-    println!("{} cases", got.len());
+    println!("{}: {} cases", tier.name(), got.len());
 }
 
 #[test]

@@ -7,14 +7,16 @@ use serde_json::Value;
 use skep_isa::Insn;
 use skep_platform::Fault;
 use skep_platform::ctx::UserRun;
-use skep_platform::engine::{Engine, Loadable};
+use skep_platform::engine::Engine;
 use skep_platform::map::{Map, MapDef};
 use skep_platform::program::Program;
 use skep_platform::uapi::{MapType, ProgType};
 use skep_testkit::{programs, suites};
-use skep_vm::{FixedHost, Options, User, report};
+use skep_vm::{FixedHost, Options, Tier, User, report};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+mod tier;
 
 enum Odd {
     Skipped(String),
@@ -70,7 +72,7 @@ fn program(engine: &User, case: &Value) -> Result<Program, Odd> {
     Ok(Program { license, maps, ..bare })
 }
 
-fn run(engine: &User, case: &Value) -> Result<(), Odd> {
+fn run(tier: Tier, engine: &User, case: &Value) -> Result<(), Odd> {
     let program = program(engine, case)?;
     let row = engine.platform().prog_type(program.prog_type).ok_or(Odd::Skipped("no row".into()))?;
     let layout = row.layouts.first().map(|(_, l)| *l).ok_or(Odd::Skipped("no layout".into()))?;
@@ -78,7 +80,10 @@ fn run(engine: &User, case: &Value) -> Result<(), Odd> {
         UserRun::Packets => programs::packet(layout, &[0; 64]),
         _ => programs::plain(layout, &vec![0; layout.size.into()]),
     };
-    let loaded = engine.load(Loadable::Unverified(Arc::new(program)));
+    if tier != Tier::Checked && row.user != UserRun::Packets {
+        return Err(Odd::Skipped("needs kernel objects in its context".into()));
+    }
+    let loaded = engine.load(tier::loadable(tier, program));
     let loaded = loaded.map_err(|e| Odd::Failed(e.to_string()))?;
     match engine.test_run(&*loaded, &mut ctx) {
         Ok(_) => Ok(()),
@@ -95,16 +100,23 @@ fn accepted_samples_run_without_a_fault() {
     };
     let cases = suites::jsonl(&dir.join("dev.jsonl.gz")).expect("the suite is readable");
     let options = Options { unset_stack: true, ..Options::default() };
-    let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(2))).with_options(options);
+    for tier in tier::TIERS {
+        all_run(*tier, options, &cases);
+    }
+}
+
+fn all_run(tier: Tier, options: Options, cases: &[Value]) {
+    let engine =
+        User::new(*skep::platform(), Arc::new(FixedHost::new(2))).with_options(options).with_tier(tier);
     let (mut passed, mut skipped, mut failed) = (0, BTreeMap::<String, usize>::new(), Vec::new());
     for case in cases.iter().filter(|c| c["kernel_verdict"] == "accept") {
-        match run(&engine, case) {
+        match run(tier, &engine, case) {
             Ok(()) => passed += 1,
             Err(Odd::Skipped(why)) => *skipped.entry(why).or_default() += 1,
             Err(Odd::Failed(why)) => failed.push(format!("{} {}: {why}", case["file"], case["section"])),
         }
     }
-    println!("samples, accepted: {passed} passed, {} failed", failed.len());
+    println!("samples, accepted, {}: {passed} passed, {} failed", tier.name(), failed.len());
     for (why, n) in &skipped {
         println!("skipped {n}: {why}");
     }

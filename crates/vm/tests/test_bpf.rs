@@ -7,13 +7,15 @@
 use serde_json::Value;
 use skep_cbpf::{Target, translate};
 use skep_isa::Insn;
-use skep_platform::engine::{Engine, Loadable, Platform};
+use skep_platform::engine::{Engine, Platform};
 use skep_platform::env::{Context, CtxData};
 use skep_platform::helper::Version;
 use skep_platform::uapi::ProgType;
 use skep_testkit::{programs, suites};
-use skep_vm::{FixedHost, Options, User, report};
+use skep_vm::{FixedHost, Options, Tier, User, report};
 use std::sync::Arc;
+
+mod tier;
 
 const EMPTY: Platform = Platform { version: Version(6, 18), helpers: &[], prog_types: &[], map_types: &[] };
 
@@ -24,14 +26,14 @@ const FRAGMENTS: [(&str, &[u8]); 2] = [
 ];
 
 /// What is wrong with a case, if anything is.
-fn verdict(engine: &User, case: &Value) -> Result<(), String> {
+fn verdict(tier: Tier, engine: &User, case: &Value) -> Result<(), String> {
     let bytes = case["insns"].as_str().and_then(suites::hex).ok_or("no insns")?;
     let insns = Insn::slice_from_bytes(&bytes).map_err(|e| e.to_string())?;
-    run(engine, case, ProgType::Unspec, insns, programs::memory)
+    run(tier, engine, case, ProgType::Unspec, insns, programs::memory)
 }
 
 /// The same for a classic case: refused by the checker, or right as a socket filter.
-fn classic_verdict(engine: &User, case: &Value) -> Result<(), String> {
+fn classic_verdict(tier: Tier, engine: &User, case: &Value) -> Result<(), String> {
     let bytes = case["insns"].as_str().and_then(suites::hex).ok_or("no insns")?;
     let insns = bytes.as_chunks().0.iter().map(|b| skep_cbpf::Insn::from_bytes(*b)).collect();
     let program = match (skep_cbpf::Program::new(insns), case["expected_fail"] == true) {
@@ -40,7 +42,7 @@ fn classic_verdict(engine: &User, case: &Value) -> Result<(), String> {
         (program, false) => program.map_err(|e| e.to_string())?,
     };
     let insns = translate(&program, &Target::SOCKET_FILTER).map_err(|e| e.to_string())?;
-    run(engine, case, ProgType::SocketFilter, insns, |bytes| socket_buffer(case, bytes))
+    run(tier, engine, case, ProgType::SocketFilter, insns, |bytes| socket_buffer(case, bytes))
 }
 
 /// A packet with what the kernel's tests set (`populate_skb`).
@@ -68,14 +70,15 @@ fn socket_buffer(case: &Value, bytes: &[u8]) -> Context {
 
 /// Runs a case on packets of all its sizes.
 fn run(
+    tier: Tier,
     engine: &User,
     case: &Value,
     prog_type: ProgType,
     insns: Vec<Insn>,
     context: impl Fn(&[u8]) -> Context,
 ) -> Result<(), String> {
-    let program = Arc::new(programs::program(prog_type, insns));
-    let loaded = engine.load(Loadable::Unverified(program)).map_err(|e| e.to_string())?;
+    let program = tier::loadable(tier, programs::program(prog_type, insns));
+    let loaded = engine.load(program).map_err(|e| e.to_string())?;
     let data = case["data"].as_str().and_then(suites::hex).unwrap_or_default();
     for test in case["tests"].as_array().ok_or("no tests")? {
         let (size, want) =
@@ -99,16 +102,23 @@ fn the_kernels_interpreter_tests() {
     let cases = suites::jsonl(&dir.join("dev.jsonl.gz")).expect("the suite is readable");
     // The kernel's tests know no verifier; one reads a register that it has not written.
     let options = Options { unset_stack: true, unset_registers: true, ..Options::default() };
-    let engine = User::new(EMPTY, Arc::new(FixedHost::new(1))).with_options(options);
-    let linux = User::new(*skep::platform(), Arc::new(FixedHost::new(1)));
+    for tier in tier::TIERS {
+        all_pass(*tier, options, &cases);
+    }
+}
+
+fn all_pass(tier: Tier, options: Options, cases: &[Value]) {
+    let engine = User::new(EMPTY, Arc::new(FixedHost::new(1))).with_options(options).with_tier(tier);
+    let linux = User::new(*skep::platform(), Arc::new(FixedHost::new(1))).with_tier(tier);
     let judge = |c: &Value| {
-        if c["kind"] == "ebpf" { verdict(&engine, c) } else { classic_verdict(&linux, c) }
+        if c["kind"] == "ebpf" { verdict(tier, &engine, c) } else { classic_verdict(tier, &linux, c) }
     };
     let failed: Vec<String> =
         cases.iter().filter_map(|c| Some(format!("{}: {}", c["descr"], judge(c).err()?))).collect();
     let classic = cases.iter().filter(|c| c["kind"] == "classic").count();
     println!(
-        "test_bpf: {} passed, {} failed ({classic} classic, translated)",
+        "test_bpf, {}: {} passed, {} failed ({classic} classic, translated)",
+        tier.name(),
         cases.len() - failed.len(),
         failed.len()
     );

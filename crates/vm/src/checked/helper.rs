@@ -172,10 +172,16 @@ impl<'r> Run<'r, '_> {
         let program = program.downcast::<UserProgram>().map_err(|_| {
             rule("tail-call-engine", "the program array holds a program that another engine loaded".into())
         })?;
+        let next = program.checked().ok_or_else(|| {
+            rule(
+                "tail-call-tier",
+                "the program array holds a program that was loaded for another tier".into(),
+            )
+        })?;
         self.tail_calls += 1;
         let codes = self.codes;
-        let known = codes.find(|c| Arc::ptr_eq(c, program.code()));
-        Ok(Some(known.unwrap_or_else(|| codes.push(program.code().clone()))))
+        let known = codes.find(|c| Arc::ptr_eq(c, next));
+        Ok(Some(known.unwrap_or_else(|| codes.push(next.clone()))))
     }
 
     /// A dynptr was made at `v`. Ring buffer dynptrs have to be given back, even when reserving failed.

@@ -8,6 +8,7 @@ use super::run::{Flow, Run, rule};
 use crate::region::{CTX, Val};
 use skep_isa::{Reg, Size};
 use skep_platform::env::{CtxData, Fault};
+use skep_platform::packet::Packet;
 
 /// `SKF_NET_OFF`.
 const NET_OFF: i32 = -0x10_0000;
@@ -21,11 +22,16 @@ impl Run<'_, '_> {
         }
         let CtxData::Packet(p) = &self.ctx.data else { return Err(Fault::NoPacket) };
         let at = (imm as u32).wrapping_add(index) as i32;
-        let value = position(at, p.mac_len).and_then(|at| load(p.bytes(), at, size));
+        let value = load_at(p, at, size);
         self.regs[1..6].fill(Val::UNINIT);
         self.write(Reg::R0, Val::scalar(value.unwrap_or(0)))?;
         Ok(if value.is_some() { Flow::Next } else { Flow::Exit })
     }
+}
+
+/// The value at an offset as the instruction counts it, in host byte order; `None` outside the packet.
+pub(crate) fn load_at(p: &Packet, at: i32, size: Size) -> Option<u64> {
+    position(at, p.mac_len).and_then(|at| load(p.bytes(), at, size))
 }
 
 /// Offset from the packet's start.

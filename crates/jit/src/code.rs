@@ -1,0 +1,112 @@
+//! What the compilers take: a verified program after lowering. One [`Step`] for each instruction slot, so that jump
+//! offsets mean what they mean in the program.
+//!
+//! Lowering (`skep-vm`) has resolved what depends on the platform: addresses of maps and functions are numbers, a context
+//! access names the place where the engine keeps the field, a helper call is an index into the engine's table.
+
+use skep_isa::{Op, Operand, Reg, Size};
+
+/// One instruction slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// An instruction that means the same in every program: neither a call of a helper or kernel function, nor a 64-bit
+    /// load, nor a packet load.
+    Op(Op),
+    /// `ldimm64`, resolved; the next step is [`Step::Second`].
+    Wide {
+        /// Register.
+        dst: Reg,
+        /// Value.
+        bits: u64,
+    },
+    /// Second half of a 64-bit load: never reached.
+    Second,
+    /// A helper call.
+    Helper {
+        /// Index into the engine's table of call sites.
+        site: u32,
+        /// May continue in another program.
+        tail: bool,
+    },
+    /// A load from the context, at the place where the engine keeps the field.
+    CtxLoad(CtxLoad),
+    /// A store into the context.
+    CtxStore {
+        /// Register that holds the context pointer.
+        dst: Reg,
+        /// Displacement from it.
+        disp: i32,
+        /// Bytes that are written.
+        size: Size,
+        /// What is written.
+        src: Operand,
+    },
+    /// A load that may or may not be one from the context: decided by the address.
+    AnyLoad {
+        /// Bytes as the program asks for them.
+        size: Size,
+        /// Sign-extending.
+        sx: bool,
+        /// Register.
+        dst: Reg,
+        /// Pointer.
+        src: Reg,
+        /// Displacement.
+        off: i16,
+    },
+    /// A store that may or may not be one into the context.
+    AnyStore {
+        /// Bytes as the program asks for them.
+        size: Size,
+        /// Pointer.
+        dst: Reg,
+        /// Displacement.
+        off: i16,
+        /// What is written.
+        src: Operand,
+    },
+    /// A legacy packet load into `r0`; one outside the packet ends the function with 0.
+    PacketLoad {
+        /// Bytes.
+        size: Size,
+        /// Offset.
+        imm: i32,
+        /// Register whose value is added to it.
+        index: Option<Reg>,
+    },
+    /// Stops the run when it is reached: what cannot run here.
+    Trap {
+        /// Index into the engine's table of reasons.
+        reason: u32,
+    },
+}
+
+/// A load from the context: `size` bytes at `src + disp`, then `>> shift`, then cut to `cut` bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CtxLoad {
+    /// Register.
+    pub dst: Reg,
+    /// Register that holds the context pointer.
+    pub src: Reg,
+    /// Displacement from it.
+    pub disp: i32,
+    /// Bytes that are read.
+    pub size: Size,
+    /// Bits that the value is shifted right by.
+    pub shift: u8,
+    /// Bytes that the program asked for; no more than `size`.
+    pub cut: Size,
+    /// Sign-extended from `cut`.
+    pub sx: bool,
+}
+
+/// A lowered program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Code {
+    /// One for each instruction slot.
+    pub steps: Vec<Step>,
+    /// First slot of every function, ascending; the first is 0, the program itself.
+    pub functions: Vec<usize>,
+    /// Bytes of the context as the program sees it: what [`Step::AnyLoad`] tells contexts by.
+    pub ctx_size: u32,
+}

@@ -1,0 +1,258 @@
+//! Lowering: what a verified program needs beside its instructions before it can run without checks.
+//!
+//! ```text
+//! Verified ── track.rs (which accesses go to the context) ──► lower ──► Lowered: steps, call sites, reasons to stop
+//! ```
+//!
+//! The program itself is not changed. Each instruction slot gets a [`Step`]: addresses of maps, map values and functions
+//! are numbers; a context access at a UAPI offset becomes one at the place where the engine keeps the field.
+
+mod track;
+
+use crate::checked::code::handle_of;
+use skep_isa::{Callee, Imm64, Op, Operand, Reg, Size};
+use skep_jit::{Code, CtxLoad, Step};
+use skep_platform::ctx::{CtxAccess, CtxField, CtxLayout};
+use skep_platform::engine::{EngineError, Platform};
+use skep_platform::env::Fault;
+use skep_platform::helper::{Body, HelperFn};
+use skep_platform::program::{Program, Verified};
+use skep_platform::uapi::ProgType;
+use std::sync::Arc;
+
+/// A helper call of the program.
+#[derive(Clone, Copy)]
+pub(crate) struct Site {
+    pub(crate) body: HelperFn,
+    /// The call instruction.
+    pub(crate) pc: usize,
+}
+
+/// A verified program, lowered.
+pub(crate) struct Lowered {
+    pub(crate) program: Arc<Program>,
+    /// `None` for raw programs and for contexts that the engine keeps as the program sees them.
+    pub(crate) layout: Option<&'static CtxLayout>,
+    pub(crate) code: Code,
+    pub(crate) sites: Vec<Site>,
+    /// Why the run stops, and at which instruction.
+    pub(crate) reasons: Vec<(Fault, usize)>,
+}
+
+/// Lowers. Cost: one pass over the instructions, and for contexts that are kept in another layout a data-flow analysis.
+pub(crate) fn lower(verified: &Verified, platform: &Platform) -> Result<Lowered, EngineError> {
+    let program = verified.program().clone();
+    let ops = decode(&program)?;
+    let layout = moved_layout(&program, platform);
+    let bases = match layout {
+        Some(_) => track::bases(&program, &ops),
+        None => track::Bases::default(),
+    };
+    let mut l = Lowering { platform, layout, bases, sites: Vec::new(), reasons: Vec::new(), program };
+    let mut steps = Vec::with_capacity(ops.len());
+    for (pc, op) in ops.iter().enumerate() {
+        steps.push(match op {
+            Some(op) => l.step(*op, pc),
+            None => Step::Second,
+        });
+    }
+    let functions = functions(&l.program, &ops);
+    let ctx_size = layout.map_or(0, |l| l.size.into());
+    let code = Code { steps, functions, ctx_size };
+    Ok(Lowered { program: l.program, layout, code, sites: l.sites, reasons: l.reasons })
+}
+
+/// Address by which a program knows one of its functions.
+pub(crate) fn func_addr(program: &Program, pc: usize) -> u64 {
+    program.insns.as_ptr().addr() as u64 + pc as u64 * 8
+}
+
+/// The instructions; `None` for second halves.
+fn decode(program: &Program) -> Result<Vec<Option<Op>>, EngineError> {
+    let mut ops = Vec::with_capacity(program.insns.len());
+    while ops.len() < program.insns.len() {
+        let pc = ops.len();
+        let (op, slots) = Op::decode(&program.insns, pc).map_err(|e| EngineError::Load {
+            prog: program.name.clone(),
+            insn: Some(pc),
+            why: e.to_string(),
+        })?;
+        ops.push(Some(op));
+        if slots == 2 {
+            ops.push(None);
+        }
+    }
+    Ok(ops)
+}
+
+/// The context's layout when the engine keeps a field elsewhere than the program sees it.
+fn moved_layout(program: &Program, platform: &Platform) -> Option<&'static CtxLayout> {
+    if program.prog_type == ProgType::Unspec {
+        return None;
+    }
+    let layout = platform.prog_type(program.prog_type)?.layout(program.attach_type)?;
+    layout.fields.iter().any(|f| f.at != f.off || f.at_size != f.size).then_some(layout)
+}
+
+/// First slots of the functions: as the program lists them, and whatever is called or has its address taken.
+fn functions(program: &Program, ops: &[Option<Op>]) -> Vec<usize> {
+    let mut starts = vec![0];
+    starts.extend(program.subprogs.iter().map(|s| s.start));
+    starts.extend(ops.iter().enumerate().filter_map(|(pc, op)| target(pc, (*op)?)));
+    starts.retain(|s| *s < ops.len());
+    starts.sort_unstable();
+    starts.dedup();
+    starts
+}
+
+/// The function that an instruction calls or takes the address of.
+fn target(pc: usize, op: Op) -> Option<usize> {
+    match op {
+        Op::Call(Callee::Local(off)) | Op::LoadImm64 { imm: Imm64::Func(off), .. } => {
+            usize::try_from(pc as i64 + 1 + i64::from(off)).ok()
+        }
+        _ => None,
+    }
+}
+
+struct Lowering<'p> {
+    platform: &'p Platform,
+    program: Arc<Program>,
+    layout: Option<&'static CtxLayout>,
+    bases: track::Bases,
+    sites: Vec<Site>,
+    reasons: Vec<(Fault, usize)>,
+}
+
+impl Lowering<'_> {
+    fn step(&mut self, op: Op, pc: usize) -> Step {
+        if let Some((_, why)) = self.program.poisoned.iter().find(|(at, _)| *at == pc) {
+            let why = why.clone();
+            return self.stop("poisoned", why, pc);
+        }
+        match op {
+            Op::LoadImm64 { dst, imm } => match self.wide(imm, pc) {
+                Ok(bits) => Step::Wide { dst, bits },
+                Err(why) => self.stop("ldimm64", why, pc),
+            },
+            Op::Call(Callee::Helper(id)) => self.helper(id, pc),
+            Op::Call(Callee::Kfunc { id, .. }) => {
+                self.stop("kfunc", format!("kernel function {id} has no body in the user engine"), pc)
+            }
+            Op::AddrSpaceCast { .. } => self.stop("arena", "the user engine has no arenas yet".into(), pc),
+            Op::LoadAbs { size, imm } => Step::PacketLoad { size, imm, index: None },
+            Op::LoadInd { size, src, imm } => Step::PacketLoad { size, imm, index: Some(src) },
+            Op::Load { size, sx, dst, src, off } => self.load(size, sx, dst, src, off, pc),
+            Op::Store { size, dst, off, src } => self.store(size, dst, off, src, pc),
+            op => Step::Op(op),
+        }
+    }
+
+    fn stop(&mut self, code: &'static str, why: String, pc: usize) -> Step {
+        self.trap(Fault::Rule { code, why }, pc)
+    }
+
+    fn trap(&mut self, fault: Fault, pc: usize) -> Step {
+        self.reasons.push((fault, pc));
+        Step::Trap { reason: self.reasons.len() as u32 - 1 }
+    }
+
+    fn helper(&mut self, id: i32, pc: usize) -> Step {
+        let helper = u32::try_from(id).ok().and_then(|id| self.platform.helper(id));
+        match helper.map(|h| (h.body, h)) {
+            Some((Body::Fn(body), h)) => {
+                self.sites.push(Site { body, pc });
+                Step::Helper { site: self.sites.len() as u32 - 1, tail: h.tail_call }
+            }
+            Some((Body::Absent(why), h)) => self.trap(Fault::NoHelper { id: h.id, why }, pc),
+            None => self.stop("unknown-helper", format!("there is no helper #{id}"), pc),
+        }
+    }
+
+    fn wide(&self, imm: Imm64, pc: usize) -> Result<u64, String> {
+        let map = |idx: i32| {
+            let map = usize::try_from(idx).ok().and_then(|i| self.program.maps.get(i));
+            map.ok_or_else(|| format!("map {idx} of a program that has {} maps", self.program.maps.len()))
+        };
+        match imm {
+            Imm64::Value(bits) => Ok(bits),
+            Imm64::MapIdx(idx) => Ok(handle_of(map(idx)?)),
+            Imm64::MapIdxValue { idx, off } => {
+                let (addr, _) = map(idx)?.direct().ok_or("values of this map have no address")?;
+                Ok(addr + u64::from(off))
+            }
+            Imm64::Func(off) => {
+                let at = usize::try_from(pc as i64 + 1 + i64::from(off)).map_err(|e| e.to_string())?;
+                Ok(func_addr(&self.program, at))
+            }
+            Imm64::MapFd(_) | Imm64::MapFdValue { .. } => Err("the program's maps are not bound".into()),
+            Imm64::BtfId { id, .. } => Err(format!("kernel variable (BTF id {id}) in the user engine")),
+        }
+    }
+
+    fn load(&mut self, size: Size, sx: bool, dst: Reg, src: Reg, off: i16, pc: usize) -> Step {
+        let base = match self.bases.at(pc) {
+            track::Base::Elsewhere => return Step::Op(Op::Load { size, sx, dst, src, off }),
+            track::Base::Unknown => return Step::AnyLoad { size, sx, dst, src, off },
+            track::Base::Ctx(base) => base,
+        };
+        let how = if sx { CtxAccess::LoadSigned } else { CtxAccess::Load };
+        match self.layout.and_then(|l| place(l, base + i32::from(off), size, how)) {
+            Some(p) => Step::CtxLoad(CtxLoad {
+                dst,
+                src,
+                disp: i32::from(p.at) - base,
+                size: p.size,
+                shift: p.shift,
+                cut: p.cut,
+                sx,
+            }),
+            None => self.no_field(base + i32::from(off), pc),
+        }
+    }
+
+    fn store(&mut self, size: Size, dst: Reg, off: i16, src: Operand, pc: usize) -> Step {
+        let base = match self.bases.at(pc) {
+            track::Base::Elsewhere => return Step::Op(Op::Store { size, dst, off, src }),
+            track::Base::Unknown => return Step::AnyStore { size, dst, off, src },
+            track::Base::Ctx(base) => base,
+        };
+        match self.layout.and_then(|l| place(l, base + i32::from(off), size, CtxAccess::Store)) {
+            Some(p) => Step::CtxStore { dst, disp: i32::from(p.at) - base, size: p.size, src },
+            None => self.no_field(base + i32::from(off), pc),
+        }
+    }
+
+    /// An access that the layout does not allow: the verifier has seen that it is never reached.
+    fn no_field(&mut self, off: i32, pc: usize) -> Step {
+        self.stop("context", format!("no field of the context may be accessed so at offset {off}"), pc)
+    }
+}
+
+/// Where the engine keeps what a context access asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    /// Offset in the engine's context.
+    pub(crate) at: u16,
+    /// Bytes to access there.
+    pub(crate) size: Size,
+    /// Loads: bits to shift right by.
+    pub(crate) shift: u8,
+    /// Loads: bytes to keep.
+    pub(crate) cut: Size,
+}
+
+/// The place of an access of `size` bytes at a UAPI offset; `None` when the layout does not allow it.
+pub(crate) fn place(layout: &CtxLayout, off: i32, size: Size, how: CtxAccess) -> Option<Place> {
+    let off = u32::try_from(off).ok()?;
+    let f: &CtxField = layout.access(off, size.bytes() as u32, how)?;
+    let within = off as u16 - f.off;
+    if f.at_size == f.size {
+        return Some(Place { at: f.at + within, size, shift: 0, cut: size });
+    }
+    let whole = [Size::B, Size::H, Size::W, Size::Dw].into_iter().find(|s| s.bytes() == f.at_size.into())?;
+    if f.kind.is_pointer() || how == CtxAccess::Store {
+        return Some(Place { at: f.at, size: whole, shift: 0, cut: whole });
+    }
+    Some(Place { at: f.at, size: whole, shift: 8 * within as u8, cut: size.min(whole) })
+}

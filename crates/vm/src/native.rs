@@ -1,0 +1,232 @@
+//! Runs of verified programs: what the interpreter and compiled code share. No step is checked.
+//!
+//! ```text
+//! Verified ── lower ──► Native ── interp.rs (steps) ────────┐
+//!                          └───── baseline.rs (machine code) ┴──► helper bodies ──► door.rs (Env) ──► callbacks
+//! ```
+//!
+//! Always holds: only a [`Verified`] becomes a [`Native`], and a context that is shorter than the program type promises
+//! is refused before the run.
+
+mod door;
+mod interp;
+
+use crate::checked::keep::Chain;
+use crate::lower::{Lowered, Site, func_addr, lower};
+use crate::user::Tier;
+use skep_isa::Op;
+use skep_platform::engine::{EngineError, Platform, RunError};
+use skep_platform::env::{Context, CtxData, Fault, Host};
+use skep_platform::helper::{Body, HelperFn};
+use skep_platform::map::Map;
+use skep_platform::packet::PacketCtx;
+use skep_platform::program::{Program, Verified};
+use skep_platform::uapi::ProgType;
+use std::sync::Arc;
+
+/// Tail calls in a row (`MAX_TAIL_CALL_CNT`).
+const MAX_TAIL_CALLS: u32 = 33;
+/// Iterations that `may_goto` allows a frame (`BPF_MAX_LOOPS`).
+const MAY_GOTO: u32 = 8 << 20;
+/// Words of a frame (`MAX_BPF_STACK`).
+const FRAME_WORDS: usize = 64;
+
+/// A verified program, ready to run.
+pub(crate) struct Native {
+    pub(crate) lowered: Lowered,
+    tier: Tier,
+    platform: Platform,
+    /// Bytes that a plain context must have at least.
+    ctx_len: usize,
+}
+
+impl std::fmt::Debug for Native {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Native({}, {})", self.lowered.program.name, self.tier.name())
+    }
+}
+
+impl Native {
+    /// Lowers a program for a tier.
+    pub(crate) fn new(verified: &Verified, platform: &Platform, tier: Tier) -> Result<Native, EngineError> {
+        let lowered = lower(verified, platform)?;
+        let p = &lowered.program;
+        let raw = p.prog_type == ProgType::Unspec;
+        let layout = platform.prog_type(p.prog_type).and_then(|d| d.layout(p.attach_type));
+        let ctx_len = if raw { 0 } else { layout.map_or(0, |l| l.size.into()) };
+        Ok(Native { lowered, tier, platform: *platform, ctx_len })
+    }
+
+    /// The program it was made from.
+    pub(crate) fn program(&self) -> &Arc<Program> {
+        &self.lowered.program
+    }
+
+    /// A helper by a number that only the run knows (`callx`).
+    fn body(&self, id: u64) -> Option<HelperFn> {
+        match self.platform.helper(u32::try_from(id).ok()?)?.body {
+            Body::Fn(body) => Some(body),
+            Body::Absent(_) => None,
+        }
+    }
+
+    /// Slot of the function at a guest address.
+    fn function(&self, addr: u64) -> Option<usize> {
+        let at = addr.checked_sub(func_addr(self.program(), 0))? / 8;
+        let at = usize::try_from(at).ok()?;
+        self.lowered.code.functions.binary_search(&at).ok().map(|_| at)
+    }
+}
+
+/// Memory that runs reuse: the frames of the interpreter. One per thread.
+#[derive(Debug, Default)]
+pub(crate) struct Machine {
+    frames: Vec<Box<[u64]>>,
+}
+
+impl Machine {
+    /// One past the top of a frame.
+    fn frame(&mut self, depth: usize) -> u64 {
+        while self.frames.len() <= depth {
+            self.frames.push(vec![0; FRAME_WORDS].into());
+        }
+        let frame = self.frames[depth].as_mut_ptr().expose_provenance();
+        (frame + FRAME_WORDS * 8) as u64
+    }
+}
+
+/// One run.
+pub(crate) struct Run<'r, 'm> {
+    machine: &'m mut Machine,
+    ctx: &'m mut Context,
+    host: &'r dyn Host,
+    maps: &'r Chain<Arc<dyn Map>>,
+    codes: &'r Chain<Arc<Native>>,
+    /// The program in whose function the run is.
+    code: &'r Native,
+    /// Address and length of the context.
+    entry: [u64; 2],
+    cpu: u32,
+    depth: usize,
+    tail_calls: u32,
+    /// The last helper call, or the instruction that stopped the run.
+    at: usize,
+    /// The fault that ended the run inside of a callback.
+    dead: Option<Fault>,
+}
+
+/// Runs a program on `ctx` from its beginning; the value of `r0` at its end.
+pub(crate) fn run(
+    machine: &mut Machine,
+    code: &Arc<Native>,
+    ctx: &mut Context,
+    host: &dyn Host,
+) -> Result<u64, Box<RunError>> {
+    let (maps, codes): (_, Chain<Arc<Native>>) = (Chain::new(), Chain::new());
+    let code: &Native = codes.push(code.clone());
+    let cpu = host.current_cpu();
+    let entry = entry(ctx);
+    let mut run = Run {
+        machine,
+        ctx,
+        host,
+        maps: &maps,
+        codes: &codes,
+        code,
+        entry,
+        cpu,
+        depth: 0,
+        tail_calls: 0,
+        at: 0,
+        dead: None,
+    };
+    let ended = run.accept(code).and_then(|()| run.exec(code, 0, run.entry_args(code)));
+    ended.map_err(|fault| Box::new(run.error(fault)))
+}
+
+/// Address and length of the context.
+fn entry(ctx: &mut Context) -> [u64; 2] {
+    match &mut ctx.data {
+        CtxData::Packet(p) => {
+            let addr = std::ptr::from_mut(&mut *p.ctx).expose_provenance() as u64;
+            [addr, size_of::<PacketCtx>() as u64]
+        }
+        CtxData::Plain(p) => {
+            for (words, ..) in &mut p.buffers {
+                words.as_mut_ptr().expose_provenance();
+            }
+            let len = p.len.min(p.words.len() * 8) as u64;
+            let addr = p.words.as_mut_ptr().expose_provenance() as u64;
+            [if len == 0 { 0 } else { addr }, len]
+        }
+    }
+}
+
+impl<'r> Run<'r, '_> {
+    /// Whether this program may run on this context.
+    fn accept(&self, code: &Native) -> Result<(), Fault> {
+        let fits = match &self.ctx.data {
+            CtxData::Packet(_) => code.lowered.layout.is_some() || code.ctx_len == 0,
+            CtxData::Plain(p) => code.lowered.layout.is_none() && p.len >= code.ctx_len,
+        };
+        if fits {
+            return Ok(());
+        }
+        let t = code.program().prog_type.label();
+        Err(rule("context", format!("the context given is not one of a program of type {t}")))
+    }
+
+    fn entry_args(&self, code: &Native) -> [u64; 5] {
+        let [addr, len] = self.entry;
+        let raw = code.program().prog_type == ProgType::Unspec;
+        [addr, if raw { len } else { 0 }, 0, 0, 0]
+    }
+
+    /// Calls a helper's body.
+    #[inline]
+    fn helper(&mut self, site: Site, args: [u64; 5]) -> Result<skep_platform::Ret, Fault> {
+        self.at = site.pc;
+        let ret = (site.body)(self, args);
+        match self.dead.take() {
+            Some(fault) => Err(fault),
+            None => ret,
+        }
+    }
+
+    /// The program to continue in, or `None` when this would be one tail call too many.
+    fn next_program(
+        &mut self,
+        program: Arc<dyn std::any::Any + Send + Sync>,
+    ) -> Result<Option<&'r Native>, Fault> {
+        if self.tail_calls >= MAX_TAIL_CALLS {
+            return Ok(None);
+        }
+        let program = program.downcast::<crate::user::UserProgram>().map_err(|_| {
+            rule("tail-call-engine", "the program array holds a program that another engine loaded".into())
+        })?;
+        let next = program.native().filter(|n| n.tier == self.code.tier).ok_or_else(|| {
+            rule(
+                "tail-call-tier",
+                "the program array holds a program that was loaded for another tier".into(),
+            )
+        })?;
+        self.accept(next)?;
+        self.tail_calls += 1;
+        let codes = self.codes;
+        let known = codes.find(|c| Arc::ptr_eq(c, next));
+        Ok(Some(known.unwrap_or_else(|| codes.push(next.clone()))))
+    }
+
+    fn error(&self, fault: Fault) -> RunError {
+        let program = self.code.program().clone();
+        let text = Op::decode(&program.insns, self.at).map_or(String::new(), |(op, _)| op.to_string());
+        let (calls, registers, history) = (Vec::new(), Vec::new(), Vec::new());
+        RunError { fault, program, insn: self.at, text, calls, registers, history }
+    }
+}
+
+/// A broken rule.
+#[cold]
+fn rule(code: &'static str, why: String) -> Fault {
+    Fault::Rule { code, why }
+}
