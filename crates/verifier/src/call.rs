@@ -673,11 +673,15 @@ impl Vm<'_> {
         let (spi, byte) = crate::state::slot_of(off);
         let slot = self.cur.frames[f as usize].stack.get(spi)?;
         let bytes = slot.bytes.get(byte.checked_sub(3)?..=byte)?;
+        // A spill must be of the key's own size.
+        let longer = byte > 3 && slot.bytes[byte - 4] == crate::state::Byte::Spill;
         if bytes.iter().all(|b| *b == crate::state::Byte::Zero) {
             return Some((0, None));
         }
-        let spilled =
-            slot.is_scalar_spill() && off % 8 == 0 && bytes.iter().all(|b| *b == crate::state::Byte::Spill);
+        let spilled = !longer
+            && slot.is_scalar_spill()
+            && off % 8 == 0
+            && bytes.iter().all(|b| *b == crate::state::Byte::Spill);
         let place = Place { frame: f, index: spi as u8, slot: true };
         if spilled { slot.reg.val.sub_const().map(|k| (k, Some(place))) } else { None }
     }

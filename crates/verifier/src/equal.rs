@@ -107,13 +107,17 @@ impl Compare<'_> {
     }
 
     fn stack(&self, old: &Frame, cur: &Frame, ids: &mut Ids) -> bool {
-        let empty = Slot::EMPTY;
         for (i, o) in old.stack.iter().enumerate() {
             let c = cur.stack.get(i);
             if self.mode != Mode::Finished && c.is_none_or(|c| c.bytes != o.bytes) {
                 return false;
             }
-            if !self.slot(o, c.unwrap_or(&empty), ids) {
+            let unused = |b: &Byte| *b == Byte::Invalid || (self.uninit_ok && *b == Byte::Misc);
+            let same = match c {
+                Some(c) => self.slot(o, c, ids),
+                None => o.bytes.iter().all(unused),
+            };
+            if !same {
                 return false;
             }
         }

@@ -33,6 +33,7 @@ impl Vm<'_> {
                 }
                 continue;
             }
+            self.life.update(&self.code, &self.cfg, &self.next, &self.here);
             self.done_with(self.cur.parent)?;
             let Some(p) = self.pending.pop() else { return Ok(()) };
             self.log.branch(p.log_mark, self.prev, p.state.insn);
@@ -94,7 +95,12 @@ impl Vm<'_> {
         Ok(())
     }
 
+    /// Gives a state's memory back, once no open back edge can have it for an ancestor.
     fn drop_state(&mut self, id: StateId) {
+        if self.open_edges > 0 {
+            self.doomed.push(id);
+            return;
+        }
         let k = &mut self.kept[id as usize];
         k.free = true;
         k.state.frames.clear();
@@ -357,7 +363,15 @@ impl Vm<'_> {
         }
         v.entry = None;
         let edges = std::mem::take(&mut v.backedges);
-        self.settle(edges)
+        let count = edges.len();
+        self.settle(edges)?;
+        self.open_edges -= count;
+        if self.open_edges == 0 {
+            for id in std::mem::take(&mut self.doomed) {
+                self.drop_state(id);
+            }
+        }
+        Ok(())
     }
 
     /// Precision is carried from the loop's states over its back edges until nothing changes.
@@ -422,6 +436,7 @@ impl Vm<'_> {
         let Some(key) = self.loop_of(&self.kept[to as usize].state) else { return };
         let st = self.cur.clone();
         self.loops.entry(key).or_default().backedges.push((to, st));
+        self.open_edges += 1;
     }
 }
 

@@ -155,6 +155,7 @@ impl Vm<'_> {
                 }
             }
         }
+        self.life.update(&self.code, &self.cfg, &self.next, &self.here);
         self.cur.frames.pop();
         if !callback {
             self.set(0, r0);

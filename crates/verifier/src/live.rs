@@ -20,7 +20,11 @@ struct Masks {
     read: Slots,
     written: Slots,
     live: Slots,
+    /// Overwritten on every way from here to the function's end.
+    later: Slots,
     visited: bool,
+    /// It is a call, and what its callee overwrites is known.
+    called: bool,
 }
 
 #[derive(Debug)]
@@ -119,6 +123,9 @@ impl StackLife {
         for frame in 0..w.chain.len() {
             let now = self.pending.get(frame).copied().unwrap_or(0);
             let Some((m, dirty)) = self.masks(code, w, frame, pc) else { continue };
+            if m.called {
+                continue;
+            }
             let next = if m.visited { m.written & now } else { now };
             *dirty |= !m.visited || next != m.written;
             (m.written, m.visited) = (next, true);
@@ -139,12 +146,14 @@ impl StackLife {
             // What the callee may read of outer frames is read by the call.
             let callsite = w.at[i - 1];
             for frame in 0..i {
-                let entry = self.instances[id].frames[frame][0].live;
+                let Masks { live: entry, later, .. } = self.instances[id].frames[frame][0];
                 let outer = &mut self.instances[w.chain[i - 1]];
                 let start = code.funcs[outer.func].start;
                 if let Some(m) = callsite.checked_sub(start).and_then(|p| outer.frames[frame].get_mut(p)) {
-                    outer.dirty |= m.read | entry != m.read;
+                    let written = if m.called { m.written & later } else { later };
+                    outer.dirty |= m.read | entry != m.read || written != m.written;
                     m.read |= entry;
+                    (m.written, m.called, m.visited) = (written, true, true);
                 }
             }
         }
@@ -162,10 +171,13 @@ impl StackLife {
                         .iter()
                         .filter_map(|n| masks.get((*n as usize).wrapping_sub(start)))
                         .fold(0, |l, m| l | m.live);
+                    let ways = next[pc].iter().filter_map(|n| masks.get((*n as usize).wrapping_sub(start)));
+                    let all = ways.map(|m| m.later).reduce(|a, b| a & b).unwrap_or(0);
                     let m = &mut masks[pc - start];
                     let live = after & !m.written | m.read;
-                    changed |= live != m.live;
-                    m.live = live;
+                    let later = m.written | all;
+                    changed |= live != m.live || later != m.later;
+                    (m.live, m.later) = (live, later);
                 }
                 if !changed {
                     break;

@@ -72,6 +72,10 @@ pub(crate) struct Vm<'a> {
     pub(crate) at: Vec<Vec<StateId>>,
     pub(crate) pending: Vec<Pending>,
     pub(crate) loops: HashMap<LoopKey, LoopVisit>,
+    /// Back edges recorded and not settled.
+    pub(crate) open_edges: usize,
+    /// States to be dropped when there are none.
+    pub(crate) doomed: Vec<StateId>,
     pub(crate) life: StackLife,
     pub(crate) here: Where,
     /// Has the instruction at hand written its history already?

@@ -316,18 +316,24 @@ impl Reg {
         if self.maybe_null() {
             return false;
         }
+        // Far enough from its base a pointer could wrap to zero.
+        if self.val.r.smin <= -(1 << 29) || self.val.r.smax >= 1 << 29 {
+            return false;
+        }
         match self.base {
             Base::Socket
             | Base::TcpSock
+            | Base::XdpSock
+            | Base::Buf
             | Base::MapValue(_)
             | Base::MapKey(_)
             | Base::SockCommon
             | Base::MapPtr(_)
-            | Base::Mem(_)
-            | Base::Stack(_) => true,
+            | Base::Mem(_) => true,
             Base::Btf(_) => {
-                (self.flags.has(Flags::TRUSTED) && !self.flags.has(Flags::UNTRUSTED))
-                    || self.flags.has(Flags::ALLOC)
+                let doubtful = Flags::UNTRUSTED.with(Flags::USER).with(Flags::PERCPU);
+                let marked = self.flags.any(Flags::TRUSTED.with(Flags::ALLOC)) && !self.flags.any(doubtful);
+                self.ref_id != 0 || marked
             }
             _ => false,
         }

@@ -198,6 +198,8 @@ fn prepare<'a>(program: &'a Arc<Program>, platform: &'a Platform, options: &'a O
         at: vec![Vec::new(); n],
         pending: Vec::new(),
         loops: HashMap::new(),
+        open_edges: 0,
+        doomed: Vec::new(),
         life: StackLife::default(),
         here: Where::default(),
         hist_open: false,

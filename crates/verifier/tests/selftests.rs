@@ -94,6 +94,9 @@ fn agrees_with_linux() {
                 insns += o.stats.insns;
                 theirs += row.num("processed") as u64;
                 let (a, b) = (o.stats.insns, row.num("processed") as u64);
+                if a != b {
+                    wrong.entry("insns differ").or_default().push(format!("{name} ours {a} kernel {b}"));
+                }
                 if a > 2 * b || b > 2 * a {
                     wrong
                         .entry("insns off by more than 2")
@@ -143,7 +146,7 @@ fn agrees_with_linux() {
     println!("not judged yet: {notyet:#?}");
     let off: Vec<&str> = wrong
         .iter()
-        .filter(|(k, _)| !["phrase", "insns off by more than 2"].contains(k))
+        .filter(|(k, _)| !["phrase", "insns differ", "insns off by more than 2"].contains(k))
         .flat_map(|(_, v)| v)
         .map(|c| c.lines().next().unwrap_or(""))
         .collect();
