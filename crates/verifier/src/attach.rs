@@ -43,6 +43,15 @@ impl Attach {
         self.free
     }
 
+    /// `bpf_d_path` is allowed here.
+    pub(crate) fn d_path_allowed(&self, p: &Program) -> bool {
+        match p.prog_type {
+            ProgType::Lsm => self.name.strip_prefix("bpf_lsm_").is_some_and(|h| D_PATH_HOOKS.contains(&h)),
+            _ if p.attach_type == Some(AttachType::TraceIter) => true,
+            _ => D_PATH.contains(&self.name.as_str()),
+        }
+    }
+
     /// Range of the result, where BTF or the attach type decides.
     pub(crate) fn returns(&self) -> Option<(i32, i32)> {
         self.range
@@ -83,8 +92,11 @@ impl Attach {
                 a.trusted = true;
             }
             (ProgType::Lsm, _) => {
+                if DISABLED_HOOKS.contains(&target.as_str()) {
+                    refuse!(Load, "attach_btf_id points to disabled hook bpf_lsm_{target}");
+                }
                 a.function(b, &format!("bpf_lsm_{target}"));
-                a.trusted = true;
+                a.trusted = !UNTRUSTED_HOOKS.contains(&target.as_str());
                 if program.attach_type == Some(AttachType::LsmCgroup) {
                     a.range = Some(if a.ret == 0 { (1, 1) } else { (0, 1) });
                 } else if a.ret == 0 {
@@ -140,6 +152,75 @@ fn may_sleep(p: &Program) -> Check {
     }
     Ok(())
 }
+
+/// LSM hooks that programs are not let into (`bpf_lsm_disabled_hooks`, kernel/bpf/bpf_lsm.c).
+const DISABLED_HOOKS: &[&str] = &[
+    "vm_enough_memory",
+    "inode_need_killpriv",
+    "inode_getsecurity",
+    "inode_listsecurity",
+    "inode_copy_up_xattr",
+    "getselfattr",
+    "getprocattr",
+    "setprocattr",
+    "perf_event_open",
+    "bpf_map_alloc",
+    "xfrm_decode_session",
+    "key_getsecurity",
+    "audit_rule_known",
+    "xfrm_state_pol_flow_match",
+    "sb_set_mnt_opts",
+    "setselfattr",
+    "ismaclabel",
+];
+
+/// LSM hooks whose arguments are half made or half gone (`untrusted_lsm_hooks`).
+const UNTRUSTED_HOOKS: &[&str] = &[
+    "bpf_map_free",
+    "bpf_prog_free",
+    "file_alloc_security",
+    "file_free_security",
+    "sk_alloc_security",
+    "sk_free_security",
+    "task_free",
+];
+
+/// Functions from whose programs paths may be printed (`btf_allowlist_d_path`, kernel/trace/bpf_trace.c).
+const D_PATH: &[&str] = &[
+    "security_file_permission",
+    "security_inode_getattr",
+    "security_file_open",
+    "security_path_truncate",
+    "vfs_truncate",
+    "vfs_fallocate",
+    "dentry_open",
+    "vfs_getattr",
+    "filp_close",
+];
+
+/// LSM hooks that may sleep and have paths (part of `sleepable_lsm_hooks`).
+const D_PATH_HOOKS: &[&str] = &[
+    "bprm_committed_creds",
+    "bprm_committing_creds",
+    "file_open",
+    "file_ioctl",
+    "file_lock",
+    "file_receive",
+    "inode_getattr",
+    "mmap_file",
+    "path_mkdir",
+    "path_mknod",
+    "path_rename",
+    "path_rmdir",
+    "path_symlink",
+    "path_truncate",
+    "path_unlink",
+    "path_link",
+    "path_chmod",
+    "path_chown",
+    "sb_mount",
+    "move_mount",
+];
 
 /// LSM hooks that answer yes or no.
 fn bool_hook(name: &str) -> bool {

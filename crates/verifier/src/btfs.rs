@@ -280,10 +280,20 @@ fn member(
         }
         Type::Ptr(to) => {
             if size != 8 || off != 0 {
-                return Ok(Step::Done(Found::Number));
+                refuse!(
+                    MemoryAccess,
+                    "cannot access ptr member {name} with moff {at} in struct {} with off {whole} size {size}",
+                    b.name_of(owner)
+                );
             }
             Ok(pointer(b, to, name, off, size))
         }
+        _ if off + size > len => refuse!(
+            MemoryAccess,
+            "access beyond the end of member {name} (mend:{}) in struct {} with off {whole} size {size}",
+            at + len,
+            b.name_of(owner)
+        ),
         _ => Ok(Step::Done(Found::Number)),
     }
 }

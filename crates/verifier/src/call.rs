@@ -150,12 +150,22 @@ impl Vm<'_> {
         if moved {
             self.forget_packets();
         }
+        if h.tail_call && self.cur.depth() > 0 {
+            // The program called instead returns to this function's caller.
+            self.push(pc + 1, pc)?;
+            self.forget_packets();
+            self.set(0, Reg::UNKNOWN);
+            return self.leave();
+        }
         Ok(Flow::To(pc + 1))
     }
 
     fn helper_allowed(&self, h: &Helper, p: &Proto) -> Check {
         if p.gpl_only && !self.program.gpl_compatible() {
             refuse!(HelperRestricted, "cannot call GPL-restricted function from non-GPL compatible program");
+        }
+        if quirk(h.name) == Some(Quirk::DPath) && !self.attach.d_path_allowed(self.program) {
+            refuse!(HelperRestricted, "helper call is not allowed in probe");
         }
         if p.might_sleep && !self.cur.sleepable {
             refuse!(HelperRestricted, "helper call might sleep in a non-sleepable prog");

@@ -77,6 +77,7 @@ impl Cfg {
     fn walk(&mut self, code: &mut Code, shape: &dyn Fn(&Op) -> CallShape) -> Check<Vec<bool>> {
         let mut seen = vec![false; code.len()];
         let mut todo = vec![0];
+        todo.extend(code.exception_callback.map(|f| code.funcs[f].start));
         while let Some(pc) = todo.pop() {
             if std::mem::replace(&mut seen[pc], true) {
                 continue;

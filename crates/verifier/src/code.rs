@@ -52,6 +52,8 @@ pub struct Code {
     pub slots: Vec<Slot>,
     /// Functions, ascending; the first is the main program.
     pub funcs: Vec<Func>,
+    /// Function that exceptions end in.
+    pub exception_callback: Option<usize>,
 }
 
 const LD_IMM: u8 = 0x18;
@@ -59,7 +61,7 @@ const LD_IMM: u8 = 0x18;
 impl Code {
     /// Decodes and finds the functions; refuses calls and jumps that leave where they must stay.
     pub fn new(program: &Program, tail_call: impl Fn(i32) -> bool) -> Check<Code> {
-        let mut code = Code { slots: decode(&program.insns), funcs: Vec::new() };
+        let mut code = Code { slots: decode(&program.insns), funcs: Vec::new(), exception_callback: None };
         code.find_funcs(program)?;
         code.check_jumps(&program.insns, tail_call)?;
         Ok(code)
@@ -95,6 +97,8 @@ impl Code {
 
     fn find_funcs(&mut self, program: &Program) -> Check {
         let mut starts = vec![0];
+        let exception = exception_callback(program)?;
+        starts.extend(exception);
         for (pc, slot) in self.slots.iter().enumerate() {
             let Some(target) = target(slot, pc) else { continue };
             match usize::try_from(target) {
@@ -104,6 +108,7 @@ impl Code {
         }
         starts.sort_unstable();
         starts.dedup();
+        self.exception_callback = exception.and_then(|e| starts.binary_search(&e).ok());
         for (i, &start) in starts.iter().enumerate() {
             let end = starts.get(i + 1).copied().unwrap_or(self.slots.len());
             let known = program.subprogs.iter().find(|s| s.start == start);
@@ -185,6 +190,30 @@ impl Code {
             Imm64::MapFdValue { fd, off } => Some((fd, Some(off))),
             _ => None,
         }
+    }
+}
+
+/// Start of the function that the main program's tag `exception_callback:NAME` names
+/// (`bpf_find_exception_callback_insn_off`).
+fn exception_callback(program: &Program) -> Check<Option<usize>> {
+    use skep_btf::Type;
+    let Some((b, main)) = program.btf.as_ref().zip(program.subprogs.first()) else { return Ok(None) };
+    let mut name = None;
+    for (_, ty) in b.own_types() {
+        let Type::DeclTag(t) = ty else { continue };
+        let Some(n) = t.name.strip_prefix("exception_callback:") else { continue };
+        if t.type_id != main.btf_id || t.component.is_some() {
+            continue;
+        }
+        if name.replace(n).is_some() {
+            refuse!(Callback, "multiple exception callback tags for main subprog");
+        }
+    }
+    let Some(name) = name else { return Ok(None) };
+    match program.subprogs.iter().find(|s| s.name == name && s.start != 0) {
+        Some(s) if s.global => Ok(Some(s.start)),
+        Some(_) => refuse!(Callback, "exception callback '{name}' must be global function"),
+        None => refuse!(Callback, "exception callback '{name}' could not be found in BTF"),
     }
 }
 

@@ -14,6 +14,9 @@ impl Vm<'_> {
     pub(crate) fn local_call(&mut self, target: usize) -> Check<Flow> {
         let pc = self.cur.insn;
         let Some(f) = self.code.func_at(target) else { refuse!(Internal, "no function at {target}") };
+        if self.code.exception_callback == Some(f) {
+            refuse!(Callback, "insn {pc} cannot call exception cb directly");
+        }
         if self.code.funcs[f].global {
             return self.global_call(f);
         }
@@ -173,7 +176,8 @@ impl Vm<'_> {
         let frame = self.cur.frame();
         let is_async = frame.async_callback;
         let sub = frame.subprog != 0;
-        if !sub && self.attach.returns_nothing() {
+        let root = !sub || frame.exception_callback;
+        if root && self.attach.returns_nothing() {
             return Ok(());
         }
         self.readable(n)?;
@@ -184,7 +188,7 @@ impl Vm<'_> {
         if is_async {
             return self.in_range(n, &r, (0, 0), "At async callback return");
         }
-        if sub {
+        if sub && !self.cur.frame().exception_callback {
             if !r.is_scalar() {
                 refuse!(
                     GlobalFunction,

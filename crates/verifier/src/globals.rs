@@ -290,6 +290,20 @@ impl Vm<'_> {
         self.run()
     }
 
+    /// Judges the function that exceptions end in: one number in, the program's result out.
+    pub(crate) fn judge_exception(&mut self, f: usize) -> Check {
+        if self.signature(f)? != [Param::Scalar] {
+            refuse!(Callback, "exception cb only supports single integer argument");
+        }
+        let start = self.code.funcs[f].start;
+        let mut frame = Frame::new(f, usize::MAX, 0);
+        frame.regs[1] = Reg::UNKNOWN;
+        frame.exception_callback = true;
+        self.cur = State::new(frame, start, self.program.sleepable);
+        self.prev = None;
+        self.run()
+    }
+
     fn parameter_value(&mut self, p: Param) -> Reg {
         let mut r = match p {
             Param::Scalar => return Reg::UNKNOWN,

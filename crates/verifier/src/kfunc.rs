@@ -93,7 +93,10 @@ impl Vm<'_> {
             self.give_to_root(&name, id)?;
         }
         if row.kind == K::Throw {
-            self.return_code(1)?;
+            if self.code.exception_callback.is_none() {
+                // What is thrown becomes the program's result.
+                self.return_code(1)?;
+            }
             return self.exit(true);
         }
         let iter = told.iter;
@@ -561,6 +564,14 @@ impl Vm<'_> {
             }
             K::CastToKernCtx => {
                 let name = match self.layout.map(|l| l.name) {
+                    Some("bpf_sock_addr") => "bpf_sock_addr_kern",
+                    Some("sk_msg_md") => "sk_msg",
+                    Some("bpf_sockopt") => "bpf_sockopt_kern",
+                    Some("bpf_sysctl") => "bpf_sysctl_kern",
+                    Some("pt_regs") => "pt_regs",
+                    Some("bpf_nf_ctx") => "bpf_nf_ctx",
+                    Some("bpf_sk_lookup") => "bpf_sk_lookup_kern",
+                    Some("sk_reuseport_md") => "sk_reuseport_kern",
                     Some("__sk_buff") => "sk_buff",
                     Some("xdp_md") => "xdp_buff",
                     Some("bpf_sock_ops") => "bpf_sock_ops_kern",

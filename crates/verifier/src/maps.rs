@@ -152,11 +152,18 @@ const KPTR_TAGS: [(&str, FieldKind); 4] = [
     ("uptr", FieldKind::UserPtr),
 ];
 
+/// Most special fields of one value (`BTF_FIELDS_MAX`).
+const MAX_FIELDS: usize = 11;
+
 /// Special fields of a structure, or of the variables of a data section (`btf_parse_fields`).
 pub fn fields_of(btf: &Btf, id: u32) -> Vec<Field> {
     let mut out = Vec::new();
     collect(btf, id, 0, 0, &mut out);
     out.sort_by_key(|f| f.off);
+    if out.len() > MAX_FIELDS {
+        // Too many count as none at all.
+        out.clear();
+    }
     out
 }
 

@@ -306,7 +306,14 @@ impl Vm<'_> {
             return w.exit();
         }
         w.drop(0);
-        if w.regs[frame] & ARGS != 0 { Err(Lost) } else { Ok(()) }
+        if w.regs[frame] & ARGS != 0 {
+            return Err(Lost);
+        }
+        let tail = matches!(callee, Callee::Helper(id) if self.helper(id).is_some_and(|h| h.tail_call));
+        if tail && subseq != Some(pc + 1) {
+            return w.enter();
+        }
+        Ok(())
     }
 
     fn undo_exit(&self, w: &mut Wanted, subseq: Option<usize>) -> Result<(), Lost> {

@@ -35,6 +35,8 @@ pub(crate) enum Quirk {
     Lookup,
     /// Pointer to a per-CPU variable.
     PerCpu,
+    /// Only where paths are whole.
+    DPath,
 }
 
 const QUIRKS: &[(&str, Quirk)] = &[
@@ -65,6 +67,7 @@ const QUIRKS: &[(&str, Quirk)] = &[
     ("bpf_timer_set_callback", Quirk::TimerCallback),
     ("bpf_map_peek_elem", Quirk::Peek),
     ("bpf_map_lookup_elem", Quirk::Lookup),
+    ("bpf_d_path", Quirk::DPath),
     ("bpf_per_cpu_ptr", Quirk::PerCpu),
     ("bpf_this_cpu_ptr", Quirk::PerCpu),
 ];

@@ -153,6 +153,9 @@ fn prepare<'a>(program: &'a Arc<Program>, platform: &'a Platform, options: &'a O
     let Some(desc) = platform.prog_type(program.prog_type) else {
         refuse!(Load, "program type {:?} is not known", program.prog_type);
     };
+    if !options.mode.trusted() {
+        refuse!(NotYet, "programs of loaders without CAP_PERFMON are not judged yet");
+    }
     if program.insns.is_empty() {
         refuse!(Load, "the program is empty");
     }
@@ -297,6 +300,10 @@ impl Vm<'_> {
         self.abnormal_returns()?;
         self.main_entry();
         self.run()?;
+        if let Some(f) = self.code.exception_callback {
+            self.judge_exception(f)?;
+            self.global_checked[f] = true;
+        }
         self.globals()?;
         if self.missing_kfunc {
             refuse!(Kfunc, "invalid kernel function call not eliminated in verifier pass");

@@ -13,21 +13,10 @@ use std::sync::Arc;
 use support::{json::Json, objects::Opened, raw::PLATFORM};
 
 /// Differences of verdict, and why. One that goes away fails the test, as does a new one.
-const KNOWN: &[(&str, &str)] = &[
-    (
-        "cpumask_failure.bpf.o:test_invalid_nested_array",
-        "kernel pointers in arrays nested more deeply than Linux looks",
-    ),
-    (
-        "dummy_st_ops_fail.bpf.o:test_unsupported_field_sleepable",
-        "which members of a structure may sleep is code of the structure's owner",
-    ),
-    ("cpumask_success.bpf.o:test_refcount_null_tracking", "see the list of what is missing"),
-    (
-        "verifier_bpf_fastcall.bpf.o:kfunc_bpf_cast_to_kern_ctx",
-        "the kernel's own context of this program type",
-    ),
-];
+const KNOWN: &[(&str, &str)] = &[(
+    "dummy_st_ops_fail.bpf.o:test_unsupported_field_sleepable",
+    "which members of a structure may sleep is code of the structure's owner",
+)];
 
 #[test]
 fn agrees_with_linux() {
