@@ -1,5 +1,6 @@
 //! A command's failure: which exit code, what went wrong, where, and what to do next.
 
+use skep::descriptors::{EngineError, Refusal};
 use std::fmt;
 use std::path::Path;
 
@@ -15,7 +16,6 @@ pub(crate) enum Failure {
     /// The system refused (4).
     Permission(String),
     /// The verifier refused the program (5).
-    #[expect(dead_code, reason = "part of the contract; the verifier is not wired in yet")]
     Refused(String),
     /// Legal, but not supported here (6).
     Unsupported(String),
@@ -58,6 +58,25 @@ impl Failure {
         }
     }
 
+    /// An object that could not be opened in an engine.
+    pub(crate) fn open(path: &Path, e: &skep::Error) -> Failure {
+        match e {
+            skep::Error::Engine(e) => Failure::engine(path, e),
+            e => Failure::malformed(path, e),
+        }
+    }
+
+    /// An engine's refusal of what stands in a file.
+    pub(crate) fn engine(path: &Path, e: &EngineError) -> Failure {
+        let text = format!("{}: {e}", path.display());
+        match e {
+            EngineError::Permission { .. } => Failure::Permission(text),
+            EngineError::Unsupported { .. } => Failure::Unsupported(text),
+            EngineError::Refused(r) => Failure::Refused(format!("{text}\n{}", refusal(r))),
+            _ => Failure::Input(text),
+        }
+    }
+
     /// A malformed file: where it is and what the reader says.
     pub(crate) fn malformed(path: &Path, e: impl fmt::Display) -> Failure {
         Failure::Input(format!("{}: {e}", path.display()))
@@ -76,4 +95,22 @@ impl fmt::Display for Failure {
             Failure::BrokenPipe => Ok(()),
         }
     }
+}
+
+/// Lines of the log that are shown.
+const LOG_LINES: usize = 12;
+
+/// The source line of a refusal and the end of the log.
+fn refusal(r: &Refusal) -> String {
+    let mut out = String::new();
+    if let Some(l) = r.line.as_ref().filter(|l| !l.text.trim().is_empty()) {
+        out.push_str(&format!("  source: {}\n", l.text.trim()));
+    }
+    let hidden = r.log.lines().count().saturating_sub(LOG_LINES);
+    out.push_str("  log");
+    if hidden > 0 {
+        out.push_str(&format!(", after {hidden} lines more"));
+    }
+    r.tail(LOG_LINES).for_each(|l| out.push_str(&format!("\n    {}", l.trim_end())));
+    out
 }

@@ -9,6 +9,7 @@ use skep::Map;
 use skep::btf::{Btf, Value};
 use skep::descriptors::map::{Handle, MapBtf};
 use skep::descriptors::{Errno, MapDef, MapType};
+use skep::kernel::KernelProgram;
 use skep::vm::UserProgram;
 use std::ops::ControlFlow;
 
@@ -114,9 +115,11 @@ fn records(limit: usize, consume: &mut dyn FnMut(Sink<'_>) -> Result<(), Errno>)
 fn handle_name(h: &Handle) -> String {
     match h {
         Handle::Map(m) => format!("map {}", m.def().name),
-        Handle::Prog(p) => p
-            .downcast_ref::<UserProgram>()
-            .map_or("program".into(), |p| format!("program {}", p.program().name)),
+        Handle::Prog(p) => {
+            let user = p.downcast_ref::<UserProgram>().map(|p| p.program());
+            let program = user.or_else(|| p.downcast_ref::<KernelProgram>().map(|p| p.program()));
+            program.map_or("program".into(), |p| format!("program {}", p.name))
+        }
     }
 }
 

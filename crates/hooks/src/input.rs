@@ -121,6 +121,35 @@ pub fn context(
     }
 }
 
+/// The same input as `BPF_PROG_TEST_RUN` takes it from user space: data and context, either of them empty where the
+/// kernel takes none. Without a context the kernel's own stands: of an skb all zero, of XDP the data's bounds.
+pub fn test_run_bytes(
+    row: &'static ProgTypeDesc,
+    attach: Option<AttachType>,
+    input: &Input<'_>,
+) -> Result<(Vec<u8>, Vec<u8>), InputError> {
+    let layout = row.layout(attach).ok_or(InputError::NoLayout)?;
+    let data = input.data.unwrap_or_default().to_vec();
+    if row.user != UserRun::Packets {
+        let ctx = input.ctx.map_or(Ok(Vec::new()), |given| plain_bytes(layout, given))?;
+        return Ok((data, ctx));
+    }
+    if input.data.is_none() {
+        return Err(InputError::NoData);
+    }
+    let set = packet_fields(layout, input.ctx)?;
+    let own = matches!(row.prog_type, ProgType::FlowDissector | ProgType::Netfilter) && input.ctx.is_none();
+    let mut ctx = vec![0; if own { 0 } else { layout.size as usize }];
+    if row.prog_type == ProgType::Xdp {
+        metadata(&set, &data)?;
+        ctx[4..8].copy_from_slice(&(data.len() as u32).to_ne_bytes());
+    }
+    for (field, bytes) in &set {
+        ctx[field.off as usize..(field.off + field.size) as usize].copy_from_slice(bytes);
+    }
+    Ok((data, ctx))
+}
+
 /// What a run left.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Output {

@@ -158,6 +158,17 @@ impl Kernel {
         Ok(Ran { retval, data: Vec::new(), ctx: ctx.to_vec(), ns: ns.min(u32::MAX.into()) as u32 })
     }
 
+    /// [`Kernel::run_context`] with its error in words.
+    pub fn run_packet(
+        &self,
+        program: &KernelProgram,
+        ctx: &mut Context,
+        repeat: u32,
+    ) -> Result<(u64, u32), Box<RunError>> {
+        self.run_context(program, ctx, repeat)
+            .map_err(|e| Box::new(stopped(program.program(), explain::why(Asked::Run, e, &Rights::own()))))
+    }
+
     /// Runs a program on a context of the user engine's and puts what it left there: packet bytes, and of contexts that
     /// are plain memory all of it. Returns `r0` (its lower half) and nanoseconds a run.
     ///
@@ -250,12 +261,11 @@ impl Engine for Kernel {
     }
 
     fn test_run(&self, program: &dyn Loaded, ctx: &mut Context) -> Result<u64, Box<RunError>> {
-        let fail = |why: String| Box::new(stopped(program.program(), why));
         let Some(mine) = program.as_any().downcast_ref::<KernelProgram>() else {
-            return Err(fail("the program was loaded by another engine".into()));
+            let why = "the program was loaded by another engine".into();
+            return Err(Box::new(stopped(program.program(), why)));
         };
-        let run = self.run_context(mine, ctx, 1);
-        run.map(|(r0, _)| r0).map_err(|e| fail(explain::why(Asked::Run, e, &Rights::own())))
+        self.run_packet(mine, ctx, 1).map(|(r0, _)| r0)
     }
 
     fn attach(&self, program: Arc<dyn Loaded>, target: &str) -> Result<Box<dyn Link>, EngineError> {
@@ -267,7 +277,7 @@ impl Engine for Kernel {
 }
 
 /// A run that the kernel did not do.
-pub(crate) fn stopped(program: &Arc<Program>, why: String) -> RunError {
+fn stopped(program: &Arc<Program>, why: String) -> RunError {
     RunError {
         fault: Fault::Rule { code: "kernel-test-run", why },
         program: program.clone(),

@@ -26,6 +26,8 @@ pub struct Rights {
     pub lockdown: bool,
     /// This is not the machine's first user namespace.
     pub namespaced: bool,
+    /// The kernel counts maps and programs against RLIMIT_MEMLOCK (before 5.11).
+    pub counted: bool,
 }
 
 /// The capabilities that bpf(2) asks for: bit, name, what for.
@@ -42,7 +44,8 @@ impl Rights {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
         let users = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        Rights::from_texts(&status, &lockdown, &users)
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Rights { counted: counts_memory(&release), ..Rights::from_texts(&status, &lockdown, &users) }
     }
 
     /// From `/proc/self/status`, `/sys/kernel/security/lockdown` and `/proc/self/uid_map`.
@@ -52,6 +55,7 @@ impl Rights {
             caps: field("CapEff:").and_then(|h| u64::from_str_radix(h, 16).ok()),
             seccomp: field("Seccomp:").is_some_and(|v| v != "0"),
             lockdown: lockdown.contains("[confidentiality]"),
+            counted: false,
             namespaced: uid_map.split_whitespace().nth(2).is_some_and(|n| n != "4294967295"),
         }
     }
@@ -95,6 +99,12 @@ pub fn why(asked: Asked, errno: Errno, rights: &Rights) -> String {
     }
 }
 
+/// Kernels before 5.11.
+fn counts_memory(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-']).map_while(|n| n.trim().parse::<u32>().ok());
+    matches!((numbers.next(), numbers.next()), (Some(major), Some(minor)) if (major, minor) < (5, 11))
+}
+
 fn invalid(asked: Asked) -> &'static str {
     match asked {
         Asked::Map => {
@@ -126,8 +136,11 @@ fn permission(rights: &Rights) -> String {
             Rights { seccomp: true, .. } => "a seccomp filter keeps bpf(2) from this process; start the container with \
                                              one that allows it"
                 .into(),
-            _ => "all capabilities are there; kernels before 5.11 count maps and programs against RLIMIT_MEMLOCK: \
-                  try `ulimit -l unlimited`"
+            Rights { counted: true, .. } => "all capabilities are there, and kernels before 5.11 count maps and programs \
+                                             against RLIMIT_MEMLOCK: try `ulimit -l unlimited`"
+                .into(),
+            _ => "all capabilities are there; a policy of this machine forbids it (a security module, or a kernel \
+                  that was built to refuse this kind of program); other program types may load nevertheless"
                 .into(),
         };
     }
@@ -153,9 +166,18 @@ mod tests {
     #[test]
     fn rights_are_read() {
         let r = Rights::from_texts(STATUS, "[none] integrity confidentiality\n", "0 0 4294967295\n");
-        assert_eq!(r, Rights { caps: Some(1 << 12), seccomp: false, lockdown: false, namespaced: false });
+        assert_eq!(
+            r,
+            Rights {
+                caps: Some(1 << 12),
+                seccomp: false,
+                lockdown: false,
+                namespaced: false,
+                counted: false
+            }
+        );
         let r = Rights::from_texts("Seccomp: 2\n", "none integrity [confidentiality]\n", "0 1000 1\n");
-        assert_eq!(r, Rights { caps: None, seccomp: true, lockdown: true, namespaced: true });
+        assert_eq!(r, Rights { caps: None, seccomp: true, lockdown: true, namespaced: true, counted: false });
     }
 
     #[test]
@@ -170,7 +192,10 @@ mod tests {
     #[test]
     fn with_all_capabilities_the_cause_is_sought_elsewhere() {
         let all = Rights { caps: Some(u64::MAX), ..Rights::default() };
-        assert!(why(Asked::Map, Errno::EPERM, &all).contains("ulimit -l"));
+        assert!(why(Asked::Map, Errno::EPERM, &all).contains("policy"));
+        assert!(why(Asked::Map, Errno::EPERM, &Rights { counted: true, ..all }).contains("ulimit -l"));
+        assert!(counts_memory("5.10.0-8-amd64\n") && counts_memory("4.19.1") && !counts_memory("5.11.0"));
+        assert!(!counts_memory("6.18.44") && !counts_memory(""));
         assert!(why(Asked::Map, Errno::EPERM, &Rights { seccomp: true, ..all }).contains("seccomp"));
         assert!(why(Asked::Map, Errno::EPERM, &Rights { lockdown: true, ..all }).contains("lockdown"));
         assert!(why(Asked::Map, Errno::EPERM, &Rights { namespaced: true, ..all }).contains("namespace"));

@@ -25,10 +25,10 @@ mod ring;
 #[cfg(test)]
 mod fake;
 
-pub use engine::{Kernel, Options};
+pub use engine::{Kernel, Options, Ran};
 pub use load::KernelProgram;
 pub use map::KernelMap;
-pub use raw::Live;
+pub use raw::{Live, current_cpu, pin_to_cpu};
 
 use std::sync::OnceLock;
 

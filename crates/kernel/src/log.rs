@@ -12,10 +12,17 @@ const COUNTS: [&str; 5] =
 /// Reads a refusal.
 pub fn refusal(program: &Program, errno: Errno, log: String) -> Refusal {
     let insn = instruction(&log).filter(|i| *i < program.insns.len());
+    let mut message =
+        message(&log).map_or_else(|| format!("{errno}, without a reason in the log"), str::to_owned);
+    // What could not be resolved was replaced by a call that no kernel knows.
+    let poisoned = insn.and_then(|i| program.poisoned.iter().find(|(at, _)| *at == i));
+    if let Some((_, why)) = poisoned {
+        message = format!("{message} ({why})");
+    }
     Refusal {
         prog: program.name.clone(),
         errno,
-        message: message(&log).map_or_else(|| format!("{errno}, without a reason in the log"), str::to_owned),
+        message,
         insn,
         line: insn.and_then(|i| program.line_at(i)).cloned(),
         log,

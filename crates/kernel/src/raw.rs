@@ -256,6 +256,28 @@ impl Door for Live {
     }
 }
 
+/// Keeps this thread on one CPU: runs see its values of per-CPU maps.
+///
+/// # Errors
+/// `EINVAL` for a CPU that this machine or this process does not have.
+pub fn pin_to_cpu(cpu: u32) -> Result<(), Errno> {
+    // SAFETY: a set of CPUs is plain bits, for which all zeros is a value.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    if cpu >= libc::CPU_SETSIZE as u32 {
+        return Err(Errno::EINVAL);
+    }
+    // SAFETY: the set is a live value, and the index inside of it.
+    unsafe { libc::CPU_SET(cpu as usize, &mut set) };
+    // SAFETY: the set's address and size are given; 0 is this thread.
+    done(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) }.into())
+}
+
+/// The CPU that this thread runs on now.
+pub fn current_cpu() -> u32 {
+    // SAFETY: asks for a number.
+    unsafe { libc::sched_getcpu() }.max(0) as u32
+}
+
 /// A ring buffer's pages: one for the consumer's position, one for the producer's, then the data twice in a row.
 #[derive(Debug)]
 struct Ring {

@@ -12,6 +12,7 @@ pub use set::SetError;
 pub use skep_btf as btf;
 pub use skep_hooks as hooks;
 pub use skep_isa as isa;
+pub use skep_kernel as kernel;
 pub use skep_obj as obj;
 pub use skep_obj::Object;
 pub use skep_platform::{self as descriptors, Engine, Loadable, Loaded, Map};

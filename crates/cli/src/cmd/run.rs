@@ -1,10 +1,12 @@
 //! `skep run`: an object's programs on packets or on a context, and what the maps hold afterwards.
 //!
-//! Flow: the object is opened in the user engine (maps created, programs bound and loaded) → each chosen program runs over
+//! Flow: the object is opened in the engine (maps created, programs bound and loaded) → each chosen program runs over
 //! the input → one report a program, then the maps. What was counted, written and stored before something went
 //! wrong is still shown and kept.
 
 mod input;
+mod kernel;
+pub(crate) mod machine;
 mod report;
 
 use crate::commands::Cmd;
@@ -13,11 +15,12 @@ use crate::output::{Format, Out, object};
 use crate::{input as files, maps, progress};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use input::Input;
+use machine::Machine;
 use serde_json::{Map, Value};
 use skep::descriptors::Host;
 use skep::descriptors::ctx::UserRun;
-use skep::vm::{FibTable, SystemHost, Tier, User, UserProgram};
-use skep::{Collection, Loadable, Loaded, LoadedProgram, Options, Select};
+use skep::vm::{FibTable, SystemHost, Tier, User};
+use skep::{Collection, Loadable, LoadedProgram, Options, Select};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,6 +31,9 @@ pub(crate) static RUN: Cmd = Cmd {
     long: "Without --prog every program that the input fits runs, one after the other, on the same maps; programs that are only\n\
            reached by tail calls are left out. Prints, for each program, packets and bytes by verdict and nanoseconds a run,\n\
            and what the maps hold afterwards.\n\n\
+           With --engine kernel the object is loaded into the running kernel, whose verifier judges it, and every packet goes through\n\
+           BPF_PROG_TEST_RUN; times are the kernel's. Nothing is attached or pinned. It takes root, or CAP_BPF, CAP_NET_ADMIN\n\
+           and CAP_PERFMON. Where packets are redirected to is not told by the kernel.\n\n\
            Examples:\n  skep run firewall.bpf.o --pcap traffic.pcap --pcap-out passed.pcap\n  \
            skep run lb.bpf.o --prog lb --pcap traffic.pcap -j\n  \
            skep run trace.bpf.o --prog on_exec --ctx-in event.bin --repeat 1000",
@@ -69,12 +75,12 @@ fn args() -> Vec<Arg> {
             .value_name("N")
             .value_parser(value_parser!(u32))
             .default_value("0")
-            .help("CPU that programs believe to run on: whose values of per-CPU maps they use"),
+            .help("CPU that programs run on, or believe to: whose values of per-CPU maps they use"),
         Arg::new("engine")
             .long("engine")
             .value_parser(["user", "kernel"])
             .default_value("user")
-            .help("Where to run"),
+            .help("Where to run: in this process, or in the running Linux kernel"),
         Arg::new("tier")
             .long("tier")
             .value_parser(tiers)
@@ -109,19 +115,14 @@ fn args() -> Vec<Arg> {
 }
 
 fn run(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
-    if m.get_one::<String>("engine").is_some_and(|e| e == "kernel") {
-        return Err(Failure::Unsupported(
-            "--engine kernel: this build has no kernel engine; use --engine user".into(),
-        ));
-    }
-    let engine = engine(m)?;
+    let machine = Machine::from_args(m)?;
     let path: &PathBuf = m.get_one("object").ok_or_else(|| Failure::Usage("no object".into()))?;
     let input = Input::from_args(m)?;
-    let c = open(m, path, &engine)?;
+    let c = open(m, path, machine.engine())?;
     for e in &c.missing {
         eprintln!("skep: {e}; programs that use it stop there");
     }
-    let chosen = choose(&c, m, &input)?;
+    let chosen = choose(&c, m, path, &|user| input.fits(user), &input.what())?;
     if chosen.len() > 1 && input.has_output() {
         let names: Vec<&str> = chosen.iter().map(|p| p.loaded.program().name.as_str()).collect();
         return Err(Failure::Usage(format!(
@@ -131,18 +132,18 @@ fn run(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     }
     let limit =
         m.get_one::<u32>("map-limit").map_or(if out.is_json() { 65_536 } else { 16 }, |n| *n as usize);
-    let cpus = engine.host().cpus() as usize;
+    let cpus = machine.cpus();
     let (mut rows, mut trouble) = (Vec::new(), None);
     for p in &chosen {
-        let Some(program) = p.loaded.as_any().downcast_ref::<UserProgram>() else { continue };
-        let mut outcome = input.run(m, &engine, program)?;
+        let program = p.loaded.program();
+        let mut outcome = input.run(m, &machine, &*p.loaded)?;
         trouble = outcome.take_trouble().or(trouble);
         if out.is_json() {
-            let mut row = outcome.json(program.program());
+            let mut row = outcome.json(program);
             row.insert("maps".into(), Value::Object(maps_json(&c, cpus, limit)));
             rows.push(row);
         } else {
-            out.text(&outcome.text(program.program(), &input))?;
+            out.text(&outcome.text(program, &input))?;
         }
     }
     if out.is_json() {
@@ -160,7 +161,8 @@ pub(crate) fn listing_engine() -> User {
     User::new(*skep::platform(), Arc::new(SystemHost::new()))
 }
 
-fn engine(m: &ArgMatches) -> Result<User, Failure> {
+/// The user engine that the arguments ask for.
+fn user_engine(m: &ArgMatches) -> Result<User, Failure> {
     let host = SystemHost::new();
     let cpu = m.get_one::<u32>("cpu").copied().unwrap_or(0);
     let none = || {
@@ -189,7 +191,11 @@ fn engine(m: &ArgMatches) -> Result<User, Failure> {
 }
 
 /// Opens the object with what the arguments say of its surroundings.
-fn open(m: &ArgMatches, path: &std::path::Path, engine: &User) -> Result<Collection, Failure> {
+pub(crate) fn open(
+    m: &ArgMatches,
+    path: &std::path::Path,
+    engine: &dyn skep::Engine,
+) -> Result<Collection, Failure> {
     let object = super::obj::open(path)?;
     let names: Vec<&str> = m.get_many::<String>("prog").into_iter().flatten().map(String::as_str).collect();
     for name in &names {
@@ -210,11 +216,17 @@ fn open(m: &ArgMatches, path: &std::path::Path, engine: &User) -> Result<Collect
     options.kconfig = super::target::kernel(&config);
     options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
     let judge = &mut |p| Ok(Loadable::Unverified(Arc::new(p)));
-    Collection::open(object, engine, &options, judge).map_err(|e| Failure::malformed(path, e))
+    Collection::open(object, engine, &options, judge).map_err(|e| Failure::open(path, &e))
 }
 
-/// The programs that run: those named, or all that the input fits.
-fn choose<'c>(c: &'c Collection, m: &ArgMatches, input: &Input) -> Result<Vec<&'c LoadedProgram>, Failure> {
+/// The programs that run: those named, or all that run on the input, which is called `what`.
+pub(crate) fn choose<'c>(
+    c: &'c Collection,
+    m: &ArgMatches,
+    path: &std::path::Path,
+    fits: &dyn Fn(UserRun) -> bool,
+    what: &str,
+) -> Result<Vec<&'c LoadedProgram>, Failure> {
     let named: Vec<&String> = m.get_many::<String>("prog").into_iter().flatten().collect();
     let is_named = |p: &&LoadedProgram| {
         let f = &c.object.functions[p.function];
@@ -223,12 +235,15 @@ fn choose<'c>(c: &'c Collection, m: &ArgMatches, input: &Input) -> Result<Vec<&'
     if !named.is_empty() {
         return Ok(c.programs.iter().filter(is_named).collect());
     }
-    let fits = |p: &&LoadedProgram| {
+    let is_fitting = |p: &&LoadedProgram| {
         let row = skep::platform().prog_type(p.loaded.program().prog_type);
         let user = row.map_or(UserRun::No("unknown type"), |r| r.user);
-        !p.tail_called && input.fits(user)
+        !p.tail_called && fits(user)
     };
-    let chosen: Vec<&LoadedProgram> = c.programs.iter().filter(fits).collect();
+    let chosen: Vec<&LoadedProgram> = c.programs.iter().filter(is_fitting).collect();
+    if let ([], [(_, why)]) = (&*chosen, &*c.skipped) {
+        return Err(Failure::open(path, why));
+    }
     for (name, why) in &c.skipped {
         eprintln!("skep: program {name} is left out: {why}");
     }
@@ -241,10 +256,7 @@ fn choose<'c>(c: &'c Collection, m: &ArgMatches, input: &Input) -> Result<Vec<&'
             })
             .collect();
         let have = if have.is_empty() { "none".into() } else { have.join(", ") };
-        return Err(Failure::Input(format!(
-            "no program of the object fits {}; it has: {have}",
-            input.what()
-        )));
+        return Err(Failure::Input(format!("no program of the object fits {what}; it has: {have}")));
     }
     Ok(chosen)
 }

@@ -1,16 +1,20 @@
 //! What programs run on, by the arguments: a capture, one packet, or a context.
 
+use super::kernel;
+use super::machine::Machine;
 use super::report::{Outcome, Packets, Single};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use clap::ArgMatches;
 use skep::Loaded;
 use skep::descriptors::ctx::UserRun;
-use skep::descriptors::{ProgType, ProgTypeDesc, Program};
+use skep::descriptors::{AttachType, ProgType, ProgTypeDesc, Program, RunError};
 use skep::hooks::capture::{Capture, Writer};
 use skep::hooks::ctx_text;
 use skep::hooks::input as hooks_input;
+use skep::hooks::packet::Arrival;
 use skep::hooks::run::{OnFault, Options, Sink, run_capture};
+use skep::kernel::Kernel;
 use skep::vm::{User, UserProgram};
 use std::fs::File;
 use std::io::BufWriter;
@@ -98,17 +102,23 @@ impl Input {
     pub(crate) fn run(
         &self,
         m: &ArgMatches,
-        engine: &User,
-        program: &UserProgram,
+        machine: &Machine,
+        loaded: &dyn Loaded,
     ) -> Result<Outcome, Failure> {
-        match self {
-            Input::Pcap(path, out) => run_pcap(m, engine, program, path, out.as_deref()),
-            Input::One(one) => one.run(m, engine, program),
+        match (self, machine) {
+            (Input::Pcap(path, out), _) => run_pcap(m, machine, loaded, path, out.as_deref()),
+            (Input::One(one), Machine::Kernel(kernel)) => one.run_kernel(m, kernel, loaded),
+            (Input::One(one), Machine::User(user)) => one.run(m, user, of_user(loaded)?),
         }
     }
 }
 
-fn row_of(p: &Program) -> Result<&'static ProgTypeDesc, Failure> {
+fn of_user(loaded: &dyn Loaded) -> Result<&UserProgram, Failure> {
+    loaded.as_any().downcast_ref().ok_or_else(|| Failure::Unsupported("program of another engine".into()))
+}
+
+/// The row of a program's type.
+pub(crate) fn row_of(p: &Program) -> Result<&'static ProgTypeDesc, Failure> {
     let unknown = || {
         Failure::Unsupported(format!(
             "program {}: section {:?} is of no known program type; rename the section",
@@ -126,15 +136,29 @@ impl One {
         parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 
+    fn given(&self) -> hooks_input::Input<'_> {
+        hooks_input::Input {
+            data: self.data.as_ref().map(|g| g.bytes.as_slice()),
+            ctx: self.ctx.as_ref().map(|g| g.bytes.as_slice()),
+        }
+    }
+
+    fn run_kernel(&self, m: &ArgMatches, engine: &Kernel, loaded: &dyn Loaded) -> Result<Outcome, Failure> {
+        let p = loaded.program();
+        let row = row_of(p)?;
+        let (data, ctx) =
+            hooks_input::test_run_bytes(row, p.attach_type, &self.given()).map_err(|e| misfit(p, e))?;
+        let repeat = m.get_one::<u32>("repeat").copied().unwrap_or(1);
+        let ran = kernel::run(engine, loaded, &data, &ctx, repeat)?;
+        let left = hooks_input::Output { data: (!data.is_empty()).then_some(ran.data), ctx: ran.ctx };
+        let (result, ns_per_run) = (Ok(u64::from(ran.retval)), f64::from(ran.ns));
+        self.outcome(row, p.attach_type, left, (result, repeat, ns_per_run))
+    }
+
     fn run(&self, m: &ArgMatches, engine: &User, program: &UserProgram) -> Result<Outcome, Failure> {
         let p = program.program();
         let row = row_of(p)?;
-        let given = hooks_input::Input {
-            data: self.data.as_ref().map(|g| g.bytes.as_slice()),
-            ctx: self.ctx.as_ref().map(|g| g.bytes.as_slice()),
-        };
-        let mut ctx = hooks_input::context(row, p.attach_type, &given)
-            .map_err(|e| Failure::Input(format!("program {} ({}): {e}", p.name, p.prog_type.label())))?;
+        let mut ctx = hooks_input::context(row, p.attach_type, &self.given()).map_err(|e| misfit(p, e))?;
         let repeat = m.get_one::<u32>("repeat").copied().unwrap_or(1);
         let mut runner = engine.runner();
         let began = Instant::now();
@@ -146,10 +170,22 @@ impl One {
         }
         let ns_per_run = began.elapsed().as_nanos() as f64 / f64::from(runs.max(1));
         let left = hooks_input::output(row, &mut ctx);
+        self.outcome(row, p.attach_type, left, (result, runs, ns_per_run))
+    }
+
+    /// Writes what a run left, and tells of it.
+    fn outcome(
+        &self,
+        row: &'static ProgTypeDesc,
+        attach: Option<AttachType>,
+        left: hooks_input::Output,
+        (result, runs, ns_per_run): (Result<u64, Box<RunError>>, u32, f64),
+    ) -> Result<Outcome, Failure> {
         if let (Some(path), Some(data)) = (&self.data_out, &left.data) {
             crate::input::write(path, data)?;
         }
-        let text = ctx_text::render(ctx.layout, &left.ctx);
+        let layout = row.layout(attach).filter(|l| left.ctx.len() <= l.size as usize);
+        let text = layout.map_or(String::new(), |l| ctx_text::render(l, &left.ctx));
         if let Some(path) = &self.ctx_out {
             let as_text = self.ctx.as_ref().is_some_and(|g| ctx_text::is_text(&g.bytes));
             crate::input::write(path, if as_text { text.as_bytes() } else { &left.ctx })?;
@@ -159,23 +195,27 @@ impl One {
     }
 }
 
+fn misfit(p: &Program, e: hooks_input::InputError) -> Failure {
+    Failure::Input(format!("program {} ({}): {e}", p.name, p.prog_type.label()))
+}
+
 fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn run_pcap(
     m: &ArgMatches,
-    engine: &User,
-    program: &UserProgram,
+    machine: &Machine,
+    loaded: &dyn Loaded,
     path: &Path,
     out: Option<&Path>,
 ) -> Result<Outcome, Failure> {
     let file = File::open(path).map_err(|e| Failure::io("read", path, &e))?;
     let mut capture = Capture::new(file).map_err(|e| Failure::malformed(path, e))?;
     let mut writer = out.map(|out| create(out, &capture)).transpose()?;
-    let p = program.program();
+    let p = loaded.program();
     let row = row_of(p)?;
-    let options = Options {
+    let mut options = Options {
         repeat: m.get_one::<u32>("repeat").copied().unwrap_or(1),
         on_fault: if m.get_one::<String>("on-fault").is_some_and(|f| f == "count") {
             OnFault::Count
@@ -184,13 +224,31 @@ fn run_pcap(
         },
         ..Options::default()
     };
-    let mut runner = engine.runner();
     let mut progress = Progress::new("packets");
     let sink = writer.as_mut().map(|w| w as &mut dyn Sink);
-    let report = run_capture(row, p.attach_type, &mut capture, sink, &options, |ctx| {
-        progress.step();
-        runner.run(program, ctx)
-    });
+    let report = match machine {
+        Machine::User(engine) => {
+            let (program, mut runner) = (of_user(loaded)?, engine.runner());
+            run_capture(row, p.attach_type, &mut capture, sink, &options, |ctx| {
+                progress.step();
+                runner.run(program, ctx)
+            })
+        }
+        Machine::Kernel(engine) => {
+            // The kernel repeats by itself, and times itself.
+            let mut runs = kernel::Runs::new(engine, std::mem::replace(&mut options.repeat, 1));
+            // A socket filter in a test run can be given the Ethernet header that a packet socket's sees; tags beside the
+            // packet can be given to nobody.
+            if row.prog_type != ProgType::SocketFilter {
+                options.arrival = Arrival::TestRun;
+            }
+            let report = run_capture(row, p.attach_type, &mut capture, sink, &options, |ctx| {
+                progress.step();
+                runs.run(loaded, ctx)
+            });
+            report.map(|r| runs.told(r))
+        }
+    };
     let report = report.map_err(|why| {
         Failure::Unsupported(format!("program {} ({}): {why}", p.name, p.prog_type.label()))
     })?;

@@ -1,0 +1,65 @@
+//! The engine that a run asks for.
+
+use crate::failure::Failure;
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use skep::Engine;
+use skep::descriptors::EngineError;
+use skep::kernel::{Kernel, pin_to_cpu, possible_cpus};
+use skep::vm::User;
+
+/// An engine.
+pub(crate) enum Machine {
+    /// The user engine.
+    User(User),
+    /// The running kernel.
+    Kernel(Kernel),
+}
+
+/// Options that say how the user engine works and mean nothing to the kernel.
+const USER_ONLY: [&str; 4] = ["tier", "no-verify", "strict-stack", "routes"];
+
+impl Machine {
+    /// As `--engine` and the options of the engines say.
+    pub(crate) fn from_args(m: &ArgMatches) -> Result<Machine, Failure> {
+        if m.get_one::<String>("engine").is_none_or(|e| e != "kernel") {
+            return super::user_engine(m).map(Machine::User);
+        }
+        let given = |name: &&&str| m.value_source(name) == Some(ValueSource::CommandLine);
+        if let Some(name) = USER_ONLY.iter().find(given) {
+            return Err(Failure::Usage(format!(
+                "--{name} is the user engine's; leave it out or use --engine user"
+            )));
+        }
+        let cpu = m.get_one::<u32>("cpu").copied().unwrap_or(0);
+        // Where nobody asked for a CPU another will do.
+        if let (Err(e), true) = (pin_to_cpu(cpu), given(&&"cpu")) {
+            return Err(Failure::Usage(format!("--cpu {cpu}: this process cannot run there: {e}")));
+        }
+        kernel().map(Machine::Kernel)
+    }
+
+    /// As an engine.
+    pub(crate) fn engine(&self) -> &dyn Engine {
+        match self {
+            Machine::User(u) => u,
+            Machine::Kernel(k) => k,
+        }
+    }
+
+    /// CPUs whose values per-CPU maps have.
+    pub(crate) fn cpus(&self) -> usize {
+        match self {
+            Machine::User(u) => u.host().cpus() as usize,
+            Machine::Kernel(_) => possible_cpus(),
+        }
+    }
+}
+
+/// The running kernel, or what keeps it from being used.
+pub(crate) fn kernel() -> Result<Kernel, Failure> {
+    Kernel::open(*skep::platform()).map_err(|e| match e {
+        EngineError::Permission { .. } => Failure::Permission(e.to_string()),
+        e => Failure::Unsupported(e.to_string()),
+    })
+}

@@ -1,0 +1,96 @@
+//! `skep run --engine kernel`: the same report as the user engine's, refusals with exit code 5, missing rights with 4. Where
+//! the kernel lets us load nothing the tests say so and pass.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and say why it was skipped")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn skep(args: &[&str]) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    Command::new(env!("CARGO_BIN_EXE_skep")).args(args).current_dir(root).output().unwrap()
+}
+
+/// Whether programs can be loaded here; says so if not.
+fn kernel() -> bool {
+    let packet = std::env::temp_dir().join(format!("skep-kernel-{}", std::process::id()));
+    std::fs::write(&packet, [0; 64]).unwrap();
+    let object = "examples/pktsize/pktsize.bpf.o";
+    let ran = skep(&["run", object, "--data-in", packet.to_str().unwrap(), "--engine", "kernel"]);
+    std::fs::remove_file(&packet).unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    match ran.status.code() {
+        Some(0) => true,
+        Some(4 | 6) => {
+            println!("skipped: {said}");
+            false
+        }
+        code => panic!("exit {code:?}: {said}"),
+    }
+}
+
+/// A report without its times.
+fn report(name: &str, engine: &str, capture: &str) -> String {
+    let object = format!("examples/{name}/{name}.bpf.o");
+    let capture = format!("examples/{name}/{capture}");
+    let ran = skep(&["run", &object, "--pcap", &capture, "--engine", engine, "--cpu", "0"]);
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let text = String::from_utf8(ran.stdout).unwrap();
+    let (first, rest) = text.split_once('\n').unwrap();
+    format!("{}\n{rest}", first.rsplit_once(", ").unwrap().0)
+}
+
+#[test]
+fn the_same_report_from_both_engines() {
+    if !kernel() {
+        return;
+    }
+    // Those whose maps hold no times.
+    for (name, capture) in [
+        ("dispatch", "traffic.pcap"),
+        ("lb", "traffic.pcap"),
+        ("pktsize", "traffic.pcapng"),
+        ("sockfilter", "traffic.pcap"),
+        ("tcrewrite", "traffic.pcap"),
+    ] {
+        assert_eq!(report(name, "user", capture), report(name, "kernel", capture), "{name}");
+    }
+}
+
+#[test]
+fn a_refusal_shows_line_phrase_and_log() {
+    if !kernel() {
+        return;
+    }
+    let ran = skep(&[
+        "run",
+        "tests/objects/no_license.o",
+        "--prog",
+        "wants_gpl",
+        "--ctx-in",
+        "/dev/null",
+        "--engine",
+        "kernel",
+    ]);
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(5), "{said}");
+    for part in ["cannot call GPL-restricted function", "no_license.c:", "source: ", "processed "] {
+        assert!(said.contains(part), "{part} is missing: {said}");
+    }
+}
+
+#[test]
+fn options_of_the_other_engine_are_usage_errors() {
+    let ran = skep(&[
+        "run",
+        "examples/lb/lb.bpf.o",
+        "--data-in",
+        "/dev/null",
+        "--engine",
+        "kernel",
+        "--tier",
+        "checked",
+    ]);
+    assert_eq!(ran.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("--tier"));
+}
