@@ -22,6 +22,7 @@ pub(crate) struct Cmd {
 /// Every command, in the order of the help.
 pub(crate) static COMMANDS: &[&Cmd] = &[
     &cmd::run::RUN,
+    &cmd::verify::VERIFY,
     &cmd::asm::ASM,
     &cmd::asm::DISASM,
     &cmd::obj::SHOW,

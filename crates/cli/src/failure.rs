@@ -62,6 +62,9 @@ impl Failure {
     pub(crate) fn open(path: &Path, e: &skep::Error) -> Failure {
         match e {
             skep::Error::Engine(e) => Failure::engine(path, e),
+            skep::Error::Refused(r) => {
+                Failure::Refused(format!("{}: the verifier refuses it: {r}", path.display()))
+            }
             e => Failure::malformed(path, e),
         }
     }

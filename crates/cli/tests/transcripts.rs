@@ -60,7 +60,7 @@ fn replay(text: &str, tmp: &Path) -> String {
     out
 }
 
-/// `1234 ns a` and `"ns_per_run":1234.5` become `N ns a` and `"ns_per_run":N`.
+/// `1234 ns a` and `"ns_per_run":1234.5` (`duration_us` likewise) become `N ns a` and `"ns_per_run":N`.
 fn without_times(text: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
@@ -71,15 +71,12 @@ fn without_times(text: &str) -> String {
             }
             None => line.to_string(),
         };
-        let key = "\"ns_per_run\":";
-        let line = match line.find(key) {
-            Some(at) => {
-                let rest = &line[at + key.len()..];
-                let end = rest.find([',', '}']).unwrap_or(rest.len());
-                format!("{}{key}N{}", &line[..at], &rest[end..])
-            }
-            None => line,
-        };
+        let line = ["\"ns_per_run\":", "\"duration_us\":"].iter().fold(line, |line, key| {
+            let Some(at) = line.find(key) else { return line };
+            let rest = &line[at + key.len()..];
+            let end = rest.find([',', '}']).unwrap_or(rest.len());
+            format!("{}{key}N{}", &line[..at], &rest[end..])
+        });
         out.push_str(&line);
         out.push('\n');
     }

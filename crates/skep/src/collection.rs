@@ -10,7 +10,7 @@
 use skep_btf::Btf;
 use skep_obj::{BindEnv, BindError, Kconfig, KconfigError, MapOrigin, Object, Slot};
 use skep_platform::map::{Handle, MapError, Side};
-use skep_platform::{Engine, EngineError, Errno, Loadable, Loaded, Map, Program};
+use skep_platform::{Engine, EngineError, Errno, Loadable, Loaded, Map, MapDef, MapType, Program};
 use std::fmt;
 use std::sync::Arc;
 
@@ -82,6 +82,8 @@ pub enum Error {
     Kconfig(KconfigError),
     /// A program refers to something that cannot be resolved.
     Bind(Box<BindError>),
+    /// The verifier refuses a program.
+    Refused(Box<skep_verifier::Rejection>),
     /// The engine refuses a program.
     Engine(EngineError),
 }
@@ -93,6 +95,7 @@ impl fmt::Display for Error {
             Error::Set(e) => e.fmt(f),
             Error::Kconfig(e) => e.fmt(f),
             Error::Bind(e) => e.fmt(f),
+            Error::Refused(e) => e.fmt(f),
             Error::Engine(e) => e.fmt(f),
         }
     }
@@ -221,7 +224,7 @@ fn slot_functions(object: &Object) -> Vec<usize> {
 /// The maps of an object, empty, and why some of them cannot be made.
 pub fn create_maps(object: &Object, engine: &dyn Engine) -> (Vec<Option<Arc<dyn Map>>>, Vec<MapError>) {
     let mut missing = Vec::new();
-    let maps = object.maps.iter().map(|spec| match engine.create_map(&spec.def) {
+    let maps = object.maps.iter().map(|spec| match engine.create_map(&sized(&spec.def)) {
         Ok(map) => Some(map),
         Err(e) => {
             missing.push(e);
@@ -231,11 +234,27 @@ pub fn create_maps(object: &Object, engine: &dyn Engine) -> (Vec<Option<Arc<dyn 
     (maps.collect(), missing)
 }
 
-fn fill_data(object: &Object, maps: &[Option<Arc<dyn Map>>], options: &Options<'_>) -> Result<(), Error> {
+/// A perf event array without a size has an entry a CPU, as libbpf makes it.
+fn sized(def: &MapDef) -> MapDef {
+    let mut def = def.clone();
+    if def.map_type == MapType::PerfEventArray && def.max_entries == 0 {
+        def.max_entries = skep_maps::possible_cpus();
+    }
+    def
+}
+
+/// Fills the data sections and freezes the read-only ones.
+pub(crate) fn fill_data(
+    object: &Object,
+    maps: &[Option<Arc<dyn Map>>],
+    options: &Options<'_>,
+) -> Result<(), Error> {
     let patches = crate::set::patches(object, &options.set).map_err(Error::Set)?;
     let kconfig = object.kconfig(&options.kconfig).map_err(Error::Kconfig)?;
     for (spec, map) in object.maps.iter().zip(maps) {
-        let Some(map) = map else { continue };
+        let Some(map) = map.as_ref().filter(|m| !m.as_any().is::<crate::definition::Definition>()) else {
+            continue;
+        };
         let given = patches.iter().find(|(name, _)| *name == spec.def.name).map(|(_, bytes)| bytes);
         let contents = match spec.origin {
             MapOrigin::Kconfig => kconfig.as_ref(),

@@ -4,8 +4,10 @@
 //! created and its programs bound and loaded in an engine, which then runs them on packets or other contexts.
 
 mod collection;
+mod definition;
 pub mod raw;
 mod set;
+pub mod verify;
 
 pub use collection::{Collection, Error, LoadedProgram, Options, Select, create_maps};
 pub use set::SetError;
@@ -16,6 +18,7 @@ pub use skep_kernel as kernel;
 pub use skep_obj as obj;
 pub use skep_obj::Object;
 pub use skep_platform::{self as descriptors, Engine, Loadable, Loaded, Map};
+pub use skep_verifier as verifier;
 pub use skep_vm as vm;
 
 /// Linux 6.18 as tables: every helper, program type and map type known here.

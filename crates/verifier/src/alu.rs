@@ -4,7 +4,7 @@ use crate::machine::Vm;
 use crate::reject::{Check, refuse};
 use crate::scalar::Scalar;
 use crate::value::{ADD_CONST, Base, Reg};
-use skep_isa::{AluOp, Operand, Width};
+use skep_isa::{AluOp, Endian, Operand, Width};
 
 /// Bound of offsets (`BPF_MAX_VAR_OFF`).
 pub(crate) const MAX_OFF: i64 = 1 << 29;
@@ -128,12 +128,18 @@ impl Vm<'_> {
         Ok(())
     }
 
-    /// Byte swaps give no knowledge.
-    pub(crate) fn end(&mut self, dst: usize) -> Check {
+    /// Byte order of `dst`.
+    pub(crate) fn end(&mut self, kind: Endian, bits: u8, dst: usize) -> Check {
         self.readable(dst)?;
         self.pointer_prohibited(dst)?;
         self.writable(dst)?;
-        self.set(dst, Reg::UNKNOWN);
+        let r = *self.reg(dst);
+        let mut out = Reg::UNKNOWN;
+        if r.is_scalar() {
+            out.val = r.val.end(kind, bits);
+            out.precise = r.precise;
+        }
+        self.set(dst, out);
         Ok(())
     }
 

@@ -7,7 +7,7 @@
 
 use crate::range::Range;
 use crate::tnum::{Tnum, ones};
-use skep_isa::{AluOp, Width};
+use skep_isa::{AluOp, Endian, Width};
 
 /// A set of `W`-bit numbers: those that all three parts allow.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -307,5 +307,18 @@ impl<const W: u32, const H: u32> Dom<W, H> {
     #[must_use]
     pub fn neg(&self, width: Width) -> Self {
         Self::constant(0).alu(AluOp::Sub, width, self)
+    }
+}
+
+impl Scalar {
+    /// A byte order instruction on the lowest `bits` bits: what is known bit by bit moves along with the bytes, ranges
+    /// follow from that.
+    #[must_use]
+    pub fn end(&self, kind: Endian, bits: u8) -> Self {
+        // Bytes are moved and zeros come in above: both maps do the same to every bit.
+        let moved = Tnum { value: kind.eval(bits, self.bits.value), mask: kind.eval(bits, self.bits.mask) };
+        let mut out = Dom { bits: moved, ..Self::UNKNOWN };
+        out.sync();
+        out
     }
 }

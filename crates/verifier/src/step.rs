@@ -34,7 +34,7 @@ impl Vm<'_> {
         match op {
             Op::Alu { op, width, dst, src } => self.alu(op, width, dst.index(), src)?,
             Op::Neg { width, dst } => self.neg(width, dst.index())?,
-            Op::End { dst, .. } => self.end(dst.index())?,
+            Op::End { kind, bits, dst } => self.end(kind, bits, dst.index())?,
             Op::MovSx { width, bits, dst, src } => self.mov_sx(width, bits, dst.index(), src.index())?,
             Op::AddrSpaceCast { dst, src, to, .. } => self.addr_space_cast(dst.index(), src.index(), to)?,
             Op::LoadImm64 { dst, imm } => self.load_imm64(dst.index(), &imm)?,

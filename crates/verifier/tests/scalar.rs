@@ -3,7 +3,7 @@
 //! Always holds: what an operation can yield lies in what the domain says of it; what a branch lets through is still
 //! there after the branch has been learned from.
 
-use skep_isa::{AluOp, Cond, Width};
+use skep_isa::{AluOp, Cond, Endian, Width};
 use skep_verifier::branch::{self, Claim};
 use skep_verifier::scalar::{Dom, Scalar};
 use skep_verifier::tnum::Tnum;
@@ -244,6 +244,12 @@ fn random_chains_at_64_bits() {
             branch::refine(claim, width, &mut d, &mut o);
             assert!(d.contains(v) && o.contains(x), "{v:#x} {cond:?} {x:#x}: {d:?} {o:?}");
             let bits = *u.choose(&[8, 16, 32])?;
+            if u.ratio(1, 4)? {
+                let kind = *u.choose(&[Endian::ToLe, Endian::ToBe, Endian::Swap])?;
+                let bits = *u.choose(&[16, 32, 64])?;
+                (d, v) = (d.end(kind, bits), kind.eval(bits, v));
+                assert!(d.contains(v), "{v:#x} after {kind:?} {bits} not in {d:?}");
+            }
             if u.ratio(1, 4)? {
                 d.sign_extend(bits);
                 v = skep_isa::eval::sign_extend(bits as u8, v);

@@ -11,3 +11,4 @@ pub(crate) mod obj;
 pub(crate) mod prog;
 pub(crate) mod run;
 mod target;
+pub(crate) mod verify;

@@ -17,8 +17,8 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use input::Input;
 use machine::Machine;
 use serde_json::{Map, Value};
-use skep::descriptors::Host;
 use skep::descriptors::ctx::UserRun;
+use skep::descriptors::{Host, Program};
 use skep::vm::{FibTable, SystemHost, Tier, User};
 use skep::{Collection, Loadable, LoadedProgram, Options, Select};
 use std::path::PathBuf;
@@ -86,10 +86,15 @@ fn args() -> Vec<Arg> {
             .value_parser(tiers)
             .default_value("checked")
             .help("How the user engine runs programs"),
+        Arg::new("verify")
+            .long("verify")
+            .action(ArgAction::SetTrue)
+            .conflicts_with("no-verify")
+            .help("Verify programs first and refuse what the verifier refuses"),
         Arg::new("no-verify")
             .long("no-verify")
             .action(ArgAction::SetTrue)
-            .help("Do not verify first; the checked tier checks every step anyway"),
+            .help("Do not verify first, which is the default: the checked tier checks every step"),
         Arg::new("strict-stack").long("strict-stack").action(ArgAction::SetTrue).help(
             "Reading stack bytes that were never written is a fault; Linux allows it to root since 6.3",
         ),
@@ -215,7 +220,15 @@ pub(crate) fn open(
     options.target_btf = super::target::btf(&object, m.get_one("btf"))?;
     options.kconfig = super::target::kernel(&config);
     options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
-    let judge = &mut |p| Ok(Loadable::Unverified(Arc::new(p)));
+    let how = super::verify::options(m)?;
+    let judge = &mut |p: Program| {
+        let p = Arc::new(p);
+        if !m.get_flag("verify") {
+            return Ok(Loadable::Unverified(p));
+        }
+        let verdict = skep::verifier::verify(&p, skep::platform(), &how);
+        verdict.map(Loadable::Verified).map_err(skep::Error::Refused)
+    };
     Collection::open(object, engine, &options, judge).map_err(|e| Failure::open(path, &e))
 }
 
@@ -245,6 +258,9 @@ pub(crate) fn choose<'c>(
         return Err(Failure::open(path, why));
     }
     for (name, why) in &c.skipped {
+        if let skep::Error::Refused(r) = why {
+            return Err(Failure::Refused(format!("program {name}: the verifier refuses it: {r}")));
+        }
         eprintln!("skep: program {name} is left out: {why}");
     }
     if chosen.is_empty() {

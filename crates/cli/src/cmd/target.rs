@@ -32,6 +32,15 @@ pub(crate) fn btf(object: &Object, given: Option<&PathBuf>) -> Result<Option<Arc
     }
 }
 
+/// Types of the target for the verifier, which may need them for any program: those in `given`, else the running kernel's
+/// where they can be read.
+pub(crate) fn all_types(given: Option<&PathBuf>) -> Result<Option<Arc<Btf>>, Failure> {
+    match given {
+        Some(path) => super::btf::read(path, None).map(Some),
+        None => Ok(super::btf::read(Path::new(KERNEL_BTF), None).ok()),
+    }
+}
+
 /// Text of a kernel configuration: of `given`, else of the running kernel if the object asks for values.
 pub(crate) fn kconfig(object: &Object, given: Option<&PathBuf>) -> Result<String, Failure> {
     if let Some(path) = given {

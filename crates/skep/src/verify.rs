@@ -1,0 +1,68 @@
+//! Verifying the programs of an object: each is bound on its own and judged.
+//!
+//! Maps are created and filled as for a run, so that constants of `.rodata` count; a map type that the user engine cannot
+//! make stands as its definition.
+
+use crate::collection::{Error, Options, create_maps, fill_data};
+use crate::definition::Definition;
+use skep_obj::{BindEnv, BindError, Object};
+use skep_platform::{Engine, Map, ProgType, Program};
+use skep_verifier::{Outcome, Rejection};
+use std::sync::Arc;
+
+/// Verdict on one program.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The program's name.
+    pub name: String,
+    /// Its type.
+    pub prog_type: ProgType,
+    /// The program as it was judged; `None` when it could not be bound.
+    pub program: Option<Arc<Program>>,
+    /// Accepted or not.
+    pub outcome: Result<Box<Outcome>, Refusal>,
+}
+
+/// Why a program is not accepted.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The verifier refuses it.
+    Verifier(Box<Rejection>),
+    /// It refers to something that cannot be resolved.
+    Bind(Box<BindError>),
+}
+
+/// Judges every program of `object` for which `wanted` holds, by its name. Cost: that of opening the object, and what the
+/// verifier takes for each program.
+///
+/// # Errors
+/// Maps that cannot be filled; configuration externs without value.
+pub fn verify_object(
+    object: &Object,
+    engine: &dyn Engine,
+    options: &Options<'_>,
+    how: &skep_verifier::Options,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Verdict>, Error> {
+    let (mut maps, _) = create_maps(object, engine);
+    for (spec, map) in object.maps.iter().zip(&mut maps) {
+        map.get_or_insert_with(|| Arc::new(Definition(spec.def.clone())) as Arc<dyn Map>);
+    }
+    fill_data(object, &maps, options)?;
+    let mut env = BindEnv::new(&maps);
+    env.target_btf = options.target_btf.clone();
+    let mut verdicts = Vec::new();
+    for (index, f) in object.functions.iter().enumerate() {
+        let Some(entry) = f.entry.as_ref().filter(|_| wanted(&f.name) || wanted(&f.section)) else {
+            continue;
+        };
+        let bound = object.bind_index(index, &mut env).map(Arc::new);
+        let program = bound.as_ref().ok().cloned();
+        let judge = |p: Arc<Program>| {
+            skep_verifier::verify_full(&p, engine.platform(), how).map_err(Refusal::Verifier)
+        };
+        let outcome = bound.map_err(|e| Refusal::Bind(Box::new(e))).and_then(judge).map(Box::new);
+        verdicts.push(Verdict { name: f.name.clone(), prog_type: entry.prog_type, program, outcome });
+    }
+    Ok(verdicts)
+}
