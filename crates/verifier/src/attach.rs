@@ -30,6 +30,8 @@ pub(crate) struct Attach {
     free: bool,
     /// Arguments are trusted.
     trusted: bool,
+    /// Pointers to void among the arguments are buffers: a map's key, read-only, and its value.
+    buffers: bool,
 }
 
 impl Attach {
@@ -41,6 +43,26 @@ impl Attach {
     /// Nobody looks at the result.
     pub(crate) fn returns_nothing(&self) -> bool {
         self.free
+    }
+
+    /// Sockets of congestion control are TCP sockets (`bpf_tcp_ca_is_valid_access`, net/ipv4/bpf_tcp_ca.c).
+    fn promoted(&self, b: &Btf, id: u32) -> u32 {
+        if self.name.starts_with("tcp_congestion_ops/") && b.name_of(id) == "sock" {
+            return b.find_by_name_kind("tcp_sock", Kind::Struct).unwrap_or(id);
+        }
+        id
+    }
+
+    /// Members of TCP sockets that congestion control may write (`bpf_tcp_ca_btf_struct_access`).
+    pub(crate) fn writable(&self, b: Option<&std::sync::Arc<Btf>>, ty: &str, off: i64, size: u32) -> bool {
+        let Some(b) = b.filter(|_| self.name.starts_with("tcp_congestion_ops/") && ty == "tcp_sock") else {
+            return false;
+        };
+        let inside = |path: &[&str]| {
+            let Some((at, len)) = member_at(b, "tcp_sock", path) else { return false };
+            off >= at as i64 && off + size as i64 <= (at + len) as i64
+        };
+        TCP_WRITABLE.iter().any(|path| inside(path))
     }
 
     /// `bpf_d_path` is allowed here.
@@ -90,6 +112,12 @@ impl Attach {
                 a.function(b, &format!("bpf_iter_{target}"));
                 a.range = Some((0, 1));
                 a.trusted = true;
+                // The last item is NULL: the end of the walk.
+                let whole = matches!(target.as_str(), "bpf_map_elem" | "bpf_sk_storage_map");
+                for (i, n) in a.nullable.iter_mut().enumerate() {
+                    *n = i > usize::from(whole);
+                }
+                a.buffers = whole;
             }
             (ProgType::Lsm, _) => {
                 if DISABLED_HOOKS.contains(&target.as_str()) {
@@ -107,9 +135,39 @@ impl Attach {
                     a.range = Some((-4095, 0));
                 }
             }
+            (ProgType::StructOps, _) => a.member(b, program)?,
             _ => {}
         }
         Ok(a)
+    }
+
+    /// A member of a structure of functions (`check_struct_ops_btf_id`).
+    fn member(&mut self, b: &Btf, program: &Program) -> Check {
+        let target = program.attach_target.as_deref().unwrap_or("");
+        let Some((ty, member)) = target.split_once('/') else { return Ok(()) };
+        let ty = skep_btf::essential_name(ty);
+        let closed = CLOSED_MEMBERS.contains(&(ty, member))
+            || (program.sleepable && ty == "bpf_dummy_ops" && member != "test_sleepable");
+        if closed {
+            refuse!(Load, "attach to unsupported member {member} of struct {ty}");
+        }
+        let Some(Type::Struct(s)) = b.find_by_name_kind(ty, Kind::Struct).and_then(|id| b.type_by_id(id))
+        else {
+            return Ok(());
+        };
+        let Some(m) = s.members.into_iter().find(|m| m.name == member) else { return Ok(()) };
+        let Some((_, Type::Ptr(to))) = b.resolve(m.type_id) else { return Ok(()) };
+        let Some(proto) = b.skip_mods_and_typedefs(to) else { return Ok(()) };
+        self.take(b, proto, 0);
+        // Stubs of the members tell by their parameters' names what may be NULL.
+        let stub = b.find_by_name_kind(&format!("{ty}__{member}"), Kind::Func);
+        if let Some(list) = stub.and_then(|f| crate::btfs::params(b, f)) {
+            self.nullable = list.iter().map(|(n, _)| n.ends_with("__nullable")).collect();
+        }
+        self.name = target.to_owned();
+        self.trusted = true;
+        self.free = self.ret == 0;
+        Ok(())
     }
 
     fn function(&mut self, b: &Btf, name: &str) {
@@ -152,6 +210,38 @@ fn may_sleep(p: &Program) -> Check {
     }
     Ok(())
 }
+
+/// Members of `struct tcp_sock` that congestion control may write, by path.
+const TCP_WRITABLE: &[&[&str]] = &[
+    &["inet_conn", "icsk_inet", "sk", "sk_pacing_rate"],
+    &["inet_conn", "icsk_inet", "sk", "sk_pacing_status"],
+    &["inet_conn", "icsk_ca_priv"],
+    &["inet_conn", "icsk_ack", "pending"],
+    &["snd_cwnd"],
+    &["snd_cwnd_cnt"],
+    &["snd_cwnd_stamp"],
+    &["snd_ssthresh"],
+    &["ecn_flags"],
+    &["app_limited"],
+];
+
+/// Offset and bytes of a member of a member of a structure.
+fn member_at(b: &Btf, ty: &str, path: &[&str]) -> Option<(u32, u32)> {
+    let mut id = b.find_by_name_kind(ty, Kind::Struct)?;
+    let mut at = 0;
+    for name in path {
+        let (Type::Struct(s) | Type::Union(s)) = b.type_by_id(b.skip_mods_and_typedefs(id)?)? else {
+            return None;
+        };
+        let m = s.members.into_iter().find(|m| m.name == *name)?;
+        at += m.bit_offset / 8;
+        id = m.type_id;
+    }
+    Some((at, b.size_of(id)?))
+}
+
+/// Members that programs may not stand for.
+const CLOSED_MEMBERS: &[(&str, &str)] = &[("tcp_congestion_ops", "get_info")];
 
 /// LSM hooks that programs are not let into (`bpf_lsm_disabled_hooks`, kernel/bpf/bpf_lsm.c).
 const DISABLED_HOOKS: &[&str] = &[
@@ -283,7 +373,15 @@ impl Vm<'_> {
             };
             at = t.type_id;
         }
+        if self.attach.buffers && b.skip_mods(at) == Some(0) {
+            let key = arg + 1 < self.attach.args.len();
+            let flags = if key { Flags::RDONLY } else { Flags::NONE };
+            let mut r = Reg::flagged(Base::Buf, flags.with(Flags::MAYBE_NULL));
+            r.id = self.new_id();
+            return Ok(r);
+        }
         let Some((id, Type::Struct(_) | Type::Union(_))) = b.resolve(at) else { return Ok(Reg::UNKNOWN) };
+        let id = self.attach.promoted(&b, id);
         let trusted = if self.attach.trusted { Flags::TRUSTED } else { Flags::NONE };
         let null = if self.attach.nullable.get(arg) == Some(&true) { Flags::MAYBE_NULL } else { Flags::NONE };
         let mut r = Reg::flagged(Base::Btf(BtfType { own: false, id }), trusted.with(tags).with(null));

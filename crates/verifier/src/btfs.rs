@@ -55,6 +55,9 @@ impl Vm<'_> {
             refuse!(BadPointer, "R{n} is ptr_{name} access percpu memory: off={off}");
         }
         if how.writes() {
+            if !t.own && self.attach.writable(self.btf_of(t), &name, off, size) {
+                return Ok(());
+            }
             if !t.own || !r.flags.has(Flags::ALLOC) {
                 refuse!(BadPointer, "only read is supported");
             }
@@ -123,23 +126,26 @@ impl Vm<'_> {
         if r.flags.has(Flags::UNTRUSTED) {
             return base;
         }
-        let trusted = r.flags.has(Flags::TRUSTED);
+        let trusted = r.ref_id != 0 || r.flags.any(Flags::TRUSTED.with(Flags::ALLOC));
         let rcu = r.flags.has(Flags::RCU);
         let name = self.btf_name(t);
-        if (trusted || rcu) && trusted_member(name, member) {
-            return base.with(if trusted { Flags::TRUSTED } else { Flags::RCU });
+        if !trusted && !rcu {
+            // Plain pointers of old: reads are checked at run time.
+            return base;
         }
-        let in_rcu = self.cur.rcu > 0 || !self.program.sleepable;
-        if in_rcu && (trusted || rcu) {
-            if rcu_member(name, member) || tags.iter().any(|t| t == "rcu") {
-                let null = if tags.iter().any(|t| t == "rcu") { Flags::MAYBE_NULL } else { Flags::NONE };
-                return base.with(Flags::RCU).with(null);
-            }
-            if rcu_or_null_member(name, member) {
-                return base.with(Flags::RCU).with(Flags::MAYBE_NULL);
-            }
+        if trusted_member(name, member) {
+            return base.with(Flags::TRUSTED);
         }
-        if trusted || rcu { base.with(Flags::UNTRUSTED).without(Flags::TRUSTED) } else { base }
+        if !self.in_rcu() {
+            return Flags::UNTRUSTED;
+        }
+        if rcu_member(name, member) {
+            return base.with(Flags::RCU);
+        }
+        if tags.iter().any(|t| t == "rcu") || rcu_or_null_member(name, member) {
+            return base.with(Flags::RCU).with(Flags::MAYBE_NULL);
+        }
+        base
     }
 
     /// A pointer to `have` plus an offset is one to `want`: itself, or a first member (`btf_struct_ids_match`).
@@ -350,7 +356,7 @@ fn trusted_member(ty: &str, member: &str) -> bool {
 fn rcu_member(ty: &str, member: &str) -> bool {
     matches!(
         (ty, member),
-        ("task_struct", "cpus_ptr" | "css_set" | "real_parent" | "group_leader")
+        ("task_struct", "cpus_ptr" | "cgroups" | "real_parent" | "group_leader")
             | ("cgroup", "kn")
             | ("css_set", "dfl_cgrp")
             | ("cgroup_subsys_state", "cgroup")

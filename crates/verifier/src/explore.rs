@@ -7,6 +7,7 @@
 //! the loop's entry is done.
 
 use crate::equal::{Compare, Mode, iterators_differ, maybe_looping};
+use crate::log::LogNames;
 use crate::machine::{Kept, LoopKey, Vm};
 use crate::reject::{Check, refuse};
 use crate::state::{Byte, Slot, State, StateId};
@@ -71,7 +72,8 @@ impl Vm<'_> {
             self.note(|_| {});
         }
         self.seen[pc] = true;
-        self.log.insn(self.program, &self.code, &self.cur, pc);
+        let names = LogNames { platform: self.platform, kernel: self.kernel.as_deref() };
+        self.log.insn(self.program, &self.code, &names, &self.cur, pc);
         self.life.begin();
         let flow = self.step()?;
         self.life.commit(&self.code, &self.here);

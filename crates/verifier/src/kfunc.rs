@@ -440,7 +440,7 @@ impl Vm<'_> {
     fn scalar_struct(&self, b: &Btf, id: u32, depth: u32) -> bool {
         match b.resolve(id) {
             Some((_, Type::Int(_) | Type::Enum(_) | Type::Enum64(_))) => true,
-            Some((_, Type::Struct(s))) if depth < 4 => {
+            Some((_, Type::Struct(s) | Type::Union(s))) if depth < 4 => {
                 s.members.into_iter().all(|m| self.scalar_struct(b, m.type_id, depth + 1))
             }
             Some((_, Type::Array(a))) if depth > 0 => self.scalar_struct(b, a.type_id, depth + 1),

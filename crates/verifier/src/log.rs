@@ -8,8 +8,27 @@ use crate::machine::Vm;
 use crate::state::{Byte, State};
 use crate::tnum::Tnum;
 use crate::value::{ADD_CONST, Base, Flags, Reg};
-use skep_platform::Program;
+use skep_btf::Btf;
+use skep_isa::disasm::{Names, Notation};
+use skep_platform::{Platform, Program};
+use std::borrow::Cow;
 use std::fmt::Write;
+
+/// Names of helpers and kernel functions.
+pub(crate) struct LogNames<'a> {
+    pub(crate) platform: &'a Platform,
+    pub(crate) kernel: Option<&'a Btf>,
+}
+
+impl Names for LogNames<'_> {
+    fn helper(&self, id: i32) -> Option<Cow<'_, str>> {
+        self.platform.helper(u32::try_from(id).ok()?).map(|h| Cow::Borrowed(h.name))
+    }
+
+    fn kfunc(&self, id: i32, _off: i16) -> Option<Cow<'_, str>> {
+        self.kernel.map(|b| Cow::Borrowed(b.name_of(id as u32)))
+    }
+}
 
 /// The log being written.
 #[derive(Debug, Default)]
@@ -81,7 +100,7 @@ impl Log {
     }
 
     /// The instruction about to be walked, after the state that the one before it left.
-    pub(crate) fn insn(&mut self, program: &Program, code: &Code, st: &State, pc: usize) {
+    pub(crate) fn insn(&mut self, program: &Program, code: &Code, names: &dyn Names, st: &State, pc: usize) {
         if self.level == 0 {
             return;
         }
@@ -94,7 +113,8 @@ impl Log {
             self.lines.push(format!("; {} @ {file}:{}", l.text.trim_start(), l.line));
         }
         let insn = program.insns.get(pc).map_or(0, |i| i.opcode());
-        let text = code.op(pc).map_or_else(String::new, |op| format!("{op:?}"));
+        let text =
+            code.op(pc).map_or_else(String::new, |op| op.text(pc, names, Notation::Kernel).to_string());
         self.lines.push(format!("{pc}: ({insn:02x}) {text}"));
         self.open = true;
         (self.touched, self.slots) = (0, 0);

@@ -13,10 +13,7 @@ use std::sync::Arc;
 use support::{json::Json, objects::Opened, raw::PLATFORM};
 
 /// Differences of verdict, and why. One that goes away fails the test, as does a new one.
-const KNOWN: &[(&str, &str)] = &[(
-    "dummy_st_ops_fail.bpf.o:test_unsupported_field_sleepable",
-    "which members of a structure may sleep is code of the structure's owner",
-)];
+const KNOWN: &[(&str, &str)] = &[];
 
 #[test]
 fn agrees_with_linux() {

@@ -27,7 +27,7 @@ pub use link::POISON_MAP;
 
 pub use externs::POISON_KFUNC;
 
-use crate::object::{Function, Object, RelocTarget};
+use crate::object::{Function, MapOrigin, Object, RelocTarget};
 use crate::sections;
 
 /// `BPF_PSEUDO_MAP_IDX`.
@@ -253,7 +253,7 @@ fn unbound(object: &Object, main: &Function) -> Program {
         section: main.section.clone(),
         prog_type: entry.prog_type,
         attach_type: entry.attach_type,
-        attach_target: target.filter(|t| !t.is_empty()).map(str::to_owned),
+        attach_target: member_of(object, main).or(target.filter(|t| !t.is_empty()).map(str::to_owned)),
         sleepable: has(sections::SLEEPABLE),
         xdp_frags: has(sections::XDP_FRAGS),
         license: object.license.clone(),
@@ -265,4 +265,15 @@ fn unbound(object: &Object, main: &Function) -> Program {
         kernel_btf: None,
         poisoned: Vec::new(),
     }
+}
+
+/// `TYPE/MEMBER` of a program that is a member of a `struct_ops` variable: what it attaches to is said there, not by
+/// its section.
+fn member_of(object: &Object, main: &Function) -> Option<String> {
+    object.maps.iter().find_map(|m| {
+        let MapOrigin::StructOps(ops) = &m.origin else { return None };
+        let is_main = |i: usize| object.functions.get(i).is_some_and(|f| std::ptr::eq(f, main));
+        let member = ops.programs.iter().find(|p| is_main(p.function))?;
+        Some(format!("{}/{}", ops.type_name, member.member))
+    })
 }

@@ -34,8 +34,10 @@ impl Opened {
             .iter()
             .map(|m| {
                 let frozen = matches!(m.origin, MapOrigin::Rodata | MapOrigin::Kconfig);
-                let map: Arc<dyn Map> =
-                    Arc::new(Paper { def: m.def.clone(), frozen, data: m.contents.clone() });
+                // Contents that are not written out are zeros.
+                let zeros = || m.origin.is_data().then(|| vec![0; m.def.value_size as usize]);
+                let data = m.contents.clone().or_else(zeros);
+                let map: Arc<dyn Map> = Arc::new(Paper { def: m.def.clone(), frozen, data });
                 Some(map)
             })
             .collect();
