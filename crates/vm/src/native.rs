@@ -8,6 +8,7 @@
 //! Always holds: only a [`Verified`] becomes a [`Native`], and a context that is shorter than the program type promises
 //! is refused before the run.
 
+mod baseline;
 mod door;
 mod interp;
 
@@ -15,6 +16,7 @@ use crate::checked::keep::Chain;
 use crate::lower::{Lowered, Site, func_addr, lower};
 use crate::user::Tier;
 use skep_isa::Op;
+use skep_jit::{Compiled, Head};
 use skep_platform::engine::{EngineError, Platform, RunError};
 use skep_platform::env::{Context, CtxData, Fault, Host};
 use skep_platform::helper::{Body, HelperFn};
@@ -33,7 +35,9 @@ const FRAME_WORDS: usize = 64;
 
 /// A verified program, ready to run.
 pub(crate) struct Native {
-    pub(crate) lowered: Lowered,
+    pub(crate) lowered: Box<Lowered>,
+    /// Its code, in the tiers that compile.
+    machine: Option<Compiled>,
     tier: Tier,
     platform: Platform,
     /// Bytes that a plain context must have at least.
@@ -49,17 +53,26 @@ impl std::fmt::Debug for Native {
 impl Native {
     /// Lowers a program for a tier.
     pub(crate) fn new(verified: &Verified, platform: &Platform, tier: Tier) -> Result<Native, EngineError> {
-        let lowered = lower(verified, platform)?;
+        let lowered = Box::new(lower(verified, platform)?);
         let p = &lowered.program;
         let raw = p.prog_type == ProgType::Unspec;
         let layout = platform.prog_type(p.prog_type).and_then(|d| d.layout(p.attach_type));
         let ctx_len = if raw { 0 } else { layout.map_or(0, |l| l.size.into()) };
-        Ok(Native { lowered, tier, platform: *platform, ctx_len })
+        let machine = match tier {
+            Tier::Checked | Tier::Interp => None,
+            Tier::Baseline | Tier::Optimized => Some(compiled(&lowered)?),
+        };
+        Ok(Native { lowered, machine, tier, platform: *platform, ctx_len })
     }
 
     /// The program it was made from.
     pub(crate) fn program(&self) -> &Arc<Program> {
         &self.lowered.program
+    }
+
+    /// By which compiled code names its program.
+    fn token(&self) -> u64 {
+        token(&self.lowered)
     }
 
     /// A helper by a number that only the run knows (`callx`).
@@ -76,6 +89,19 @@ impl Native {
         let at = usize::try_from(at).ok()?;
         self.lowered.code.functions.binary_search(&at).ok().map(|_| at)
     }
+}
+
+fn token(lowered: &Lowered) -> u64 {
+    std::ptr::from_ref(lowered).addr() as u64
+}
+
+fn compiled(lowered: &Lowered) -> Result<Compiled, EngineError> {
+    skep_jit::compile(&lowered.code, token(lowered)).map_err(|e| match e {
+        skep_jit::Error::Machine => {
+            EngineError::Unsupported { what: "the compiler".into(), why: e.to_string() }
+        }
+        e => EngineError::Load { prog: lowered.program.name.clone(), insn: None, why: e.to_string() },
+    })
 }
 
 /// Memory that runs reuse: the frames of the interpreter. One per thread.
@@ -95,8 +121,10 @@ impl Machine {
     }
 }
 
-/// One run.
+/// One run. Begins with its head, by which compiled code knows it.
+#[repr(C)]
 pub(crate) struct Run<'r, 'm> {
+    head: Head,
     machine: &'m mut Machine,
     ctx: &'m mut Context,
     host: &'r dyn Host,
@@ -113,6 +141,8 @@ pub(crate) struct Run<'r, 'm> {
     at: usize,
     /// The fault that ended the run inside of a callback.
     dead: Option<Fault>,
+    /// Why compiled code was left.
+    stopped: Option<Fault>,
 }
 
 /// Runs a program on `ctx` from its beginning; the value of `r0` at its end.
@@ -126,7 +156,9 @@ pub(crate) fn run(
     let code: &Native = codes.push(code.clone());
     let cpu = host.current_cpu();
     let entry = entry(ctx);
+    let raw = code.program().prog_type == ProgType::Unspec;
     let mut run = Run {
+        head: baseline::head(entry, raw),
         machine,
         ctx,
         host,
@@ -139,8 +171,9 @@ pub(crate) fn run(
         tail_calls: 0,
         at: 0,
         dead: None,
+        stopped: None,
     };
-    let ended = run.accept(code).and_then(|()| run.exec(code, 0, run.entry_args(code)));
+    let ended = run.accept(code).and_then(|()| run.enter(code, 0, run.entry_args(code)));
     ended.map_err(|fault| Box::new(run.error(fault)))
 }
 
@@ -174,6 +207,14 @@ impl<'r> Run<'r, '_> {
         }
         let t = code.program().prog_type.label();
         Err(rule("context", format!("the context given is not one of a program of type {t}")))
+    }
+
+    /// Runs the function at a slot in the tier that the program was made for; its `r0`.
+    fn enter(&mut self, code: &'r Native, start: usize, args: [u64; 5]) -> Result<u64, Fault> {
+        match code.machine {
+            None => self.exec(code, start, args),
+            Some(_) => self.exec_compiled(code, start, args),
+        }
     }
 
     fn entry_args(&self, code: &Native) -> [u64; 5] {

@@ -97,14 +97,12 @@ impl User {
             (Tier::Checked, _) => {
                 Form::Checked(Arc::new(Code::new(program.program().clone(), &self.platform)?))
             }
-            (Tier::Interp, Loadable::Verified(v)) => {
-                Form::Native(Arc::new(Native::new(v, &self.platform, self.tier)?))
+            (Tier::Optimized, _) => {
+                return Err(self.unsupported("this build has no optimising compiler; use --tier baseline"));
             }
-            (Tier::Interp, _) => {
+            (_, Loadable::Verified(v)) => Form::Native(Arc::new(Native::new(v, &self.platform, self.tier)?)),
+            (_, Loadable::Unverified(_)) => {
                 return Err(self.unsupported("it runs verified programs only; use --tier checked"));
-            }
-            (Tier::Baseline | Tier::Optimized, _) => {
-                return Err(self.unsupported("it comes with the compilers; use --tier checked"));
             }
         };
         Ok(Arc::new(UserProgram { form, verified }))

@@ -109,7 +109,7 @@ impl<'r> Env<'r> for Run<'r, '_> {
             return Err(rule("callback", format!("{func:#x} is no function of this program")));
         };
         let at = self.at;
-        let ended = self.exec(code, code.function(func).unwrap_or(0), args);
+        let ended = self.enter(code, code.function(func).unwrap_or(0), args);
         match &ended {
             Ok(_) => self.at = at,
             Err(fault) => self.dead = Some(fault.clone()),

@@ -1,0 +1,26 @@
+//! The baseline compiler: one pass over the steps, a fixed machine register for each eBPF register, no intermediate form.
+//!
+//! ```text
+//! r0 rax | r1 rdi | r2 rsi | r3 rdx | r4 rcx | r5 r8 | r6 rbx | r7 r13 | r8 r14 | r9 r15 | r10 rbp
+//! r12: the run's Head        r9, r10, r11: scratch inside of one step
+//! ```
+//!
+//! Arguments of helpers are where the System V convention wants them. The program itself saves nothing, since the entry
+//! sequence has saved everything; subprograms save the registers that they write. Inside of a function the stack pointer
+//! is a multiple of 16, so that calls need no care.
+//!
+//! A frame is `[rbp - 512, rbp)`, as the program addresses it; the loop budget of `may_goto` lies below it.
+
+mod alu;
+mod emit;
+mod frame;
+
+pub(crate) use emit::compile;
+
+/// What the compiler made.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) entries: Vec<(usize, usize)>,
+    pub(crate) offsets: Vec<u32>,
+}

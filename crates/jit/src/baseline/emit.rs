@@ -1,0 +1,445 @@
+//! The pass over the steps.
+//!
+//! Jumps back know their target. A jump forward is short when the steps in between cannot be longer than a short jump
+//! reaches ([`bound`]); should a bound be wrong, the program is compiled again with long jumps alone.
+//!
+//! What is known of the upper halves of registers (`zero`) holds inside of a basic block: it is forgotten where a jump
+//! lands.
+
+use super::Made;
+use super::frame::{BUDGET, Frame, HEAD, head};
+use crate::asm::{Arith, Asm, Cc, Hole, M, R};
+use crate::code::{Code, CtxLoad, Step};
+use crate::head::{Head, STOP, any_flags};
+use skep_isa::{AluOp, AtomicOp, Callee, Cond, Op, Operand, Reg, Size, Width};
+use std::mem::offset_of;
+
+/// The machine register of an eBPF register.
+pub(super) fn map(r: Reg) -> R {
+    const MAP: [R; 11] = [R::AX, R::DI, R::SI, R::DX, R::CX, R::R8, R::BX, R::R13, R::R14, R::R15, R::BP];
+    MAP[r.index()]
+}
+
+/// The compiler's state.
+pub(super) struct Emit<'c> {
+    pub(super) a: Asm,
+    code: &'c Code,
+    pub(super) token: u64,
+    pub(super) bmi2: bool,
+    /// Offset of the way out of a program that is stopped.
+    pub(super) stop: usize,
+    pub(super) frame: Frame,
+    /// Registers whose upper half is zero.
+    zero: u16,
+    /// Slots that jumps go to.
+    lands: Vec<bool>,
+    /// Upper bounds of code sizes, summed up to each slot; empty for long jumps alone.
+    bounds: Vec<u32>,
+    offsets: Vec<u32>,
+    entries: Vec<(usize, usize)>,
+    jumps: Vec<(Hole, usize, usize)>,
+    calls: Vec<(Hole, usize, usize)>,
+}
+
+/// Compiles; the slot that could not be expressed on failure.
+pub(crate) fn compile(code: &Code, token: u64) -> Result<Made, usize> {
+    Emit::new(code, token, bounds(code)).program().or_else(|_| Emit::new(code, token, Vec::new()).program())
+}
+
+fn bounds(code: &Code) -> Vec<u32> {
+    let mut sum = 0;
+    let mut all = Vec::with_capacity(code.steps.len() + 1);
+    all.push(0);
+    for s in &code.steps {
+        sum += bound(s);
+        all.push(sum);
+    }
+    all
+}
+
+/// Most bytes that a step can take.
+fn bound(step: &Step) -> u32 {
+    match step {
+        Step::Op(op) => match op {
+            Op::Alu { op: AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod, .. } => 80,
+            Op::Alu { .. } => 12,
+            Op::JumpIf { .. } => 16,
+            Op::Ja { .. } | Op::Call(Callee::Local(_)) => 5,
+            Op::Atomic { .. } | Op::Call(_) | Op::Exit => 60,
+            Op::MayGoto { .. } => 24,
+            _ => 12,
+        },
+        Step::Wide { .. } | Step::CtxLoad(_) | Step::CtxStore { .. } => 12,
+        Step::Second => 0,
+        Step::Helper { tail: false, .. } => 40,
+        Step::Helper { tail: true, .. } | Step::AnyLoad { .. } | Step::AnyStore { .. } => 140,
+        Step::PacketLoad { .. } | Step::Trap { .. } => 70,
+    }
+}
+
+/// The slots that jumps go to.
+fn lands(code: &Code) -> Vec<bool> {
+    let mut lands = vec![false; code.steps.len()];
+    for (pc, step) in code.steps.iter().enumerate() {
+        let off = match step {
+            Step::Op(Op::Ja { off, .. }) => *off,
+            Step::Op(Op::JumpIf { off, .. } | Op::MayGoto { off }) => (*off).into(),
+            _ => continue,
+        };
+        if let Some(l) = target(pc, off).and_then(|t| lands.get_mut(t)) {
+            *l = true;
+        }
+    }
+    lands
+}
+
+fn target(pc: usize, off: i32) -> Option<usize> {
+    usize::try_from(pc as i64 + 1 + i64::from(off)).ok()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn bmi2() -> bool {
+    std::arch::is_x86_feature_detected!("bmi2")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn bmi2() -> bool {
+    false
+}
+
+impl<'c> Emit<'c> {
+    fn new(code: &'c Code, token: u64, bounds: Vec<u32>) -> Emit<'c> {
+        Emit {
+            a: Asm { buf: Vec::with_capacity(128 + code.steps.len() * 6) },
+            code,
+            token,
+            bmi2: bmi2(),
+            stop: 0,
+            frame: Frame::default(),
+            zero: 0,
+            lands: lands(code),
+            bounds,
+            offsets: Vec::with_capacity(code.steps.len()),
+            entries: Vec::new(),
+            jumps: Vec::new(),
+            calls: Vec::new(),
+        }
+    }
+
+    fn program(mut self) -> Result<Made, usize> {
+        self.enter();
+        let starts = &self.code.functions;
+        for (i, start) in starts.iter().enumerate() {
+            let end = starts.get(i + 1).copied().unwrap_or(self.code.steps.len());
+            self.function(*start, end)?;
+        }
+        // Control that runs off the end of the program: the verifier has refused that.
+        self.a.jump_back(None, self.stop);
+        for (hole, to, pc) in std::mem::take(&mut self.jumps) {
+            let to = *self.offsets.get(to).ok_or(pc)? as usize;
+            if !self.a.try_fill(hole, to) {
+                return Err(pc);
+            }
+        }
+        for (hole, to, pc) in std::mem::take(&mut self.calls) {
+            let at = self.entries.binary_search_by_key(&to, |(s, _)| *s).map_err(|_| pc)?;
+            self.a.fill(hole, self.entries[at].1);
+        }
+        Ok(Made { bytes: self.a.buf, entries: self.entries, offsets: self.offsets })
+    }
+
+    fn function(&mut self, start: usize, end: usize) -> Result<(), usize> {
+        self.frame = Frame::of(self.code, start, end);
+        self.entries.push((start, self.a.here()));
+        self.prologue();
+        self.zero = 0;
+        for pc in start..end {
+            if self.lands[pc] {
+                self.zero = 0;
+            }
+            self.offsets.push(self.a.here() as u32);
+            let step = self.code.steps[pc];
+            self.step(step, pc).ok_or(pc)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn upper_zero(&self, r: Reg) -> bool {
+        self.zero >> r.index() & 1 == 1
+    }
+
+    pub(super) fn set_upper_zero(&mut self, r: Reg, zero: bool) {
+        let bit = 1 << r.index();
+        self.zero = if zero { self.zero | bit } else { self.zero & !bit };
+    }
+
+    fn step(&mut self, step: Step, pc: usize) -> Option<()> {
+        match step {
+            Step::Op(op) => return self.op(op, pc),
+            Step::Wide { dst, bits } => self.constant(dst, bits),
+            Step::Second => {}
+            Step::Helper { site, tail } => self.helper(site, tail),
+            Step::CtxLoad(l) => self.ctx_load(l),
+            Step::CtxStore { dst, disp, size, src } => self.store(size, M(map(dst), disp), src),
+            Step::AnyLoad { size, sx, dst, src, off } => {
+                self.any_load(size, sx, dst, M(map(src), off.into()))
+            }
+            Step::AnyStore { size, dst, off, src } => self.any_store(size, M(map(dst), off.into()), src),
+            Step::PacketLoad { size, imm, index } => self.packet_load(size, imm, index),
+            Step::Trap { reason } => {
+                self.a.mov(true, R::DI, HEAD);
+                self.a.mov_imm(R::SI, reason.into());
+                self.a.call_mem(head(offset_of!(Head, trap)));
+                self.a.jump_back(None, self.stop);
+            }
+        }
+        Some(())
+    }
+
+    fn op(&mut self, op: Op, pc: usize) -> Option<()> {
+        match op {
+            Op::Alu { op, width, dst, src } => self.alu(op, width, dst, src),
+            Op::Neg { width, dst } => self.neg(width, dst),
+            Op::MovSx { width, bits, dst, src } => self.mov_sx(width, bits, dst, src),
+            Op::End { kind, bits, dst } => self.end(kind, bits, dst),
+            Op::Load { size, sx, dst, src, off } => self.load(size, sx, dst, M(map(src), off.into())),
+            Op::Store { size, dst, off, src } => self.store(size, M(map(dst), off.into()), src),
+            Op::Atomic { op, width, dst, src, off } => self.atomic(op, width, M(map(dst), off.into()), src),
+            // Loads and stores of this machine are ordered so by themselves.
+            Op::LoadAcquire { size, dst, src, off } => self.load(size, false, dst, M(map(src), off.into())),
+            Op::StoreRelease { size, dst, off, src } => {
+                self.store(size, M(map(dst), off.into()), Operand::Reg(src));
+            }
+            Op::JumpIf { cond, width, dst, src, off } => {
+                let cc = self.compare(cond, width == Width::W64, map(dst), src);
+                return self.jump(Some(cc), pc, off.into());
+            }
+            Op::Ja { off, .. } => return self.jump(None, pc, off),
+            Op::MayGoto { off } => {
+                self.a.arith_mem_imm(Arith::Cmp, false, BUDGET, 0);
+                self.jump(Some(Cc::E), pc, off.into())?;
+                self.a.arith_mem_imm(Arith::Sub, false, BUDGET, 1);
+            }
+            Op::Exit => self.epilogue(),
+            Op::Call(Callee::Local(off)) => {
+                let to = target(pc, off)?;
+                let hole = self.a.call();
+                self.calls.push((hole, to, pc));
+                self.clobber();
+            }
+            Op::Call(Callee::Reg(r)) => {
+                self.a.store(Size::Dw, head(offset_of!(Head, site)), map(r));
+                self.call_engine(offset_of!(Head, call_reg));
+                self.stop_unless_zero();
+            }
+            Op::Call(_)
+            | Op::LoadImm64 { .. }
+            | Op::LoadAbs { .. }
+            | Op::LoadInd { .. }
+            | Op::AddrSpaceCast { .. } => return None,
+        }
+        Some(())
+    }
+
+    /// After a call nothing is known of `r0` to `r5`.
+    fn clobber(&mut self) {
+        self.zero &= !0x3f;
+    }
+
+    fn load(&mut self, size: Size, sx: bool, dst: Reg, m: M) {
+        self.a.load(size, sx, map(dst), m);
+        self.set_upper_zero(dst, !sx && size != Size::Dw);
+    }
+
+    fn store(&mut self, size: Size, m: M, src: Operand) {
+        match src {
+            Operand::Reg(r) => self.a.store(size, m, map(r)),
+            Operand::Imm(i) => self.a.store_imm(size, m, i),
+        }
+    }
+
+    /// The machine is little-endian: the part that is asked for lies `shift` bits above the start.
+    fn ctx_load(&mut self, l: CtxLoad) {
+        self.load(l.cut, l.sx, l.dst, M(map(l.src), l.disp + i32::from(l.shift / 8)));
+    }
+
+    fn compare(&mut self, cond: Cond, wide: bool, d: R, src: Operand) -> Cc {
+        match (cond, src) {
+            (Cond::Set, Operand::Reg(r)) => self.a.test(wide, d, map(r)),
+            (Cond::Set, Operand::Imm(i)) => self.a.test_imm(wide, d, i),
+            (_, Operand::Reg(r)) => self.a.arith(Arith::Cmp, wide, d, map(r)),
+            (_, Operand::Imm(0)) => self.a.test(wide, d, d),
+            (_, Operand::Imm(i)) => self.a.arith_imm(Arith::Cmp, wide, d, i),
+        }
+        match cond {
+            Cond::Eq => Cc::E,
+            Cond::Ne | Cond::Set => Cc::Ne,
+            Cond::Gt => Cc::A,
+            Cond::Ge => Cc::Ae,
+            Cond::Lt => Cc::B,
+            Cond::Le => Cc::Be,
+            Cond::Sgt => Cc::G,
+            Cond::Sge => Cc::Ge,
+            Cond::Slt => Cc::L,
+            Cond::Sle => Cc::Le,
+        }
+    }
+
+    fn jump(&mut self, cc: Option<Cc>, pc: usize, off: i32) -> Option<()> {
+        let to = target(pc, off)?;
+        if to == pc + 1 {
+            return Some(());
+        }
+        if let Some(at) = self.offsets.get(to) {
+            self.a.jump_back(cc, *at as usize);
+            return Some(());
+        }
+        let short = match (self.bounds.get(pc + 1), self.bounds.get(to)) {
+            (Some(from), Some(to)) => to - from <= 127,
+            _ => false,
+        };
+        let hole = self.a.jump(cc, short);
+        self.jumps.push((hole, to, pc));
+        Some(())
+    }
+
+    fn atomic(&mut self, op: AtomicOp, width: Width, m: M, src: Reg) {
+        let (wide, s) = (width == Width::W64, map(src));
+        let arith = match op {
+            AtomicOp::Add { .. } => Arith::Add,
+            AtomicOp::Or { .. } => Arith::Or,
+            AtomicOp::And { .. } => Arith::And,
+            AtomicOp::Xor { .. } => Arith::Xor,
+            AtomicOp::Xchg => {
+                self.a.xchg(wide, m, s);
+                return self.set_upper_zero(src, !wide);
+            }
+            AtomicOp::Cmpxchg => {
+                self.a.lock_cmpxchg(wide, m, s);
+                if !wide {
+                    // The machine leaves the upper half alone when the values were equal.
+                    self.a.mov(false, R::AX, R::AX);
+                }
+                return self.set_upper_zero(Reg::R0, !wide);
+            }
+        };
+        match (op.fetches(), arith) {
+            (false, _) => return self.a.lock_arith(arith, wide, m, s),
+            (true, Arith::Add) => self.a.lock_xadd(wide, m, s),
+            (true, _) => self.fetch(arith, wide, m, s),
+        }
+        self.set_upper_zero(src, !wide);
+    }
+
+    /// A fetching operation that the machine does not have: compare-and-exchange until nobody came in between.
+    fn fetch(&mut self, op: Arith, wide: bool, m: M, s: R) {
+        let a = &mut self.a;
+        a.lea(R::R11, m);
+        a.mov(true, R::R9, s);
+        a.push(R::AX);
+        let at = M(R::R11, 0);
+        a.load(if wide { Size::Dw } else { Size::W }, false, R::AX, at);
+        let again = a.here();
+        a.mov(true, R::R10, R::AX);
+        a.arith(op, wide, R::R10, R::R9);
+        a.lock_cmpxchg(wide, at, R::R10);
+        a.jump_back(Some(Cc::Ne), again);
+        a.mov(wide, R::R9, R::AX);
+        a.pop(R::AX);
+        a.mov(true, s, R::R9);
+    }
+
+    /// Calls the engine with the program's arguments.
+    fn call_engine(&mut self, offset: usize) {
+        self.a.mov(true, R::R9, HEAD);
+        self.a.call_mem(head(offset));
+        self.clobber();
+    }
+
+    /// Leaves the program when `rdx` says so.
+    fn stop_unless_zero(&mut self) {
+        self.a.test(true, R::DX, R::DX);
+        self.a.jump_back(Some(Cc::Ne), self.stop);
+    }
+
+    fn helper(&mut self, site: u32, tail: bool) {
+        self.a.store_imm(Size::Dw, head(offset_of!(Head, site)), site as i32);
+        self.call_engine(offset_of!(Head, helper));
+        if !tail {
+            return self.stop_unless_zero();
+        }
+        self.a.test(true, R::DX, R::DX);
+        let go_on = self.a.jump(Some(Cc::E), true);
+        self.a.arith_imm(Arith::Cmp, true, R::DX, STOP as i32);
+        self.a.jump_back(Some(Cc::E), self.stop);
+        self.tail();
+        self.a.land(go_on);
+    }
+
+    fn packet_load(&mut self, size: Size, imm: i32, index: Option<Reg>) {
+        self.a.mov_imm(R::R11, u64::from(imm as u32));
+        if let Some(r) = index {
+            self.a.arith(Arith::Add, false, R::R11, map(r));
+        }
+        self.a.mov(true, R::DI, HEAD);
+        self.a.mov(false, R::SI, R::R11);
+        self.a.mov_imm(R::DX, size.bytes() as u64);
+        self.a.call_mem(head(offset_of!(Head, packet)));
+        self.a.test(true, R::DX, R::DX);
+        let inside = self.a.jump(Some(Cc::E), true);
+        self.epilogue();
+        self.a.land(inside);
+        self.clobber();
+    }
+
+    fn any_load(&mut self, size: Size, sx: bool, dst: Reg, m: M) {
+        self.a.lea(R::R11, m);
+        let plain = self.unless_context();
+        self.call_any(any_flags(size.bytes(), sx, false));
+        self.a.mov(true, map(dst), R::R11);
+        let done = self.a.jump(None, true);
+        self.a.land(plain);
+        self.a.load(size, sx, map(dst), M(R::R11, 0));
+        self.a.land(done);
+        self.set_upper_zero(dst, !sx && size != Size::Dw);
+    }
+
+    fn any_store(&mut self, size: Size, m: M, src: Operand) {
+        self.a.lea(R::R11, m);
+        match src {
+            Operand::Reg(r) => self.a.mov(true, R::R9, map(r)),
+            Operand::Imm(i) => self.a.mov_imm(R::R9, i64::from(i) as u64),
+        }
+        let plain = self.unless_context();
+        self.call_any(any_flags(size.bytes(), false, true));
+        let done = self.a.jump(None, true);
+        self.a.land(plain);
+        self.a.store(size, M(R::R11, 0), R::R9);
+        self.a.land(done);
+    }
+
+    /// Jumps when the address in `r11` is not in the context.
+    fn unless_context(&mut self) -> Hole {
+        self.a.mov(true, R::R10, R::R11);
+        self.a.arith_load(Arith::Sub, true, R::R10, head(offset_of!(Head, ctx)));
+        self.a.arith_imm(Arith::Cmp, true, R::R10, self.code.ctx_size as i32);
+        self.a.jump(Some(Cc::Ae), true)
+    }
+
+    /// Accesses the context at the address in `r11`; what was loaded comes in `r11`. Keeps the program's registers.
+    fn call_any(&mut self, flags: u32) {
+        const KEPT: [R; 6] = [R::AX, R::DI, R::SI, R::DX, R::CX, R::R8];
+        let a = &mut self.a;
+        KEPT.iter().for_each(|r| a.push(*r));
+        a.mov(true, R::DI, HEAD);
+        a.mov(true, R::SI, R::R11);
+        a.mov_imm(R::DX, flags.into());
+        a.mov(true, R::CX, R::R9);
+        a.call_mem(head(offset_of!(Head, any)));
+        a.mov(true, R::R11, R::AX);
+        a.mov(true, R::R10, R::DX);
+        KEPT.iter().rev().for_each(|r| a.pop(*r));
+        a.test(true, R::R10, R::R10);
+        a.jump_back(Some(Cc::Ne), self.stop);
+    }
+}

@@ -1,0 +1,64 @@
+//! What compiled code and the engine know of each other: [`Head`], the beginning of the engine's run.
+//!
+//! Compiled code keeps the head's address in `r12` and calls the engine through the pointers in it. There is a compiler for
+//! Unix alone, where `extern "C"` is the System V convention.
+
+/// What a call of the engine gives back, in `rax` and `rdx`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// `r0`.
+    pub r0: u64,
+    /// [`GO_ON`], [`STOP`], or the address of the program to continue in.
+    pub next: u64,
+}
+
+/// Go on behind the call.
+pub const GO_ON: u64 = 0;
+/// Leave the program: the engine has noted why.
+pub const STOP: u64 = 1;
+
+/// Calls a helper: the program's `r1` to `r5`; [`Head::site`] says which.
+pub type CallFn = unsafe extern "C" fn(u64, u64, u64, u64, u64, *mut Head) -> Outcome;
+/// Loads from the packet: head, offset, bytes. `next` is [`STOP`] outside the packet.
+pub type PacketFn = unsafe extern "C" fn(*mut Head, i32, u32) -> Outcome;
+/// Accesses a context through an address: head, address, [`any_flags`], value to store.
+pub type AnyFn = unsafe extern "C" fn(*mut Head, u64, u32, u64) -> Outcome;
+/// Notes that the program stops: head, reason.
+pub type TrapFn = unsafe extern "C" fn(*mut Head, u32);
+
+/// The beginning of a run.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Head {
+    /// Stack pointer of the innermost entry; compiled code's own.
+    pub exit_sp: u64,
+    /// Call site of the helper that is called, or the value of a `callx` register.
+    pub site: u64,
+    /// The program that runs: what [`crate::compile`] was given as `token`.
+    pub token: u64,
+    /// Address of the context: `r1` of a program that begins.
+    pub ctx: u64,
+    /// Second argument of a program that begins: the length of the memory, for raw programs.
+    pub ctx_len: u64,
+    /// Calls a helper.
+    pub helper: CallFn,
+    /// Calls what a register says.
+    pub call_reg: CallFn,
+    /// Loads from the packet.
+    pub packet: PacketFn,
+    /// Accesses a context.
+    pub any: AnyFn,
+    /// Notes that the program stops.
+    pub trap: TrapFn,
+}
+
+/// Bit of [`any_flags`]: sign-extending load.
+pub const ANY_SIGNED: u32 = 1 << 8;
+/// Bit of [`any_flags`]: a store.
+pub const ANY_STORE: u32 = 1 << 9;
+
+/// What an access through [`Head::any`] is: its bytes, and the bits above.
+pub const fn any_flags(bytes: usize, signed: bool, store: bool) -> u32 {
+    bytes as u32 | if signed { ANY_SIGNED } else { 0 } | if store { ANY_STORE } else { 0 }
+}

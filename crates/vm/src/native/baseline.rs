@@ -1,0 +1,178 @@
+//! Runs of compiled code: how it is entered, and what it calls in the engine.
+//!
+//! Compiled code knows a run by its [`Head`], with which [`Run`] begins. A call of the engine gets the head's address and
+//! makes the run of it again.
+
+use super::{MAY_GOTO, Native, Run, rule};
+use skep_isa::Size;
+use skep_jit::head::{ANY_SIGNED, ANY_STORE, GO_ON, STOP};
+use skep_jit::{Head, Outcome};
+use skep_platform::Errno;
+use skep_platform::env::{Fault, Ret};
+
+const _: () = assert!(MAY_GOTO == 8 << 20, "the compiler's budget is the interpreter's");
+
+/// A head whose calls come here.
+pub(super) fn head(entry: [u64; 2], raw: bool) -> Head {
+    let [ctx, len] = entry;
+    Head {
+        exit_sp: 0,
+        site: 0,
+        token: 0,
+        ctx,
+        ctx_len: if raw { len } else { 0 },
+        helper,
+        call_reg,
+        packet,
+        any,
+        trap,
+    }
+}
+
+const STOPPED: Outcome = Outcome { r0: 0, next: STOP };
+
+impl<'r> Run<'r, '_> {
+    /// Runs the function at slot `start` of compiled code; its `r0`.
+    pub(super) fn exec_compiled(
+        &mut self,
+        code: &'r Native,
+        start: usize,
+        args: [u64; 5],
+    ) -> Result<u64, Fault> {
+        let Some((machine, entry)) = code.machine.as_ref().and_then(|m| Some((m, m.entry(start)?))) else {
+            return Err(rule("not-compiled", format!("there is no code for the function at {start}")));
+        };
+        let outer = (self.code, self.head.token);
+        (self.code, self.head.token) = (code, code.token());
+        let head = std::ptr::from_mut(self).cast::<Head>();
+        // SAFETY: the entry is this program's, which was made from a `Verified`. The run begins with its head (`repr(C)`);
+        // its context and maps live as long as the run.
+        let r0 = unsafe { machine.run(head, entry, &args) };
+        (self.code, self.head.token) = outer;
+        match self.stopped.take() {
+            Some(fault) => Err(fault),
+            None => Ok(r0),
+        }
+    }
+
+    /// The program that the calling code belongs to.
+    fn current(&mut self) -> &'r Native {
+        if self.code.token() != self.head.token {
+            let token = self.head.token;
+            let codes = self.codes;
+            self.code = codes.find(|c| c.token() == token).map_or(self.code, |c| &**c);
+        }
+        self.code
+    }
+
+    fn outcome(&mut self, ended: Result<Ret, Fault>) -> Outcome {
+        let r0 = match ended {
+            Ok(Ret::Scalar(v)) => v,
+            Ok(Ret::Null) => 0,
+            Ok(Ret::Map(handle)) => handle,
+            Ok(Ret::Region(region)) => region.addr,
+            Ok(Ret::TailCall(program)) => match self.next_program(program) {
+                Ok(Some(next)) => return self.tail(next),
+                Ok(None) => Errno::ENOENT.to_r0(),
+                Err(fault) => return self.stop(fault),
+            },
+            Err(fault) => return self.stop(fault),
+        };
+        Outcome { r0, next: GO_ON }
+    }
+
+    fn tail(&mut self, next: &'r Native) -> Outcome {
+        match next.machine.as_ref().and_then(|m| m.entry(0)) {
+            Some(entry) => {
+                (self.code, self.head.token) = (next, next.token());
+                Outcome { r0: 0, next: entry }
+            }
+            None => self.stop(rule("not-compiled", "the program called has no code".into())),
+        }
+    }
+
+    #[cold]
+    fn stop(&mut self, fault: Fault) -> Outcome {
+        self.stopped = Some(fault);
+        STOPPED
+    }
+
+    fn call_reg(&mut self, value: u64, args: [u64; 5]) -> Outcome {
+        let code = self.current();
+        if let Some(pc) = code.function(value) {
+            let ended = self.exec_compiled(code, pc, args).map(Ret::Scalar);
+            return self.outcome(ended);
+        }
+        let Some(body) = code.body(value) else {
+            return self.stop(rule("unknown-helper", format!("there is no helper #{value}")));
+        };
+        let ended = self.helper(crate::lower::Site { body, pc: self.at }, args);
+        self.outcome(ended)
+    }
+}
+
+/// The run that a head begins.
+///
+/// # Safety
+/// `head` is what [`Run::exec_compiled`] gave to the code that calls, and the run is used by nobody else until the call
+/// returns: `exec_compiled` itself waits for the code.
+unsafe fn run<'a>(head: *mut Head) -> &'a mut Run<'a, 'a> {
+    // SAFETY: the caller's promise; `Run` is `repr(C)` and begins with its head.
+    unsafe { &mut *head.cast::<Run<'a, 'a>>() }
+}
+
+unsafe extern "C" fn helper(a1: u64, a2: u64, a3: u64, a4: u64, a5: u64, head: *mut Head) -> Outcome {
+    // SAFETY: compiled code passes the head that it was entered with.
+    let run = unsafe { run(head) };
+    let Some(site) = run.current().lowered.sites.get(run.head.site as usize).copied() else {
+        return run.stop(rule("not-compiled", "a call of no helper".into()));
+    };
+    let ended = run.helper(site, [a1, a2, a3, a4, a5]);
+    run.outcome(ended)
+}
+
+unsafe extern "C" fn call_reg(a1: u64, a2: u64, a3: u64, a4: u64, a5: u64, head: *mut Head) -> Outcome {
+    // SAFETY: compiled code passes the head that it was entered with.
+    let run = unsafe { run(head) };
+    run.call_reg(run.head.site, [a1, a2, a3, a4, a5])
+}
+
+unsafe extern "C" fn packet(head: *mut Head, at: i32, bytes: u32) -> Outcome {
+    // SAFETY: compiled code passes the head that it was entered with.
+    let run = unsafe { run(head) };
+    match run.packet_load(size(bytes), at, 0) {
+        Some(r0) => Outcome { r0, next: GO_ON },
+        None => STOPPED,
+    }
+}
+
+unsafe extern "C" fn any(head: *mut Head, addr: u64, flags: u32, value: u64) -> Outcome {
+    // SAFETY: compiled code passes the head that it was entered with.
+    let run = unsafe { run(head) };
+    let (code, size) = (run.current(), size(flags & 0xff));
+    let ended = match flags & ANY_STORE {
+        0 => run.any_load(code, addr, size, flags & ANY_SIGNED != 0),
+        _ => run.any_store(code, addr, size, value).map(|()| 0),
+    };
+    match ended {
+        Ok(r0) => Outcome { r0, next: GO_ON },
+        Err(fault) => run.stop(fault),
+    }
+}
+
+unsafe extern "C" fn trap(head: *mut Head, reason: u32) {
+    // SAFETY: compiled code passes the head that it was entered with.
+    let run = unsafe { run(head) };
+    let code = run.current();
+    let fault = run.trap(code, reason);
+    run.stopped = Some(fault);
+}
+
+fn size(bytes: u32) -> Size {
+    match bytes {
+        1 => Size::B,
+        2 => Size::H,
+        4 => Size::W,
+        _ => Size::Dw,
+    }
+}
