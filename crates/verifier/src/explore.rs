@@ -171,8 +171,10 @@ impl Vm<'_> {
                 return Ok(Some(true));
             }
             if mark.callback {
+                // The return to a callback's caller is no back edge of a loop in the graph: precision is carried to the
+                // kept state, and that is all (Linux 6.18).
                 if self.covers(id, Mode::Within) {
-                    return Ok(Some(true));
+                    return Ok(Some(false));
                 }
                 self.space_out(force, keep);
                 return Ok(None);
