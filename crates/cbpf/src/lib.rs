@@ -11,6 +11,7 @@
 //! - [`check`]: [`Program`], instructions that keep the kernel's rules.
 //! - [`machine`]: running them. [`payload`]: the loads that walk over headers and attributes.
 //! - [`text`]: listings as `tcpdump -d`, `-dd` and `-ddd` print them; [`asm`] reads `-d` and `-ddd` back.
+//! - [`filter`]: the filter language, compiled to [`Program`]s.
 //! - [`mod@translate`]: to eBPF, for socket filters, traffic control and XDP.
 //!
 //! Always holds: a [`Program`] ends on every packet (jumps go forward), reads no memory that is not its own, and its
@@ -20,6 +21,7 @@
 pub mod ancillary;
 pub mod asm;
 pub mod check;
+pub mod filter;
 pub mod insn;
 pub mod machine;
 pub mod payload;
@@ -28,6 +30,7 @@ pub mod translate;
 
 pub use ancillary::Ancillary;
 pub use check::{CheckError, Program, Rule};
+pub use filter::{Filter, FilterError, Options as FilterOptions};
 pub use insn::{AluOp, Cond, Insn, Op, Register, Size, Source};
 pub use machine::{Meta, Packet};
 pub use translate::{Target, TranslateError, Verdict, translate};

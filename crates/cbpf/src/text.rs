@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! (000) ldh      [12]
-//! (001) jeq      #0x800           jt 2	jf 5
+//! (001) jeq      #0x800           jt 2    jf 5
 //! ```
 
 use crate::ancillary::Ancillary;

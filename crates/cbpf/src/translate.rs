@@ -238,7 +238,7 @@ impl Translator<'_> {
         self.out.push(Ebpf::Call(Callee::Helper(helper)));
     }
 
-    fn to_host(&mut self, size: Size) {
+    fn host_order(&mut self, size: Size) {
         if size != Size::B {
             let bits = size.bytes() as u8 * 8;
             self.out.push(Ebpf::End { kind: Endian::ToBe, bits, dst: A });
@@ -385,7 +385,7 @@ impl Translator<'_> {
         self.call(if start.is_some() { SKB_LOAD_BYTES_RELATIVE } else { SKB_LOAD_BYTES });
         self.jump_if(Cond::Ne, Width::W64, A, Operand::Imm(0), Dest::Reject);
         self.read(width(size), A, Reg::R10, SCRATCH);
-        self.to_host(size);
+        self.host_order(size);
     }
 
     fn load_direct_abs(&mut self, size: Size, k: u32) {
@@ -404,7 +404,7 @@ impl Translator<'_> {
             Ok(off) => self.read(width(size), A, DATA, off),
             Err(_) => self.read(width(size), A, Reg::R2, -(size.bytes() as i16)),
         }
-        self.to_host(size);
+        self.host_order(size);
     }
 
     fn load_direct_ind(&mut self, size: Size, k: u32) {
@@ -417,7 +417,7 @@ impl Translator<'_> {
         self.alu64(AluOp::Add, Reg::R2, Operand::Imm(size.bytes() as i32));
         self.jump_if(Cond::Gt, Width::W64, Reg::R2, Operand::Reg(DATA_END), Dest::Reject);
         self.read(width(size), A, Reg::R3, 0);
-        self.to_host(size);
+        self.host_order(size);
     }
 
     fn ancillary(&mut self, what: Ancillary) -> Result<(), TranslateError> {
@@ -428,7 +428,7 @@ impl Translator<'_> {
             (Ancillary::Random, _) => self.number(GET_PRANDOM_U32),
             (Ancillary::Protocol | Ancillary::VlanTpid, Some(off)) => {
                 self.read(Width8::W, A, CTX, off);
-                self.to_host(Size::H);
+                self.host_order(Size::H);
             }
             (_, Some(off)) => self.read(Width8::W, A, CTX, off),
             (Ancillary::Nlattr, _) if hook != Hook::Xdp => return self.sequence(&attribute("")),

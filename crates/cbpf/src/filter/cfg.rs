@@ -1,0 +1,381 @@
+//! [`Tree`] → graph of tests → instructions.
+//!
+//! The graph is built from its end, so that equal tests with equal ends are one node, and every node's successors have
+//! smaller numbers: laid out by falling numbers, all jumps go forward.
+//!
+//! With optimisation, loads of what the registers already hold on every way to a test are left out, and jumps go past
+//! tests whose outcome is known. Both keep to loads that have been done before: what is left out could not have failed.
+
+use super::tree::{Base, Tree, Val};
+use crate::insn::{AluOp, Cond, Insn, Op, Register, Source};
+use crate::machine::holds;
+use std::collections::HashMap;
+
+/// Where a test goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum To {
+    Accept,
+    Reject,
+    Node(usize),
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Node {
+    cond: Cond,
+    a: Val,
+    b: Val,
+    yes: To,
+    no: To,
+}
+
+/// The expression needs more scratch memory than there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct TooComplex;
+
+/// Instructions for a tree: accepted packets return `snaplen`, others 0.
+pub(super) fn compile(tree: &Tree, snaplen: u32, optimize: bool) -> Result<Vec<Insn>, TooComplex> {
+    let mut graph = Graph::default();
+    let root = graph.build(tree, To::Accept, To::Reject);
+    if optimize {
+        graph.thread(root);
+    }
+    let To::Node(root) = root else {
+        return Ok(vec![Op::RetK(if root == To::Accept { snaplen } else { 0 }).encode()]);
+    };
+    let order = graph.order(root);
+    let code = graph.code(&order, optimize)?;
+    Ok(layout(&graph.nodes, &order, &code, snaplen))
+}
+
+#[derive(Default)]
+struct Graph {
+    nodes: Vec<Node>,
+    known: HashMap<Node, usize>,
+}
+
+impl Graph {
+    fn build(&mut self, tree: &Tree, yes: To, no: To) -> To {
+        match tree {
+            Tree::Const(true) => yes,
+            Tree::Const(false) => no,
+            Tree::Not(inner) => self.build(inner, no, yes),
+            Tree::And(list) => list.iter().rev().fold(yes, |next, t| self.build(t, next, no)),
+            Tree::Or(list) => list.iter().rev().fold(no, |next, t| self.build(t, yes, next)),
+            Tree::Test(cond, Val::K(a), Val::K(b)) => {
+                if holds(*cond, *a, *b) {
+                    yes
+                } else {
+                    no
+                }
+            }
+            Tree::Test(cond @ (Cond::Eq | Cond::Set), a @ Val::K(_), b) => {
+                self.node(Node { cond: *cond, a: b.clone(), b: a.clone(), yes, no })
+            }
+            Tree::Test(cond, a, b) => self.node(Node { cond: *cond, a: a.clone(), b: b.clone(), yes, no }),
+        }
+    }
+
+    fn node(&mut self, node: Node) -> To {
+        let next = self.nodes.len();
+        let id = *self.known.entry(node.clone()).or_insert(next);
+        if id == next {
+            self.nodes.push(node);
+        }
+        To::Node(id)
+    }
+
+    /// Nodes that are reached, by falling numbers.
+    fn order(&self, root: usize) -> Vec<usize> {
+        let mut reached = vec![false; self.nodes.len()];
+        reached[root] = true;
+        for id in (0..=root).rev().filter(|i| *i < self.nodes.len()) {
+            if reached[id] {
+                for to in [self.nodes[id].yes, self.nodes[id].no] {
+                    if let To::Node(n) = to {
+                        reached[n] = true;
+                    }
+                }
+            }
+        }
+        (0..=root).rev().filter(|i| reached[*i]).collect()
+    }
+
+    /// Sends jumps past tests whose outcome is known on the way there. A test may be passed only where all that it loads
+    /// has been loaded before, on this way.
+    fn thread(&mut self, root: To) {
+        let To::Node(root) = root else { return };
+        let mut facts: Vec<Option<Facts>> = vec![None; self.nodes.len()];
+        facts[root] = Some(Facts::default());
+        for id in (0..=root).rev() {
+            let Some(here) = facts[id].take() else { continue };
+            for yes in [true, false] {
+                let node = &self.nodes[id];
+                let after = here.after(node, yes);
+                let mut to = if yes { node.yes } else { node.no };
+                while let To::Node(n) = to
+                    && let Some(outcome) = after.outcome(&self.nodes[n])
+                {
+                    to = if outcome { self.nodes[n].yes } else { self.nodes[n].no };
+                }
+                let slot = if yes { &mut self.nodes[id].yes } else { &mut self.nodes[id].no };
+                *slot = to;
+                if let To::Node(n) = to {
+                    facts[n] = Some(match facts[n].take() {
+                        None => after,
+                        Some(other) => other.both(&after),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Instructions in front of each test's jump.
+    fn code(&self, order: &[usize], optimize: bool) -> Result<Vec<Vec<Op>>, TooComplex> {
+        let mut entry: Vec<Option<Regs>> = vec![None; self.nodes.len()];
+        let mut out = vec![Vec::new(); self.nodes.len()];
+        for id in order {
+            let node = &self.nodes[*id];
+            let regs = entry[*id].take().filter(|_| optimize).unwrap_or_default();
+            let mut e = Emit { ops: Vec::new(), regs, mem: 0 };
+            e.operands(&node.a, &node.b)?;
+            for to in [node.yes, node.no] {
+                if let To::Node(n) = to {
+                    entry[n] = Some(match entry[n].take() {
+                        None => e.regs.clone(),
+                        Some(other) => other.both(&e.regs),
+                    });
+                }
+            }
+            out[*id] = e.ops;
+        }
+        Ok(out)
+    }
+}
+
+/// What is known on a way through the graph.
+#[derive(Clone, Default)]
+struct Facts {
+    /// Tests done, and their outcomes.
+    tests: Vec<(Cond, Val, Val, bool)>,
+}
+
+/// Most facts carried along, so that time stays linear in practice.
+const MAX_FACTS: usize = 32;
+
+impl Facts {
+    fn after(&self, node: &Node, yes: bool) -> Facts {
+        let mut out = self.clone();
+        if out.tests.len() >= MAX_FACTS {
+            out.tests.remove(0);
+        }
+        out.tests.push((node.cond, node.a.clone(), node.b.clone(), yes));
+        out
+    }
+
+    fn both(mut self, other: &Facts) -> Facts {
+        self.tests.retain(|t| other.tests.contains(t));
+        self
+    }
+
+    /// The outcome of a test of a value that was tested before (and so loaded).
+    fn outcome(&self, node: &Node) -> Option<bool> {
+        let same = self.tests.iter().filter(|(_, a, ..)| *a == node.a);
+        same.into_iter().find_map(|(cond, _, b, outcome)| {
+            if *cond == node.cond && *b == node.b {
+                return Some(*outcome);
+            }
+            let (Val::K(known), Val::K(asked)) = (b, &node.b) else { return None };
+            implied(*cond, *known, *outcome, node.cond, *asked)
+        })
+    }
+}
+
+/// What `v cond k` being `outcome` says of `v asked_cond asked`.
+fn implied(cond: Cond, k: u32, outcome: bool, asked_cond: Cond, asked: u32) -> Option<bool> {
+    // Values that v may have, as a closed range.
+    let (min, max) = match (cond, outcome) {
+        (Cond::Eq, true) => (k, k),
+        (Cond::Gt, true) => (k.checked_add(1)?, u32::MAX),
+        (Cond::Gt, false) => (0, k),
+        (Cond::Ge, true) => (k, u32::MAX),
+        (Cond::Ge, false) => (0, k.checked_sub(1)?),
+        _ => return None,
+    };
+    match asked_cond {
+        _ if min == max => Some(holds(asked_cond, min, asked)),
+        Cond::Eq => (asked < min || asked > max).then_some(false),
+        Cond::Gt | Cond::Ge => {
+            let (low, high) = (holds(asked_cond, min, asked), holds(asked_cond, max, asked));
+            (low == high).then_some(low)
+        }
+        Cond::Set => None,
+    }
+}
+
+/// What the registers hold.
+#[derive(Clone, Default)]
+struct Regs {
+    a: Option<Val>,
+    /// X is the length of the IPv4 header at this offset.
+    x: Option<u32>,
+}
+
+impl Regs {
+    fn both(mut self, other: &Regs) -> Regs {
+        if self.a != other.a {
+            self.a = None;
+        }
+        if self.x != other.x {
+            self.x = None;
+        }
+        self
+    }
+}
+
+struct Emit {
+    ops: Vec<Op>,
+    regs: Regs,
+    /// First word of scratch memory that is free.
+    mem: u32,
+}
+
+impl Emit {
+    /// A becomes the first; the second stays a constant or becomes X.
+    fn operands(&mut self, a: &Val, b: &Val) -> Result<(), TooComplex> {
+        match b {
+            Val::K(_) => self.eval(a),
+            _ => self.both(a, b),
+        }
+    }
+
+    /// A becomes the first, X the second, computed in this order.
+    fn both(&mut self, a: &Val, b: &Val) -> Result<(), TooComplex> {
+        self.eval(a)?;
+        let slot = self.mem;
+        if slot >= crate::check::MEM_WORDS {
+            return Err(TooComplex);
+        }
+        self.mem += 1;
+        self.ops.push(Op::Store(Register::A, slot));
+        self.eval(b)?;
+        self.ops.extend([Op::Tax, Op::Mem(Register::A, slot)]);
+        self.regs = Regs { a: Some(a.clone()), x: None };
+        self.mem = slot;
+        Ok(())
+    }
+
+    /// A becomes the value.
+    fn eval(&mut self, v: &Val) -> Result<(), TooComplex> {
+        if self.regs.a.as_ref() == Some(v) {
+            return Ok(());
+        }
+        match v {
+            Val::K(k) => self.ops.push(Op::Imm(Register::A, *k)),
+            Val::Len => self.ops.push(Op::Len(Register::A)),
+            Val::Neg(inner) => {
+                self.eval(inner)?;
+                self.ops.push(Op::Neg);
+            }
+            Val::Alu(op, a, b) => self.alu(*op, a, b)?,
+            Val::Load(size, base, k) => match base {
+                Base::Start => self.ops.push(Op::Abs(*size, *k)),
+                Base::BehindIpv4(header) => {
+                    if self.regs.x != Some(*header) {
+                        self.ops.push(Op::Msh(*header));
+                        self.regs.x = Some(*header);
+                    }
+                    self.ops.push(Op::Ind(*size, *k));
+                }
+                Base::At(at) => {
+                    self.eval(at)?;
+                    self.ops.extend([Op::Tax, Op::Ind(*size, *k)]);
+                    self.regs.x = None;
+                }
+                Base::AtBehindIpv4(at, header) => {
+                    self.eval(at)?;
+                    self.ops.extend([Op::Msh(*header), Op::Alu(AluOp::Add, Source::X), Op::Tax]);
+                    self.ops.push(Op::Ind(*size, *k));
+                    self.regs.x = None;
+                }
+            },
+        }
+        self.regs.a = Some(v.clone());
+        Ok(())
+    }
+
+    fn alu(&mut self, op: AluOp, a: &Val, b: &Val) -> Result<(), TooComplex> {
+        if let Val::K(k) = b {
+            self.eval(a)?;
+            self.ops.push(Op::Alu(op, Source::K(*k)));
+        } else {
+            self.both(a, b)?;
+            self.ops.push(Op::Alu(op, Source::X));
+        }
+        Ok(())
+    }
+}
+
+/// Places the tests, then `ret` for accepted packets, then for the others. A jump over more than 255 instructions goes
+/// through a `ja` behind it.
+fn layout(nodes: &[Node], order: &[usize], code: &[Vec<Op>], snaplen: u32) -> Vec<Insn> {
+    let mut long = vec![(false, false); nodes.len()];
+    loop {
+        let mut at = vec![0usize; nodes.len()];
+        let mut end = 0;
+        for id in order {
+            at[*id] = end;
+            end += code[*id].len() + 1 + usize::from(long[*id].0) + usize::from(long[*id].1);
+        }
+        let place = |to: To| match to {
+            To::Node(n) => at[n],
+            To::Accept => end,
+            To::Reject => end + 1,
+        };
+        let mut stable = true;
+        for id in order {
+            let jump = at[*id] + code[*id].len();
+            let (yes, no) = (place(nodes[*id].yes), place(nodes[*id].no));
+            let needs = (yes - jump - 1 > 253, no - jump - 1 > 253);
+            let grown = (needs.0 || long[*id].0, needs.1 || long[*id].1);
+            stable &= grown == long[*id];
+            long[*id] = grown;
+        }
+        if stable {
+            return write(nodes, order, code, &long, place, snaplen);
+        }
+    }
+}
+
+fn write(
+    nodes: &[Node],
+    order: &[usize],
+    code: &[Vec<Op>],
+    long: &[(bool, bool)],
+    place: impl Fn(To) -> usize,
+    snaplen: u32,
+) -> Vec<Insn> {
+    let mut out: Vec<Op> = Vec::new();
+    for id in order {
+        let node = &nodes[*id];
+        out.extend_from_slice(&code[*id]);
+        let src = match node.b {
+            Val::K(k) => Source::K(k),
+            _ => Source::X,
+        };
+        let next = out.len() + 1;
+        let (yes, no) = (place(node.yes), place(node.no));
+        let (ja_yes, ja_no) = long[*id];
+        // A far target is reached by the `ja` behind the jump: first that of yes, then that of no.
+        let jt = if ja_yes { 0 } else { yes - next };
+        let jf = if ja_no { usize::from(ja_yes) } else { no - next };
+        out.push(Op::Jump(node.cond, src, jt as u8, jf as u8));
+        if ja_yes {
+            out.push(Op::Ja((yes - out.len() - 1) as u32));
+        }
+        if ja_no {
+            out.push(Op::Ja((no - out.len() - 1) as u32));
+        }
+    }
+    out.extend([Op::RetK(snaplen), Op::RetK(0)]);
+    out.into_iter().map(Op::encode).collect()
+}

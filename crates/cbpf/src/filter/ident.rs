@@ -1,0 +1,502 @@
+//! Primitives with an identifier: hosts, networks, ports and protocols, and protocols by themselves.
+
+use super::error::{FilterError, Why};
+use super::r#gen::{ETHERTYPE_IP, ETHERTYPE_IP6, Gen, Result};
+use super::link::Kind as LinkKind;
+use super::names::{ETHER_PROTOCOLS, number4, partial_ipv4, words6};
+use super::parse::{Dir, Ident, Kind, Quals};
+use super::tree::{Tree, Val};
+use super::words::Proto;
+use crate::insn::{Cond, Size};
+use std::net::{IpAddr, Ipv6Addr};
+
+/// Number of a protocol above IP.
+pub(super) fn number(proto: Proto) -> u32 {
+    match proto {
+        Proto::Icmp => 1,
+        Proto::Igmp => 2,
+        Proto::Tcp => 6,
+        Proto::Igrp => 9,
+        Proto::Udp => 17,
+        Proto::Esp => 50,
+        Proto::Ah => 51,
+        Proto::Icmp6 => 58,
+        Proto::Pim => 103,
+        Proto::Vrrp | Proto::Carp => 112,
+        Proto::Sctp => 132,
+        _ => 0,
+    }
+}
+
+/// EtherType, or LLC access point, of a protocol of the network layer.
+fn ether_number(proto: Proto) -> Option<u32> {
+    ETHER_PROTOCOLS.iter().find(|(n, _)| *n == proto.name()).map(|(_, v)| *v)
+}
+
+/// IS-IS packet types that a word stands for.
+fn isis_types(proto: Proto) -> &'static [u32] {
+    match proto {
+        Proto::L1 => &[26, 24, 18, 15, 17],
+        Proto::L2 => &[27, 25, 20, 16, 17],
+        Proto::Iih => &[17, 15, 16],
+        Proto::Lsp => &[18, 20],
+        Proto::Snp => &[27, 26, 24, 25],
+        Proto::Csnp => &[24, 25],
+        Proto::Psnp => &[26, 27],
+        _ => &[],
+    }
+}
+
+impl Gen<'_> {
+    /// A protocol by itself.
+    pub(super) fn abbreviation(&self, proto: Proto) -> Result<Tree> {
+        match proto {
+            Proto::Tcp | Proto::Udp | Proto::Sctp | Proto::Pim | Proto::Ah | Proto::Esp => {
+                self.protocol(number(proto), Proto::Default)
+            }
+            Proto::Icmp | Proto::Igmp | Proto::Igrp | Proto::Vrrp | Proto::Carp => {
+                self.protocol(number(proto), Proto::Ip)
+            }
+            Proto::Icmp6 => self.protocol(number(proto), Proto::Ip6),
+            Proto::Clnp => self.protocol(0x81, Proto::Iso),
+            Proto::Esis => self.protocol(0x82, Proto::Iso),
+            Proto::Isis => self.protocol(0x83, Proto::Iso),
+            Proto::Link | Proto::Default => self.fail("link layer applied in wrong context"),
+            Proto::Radio => self.fail("'radio' is not a valid protocol type"),
+            _ => match ether_number(proto) {
+                Some(n) => self.ether_type(n),
+                None => {
+                    let types = isis_types(proto).iter().map(|t| self.protocol(*t, Proto::Isis));
+                    Ok(Tree::Or(types.collect::<Result<_>>()?))
+                }
+            },
+        }
+    }
+
+    /// A protocol number inside the layer that qualifies it.
+    fn protocol(&self, n: u32, layer: Proto) -> Result<Tree> {
+        match layer {
+            Proto::Default => Ok(Tree::Or(vec![self.protocol(n, Proto::Ip)?, self.protocol(n, Proto::Ip6)?])),
+            Proto::Link => self.ether_type(n),
+            Proto::Ip => {
+                self.at_most("protocol number", n, 255)?;
+                Ok(Tree::And(vec![self.ether_type(ETHERTYPE_IP)?, self.next_header4(n)]))
+            }
+            Proto::Ip6 => {
+                self.at_most("protocol number", n, 255)?;
+                let next = |want| Tree::Test(Cond::Eq, self.payload(Size::B, 6), Val::K(want));
+                let behind = Tree::Test(Cond::Eq, self.payload(Size::B, 40), Val::K(n));
+                let found = Tree::Or(vec![next(n), Tree::And(vec![next(44), behind])]);
+                Ok(Tree::And(vec![self.ether_type(ETHERTYPE_IP6)?, found]))
+            }
+            Proto::Iso => {
+                self.at_most("ISO protocol", n, 255)?;
+                Ok(Tree::And(vec![self.ether_type(0xfe)?, self.osi(0, n, 0xff)]))
+            }
+            Proto::Isis => {
+                self.at_most("IS-IS PDU type", n, 31)?;
+                Ok(Tree::And(vec![self.protocol(0x83, Proto::Iso)?, self.osi(4, n, 0x1f)]))
+            }
+            _ => self.fail(format!("'{}' cannot be qualified by '{}'", "proto", layer.name())),
+        }
+    }
+
+    pub(super) fn ident(&mut self, q: Quals, ident: &Ident) -> Result<Tree> {
+        self.direction(q)?;
+        match ident {
+            Ident::Num(n) => self.number(q, *n),
+            Ident::Name(name) => self.name(q, name),
+            Ident::Hid(text) if q.proto == Proto::Decnet && matches!(q.kind, Kind::Default | Kind::Host) => {
+                self.decnet(q, text)
+            }
+            Ident::Hid(text) => {
+                let (n, bits) = self.ipv4(text)?;
+                self.address_kind(q, "IPv4 address", text)?;
+                self.net4(q, n << ((32 - bits) % 32), mask(bits), "host")
+            }
+            Ident::HidLen(text, len) => {
+                let (n, bits) = self.ipv4(text)?;
+                self.address_kind(q, "IPv4 address and prefix length", &format!("{text}/{len}"))?;
+                if *len > 32 {
+                    return self.fail("mask length must be <= 32");
+                }
+                let n = n << ((32 - bits) % 32);
+                self.network(q, n, mask(*len), &format!("{text}/{len}"))
+            }
+            Ident::HidMask(text, m) => {
+                let ((n, bits), (m, mask_bits)) = (self.ipv4(text)?, self.ipv4(m)?);
+                let whole = format!("{text} mask {}", mask_text(ident));
+                self.address_kind(q, "IPv4 address and netmask", &whole)?;
+                self.network(q, n << ((32 - bits) % 32), m << ((32 - mask_bits) % 32), &whole)
+            }
+            Ident::Hid6(text) => self.address6(q, text, None),
+            Ident::Hid6Len(text, len) => self.address6(q, text, Some(*len)),
+            Ident::Eid(mac) => self.ether(q, mac),
+            Ident::Aid(_) => match q.kind {
+                Kind::Gateway => self.fail("'gateway' is not a valid qualifier for '$XX'"),
+                _ if q.proto != Proto::Link => {
+                    self.fail("'link' is the only valid proto qualifier for 'host $XX'")
+                }
+                _ => self.fail("ARCnet address used in non-ARCnet expression"),
+            },
+        }
+    }
+
+    /// Qualifiers that do not fit each other.
+    fn direction(&self, q: Quals) -> Result<()> {
+        match (q.dir, q.kind) {
+            (Dir::Wlan(word), Kind::Port | Kind::PortRange) => {
+                self.fail(format!("'{word}' is not a valid qualifier for '{}'", q.kind.name()))
+            }
+            (Dir::Wlan(word), _) => self.fail(format!("'{word}' is valid for 802.11 syntax only")),
+            _ => Ok(()),
+        }
+    }
+
+    fn ipv4(&self, text: &str) -> Result<(u32, u32)> {
+        match partial_ipv4(text) {
+            Some(found) => Ok(found),
+            None => self.fail(format!("invalid IPv4 address '{text}'")),
+        }
+    }
+
+    /// What cannot be said of an address.
+    fn address_kind(&self, q: Quals, what: &str, text: &str) -> Result<()> {
+        match q.kind {
+            Kind::Port | Kind::PortRange | Kind::Proto | Kind::ProtoChain => {
+                self.fail(format!("'{}' qualifier applied to {what}", q.kind.name()))
+            }
+            Kind::Gateway => self.fail(format!("'gateway' is not a valid qualifier for '{text}'")),
+            _ => Ok(()),
+        }
+    }
+
+    fn network(&self, q: Quals, n: u32, mask: u32, text: &str) -> Result<Tree> {
+        if q.kind == Kind::Host {
+            return self.fail(format!("'host' is not a valid qualifier for '{text}'"));
+        }
+        if n & !mask != 0 {
+            return self.fail(format!("non-network bits set in \"{text}\""));
+        }
+        self.net4(q, n, mask, "net")
+    }
+
+    fn number(&self, q: Quals, n: u32) -> Result<Tree> {
+        match q.kind {
+            Kind::Port => self.ports(q, n, n),
+            Kind::PortRange => self.ports(q, n, n),
+            Kind::Proto => self.protocol(n, q.proto),
+            Kind::Gateway => self.fail("'gateway' requires a name"),
+            Kind::ProtoChain => self.protochain(),
+            Kind::Net => {
+                let (mut n, mut mask) = (n, u32::MAX);
+                while n != 0 && n & 0xff00_0000 == 0 {
+                    (n, mask) = (n << 8, mask << 8);
+                }
+                self.net4(q, n, mask, "net")
+            }
+            Kind::Default | Kind::Host if q.proto == Proto::Link => self.fail("illegal link layer address"),
+            Kind::Default | Kind::Host => self.net4(q, n, u32::MAX, "host"),
+        }
+    }
+
+    fn protochain<T>(&self) -> Result<T> {
+        Err(FilterError { span: self.span, why: Why::NotYet("'protochain'".into()) })
+    }
+
+    /// IPv4 (or DECnet) address under a mask, in the layers that the qualifiers name.
+    fn net4(&self, q: Quals, n: u32, mask: u32, kind: &str) -> Result<Tree> {
+        let layer = |ether, src, dst| -> Result<Tree> {
+            let field = |at| Tree::masked(self.payload(Size::W, at), n, mask, u32::MAX);
+            let tests = pair(q.dir, || Ok(field(src)), || Ok(field(dst)))?;
+            Ok(Tree::And(vec![self.ether_type(ether)?, tests]))
+        };
+        match q.proto {
+            Proto::Default if self.labelled() => layer(ETHERTYPE_IP, 12, 16),
+            Proto::Default => Ok(Tree::Or(vec![
+                layer(ETHERTYPE_IP, 12, 16)?,
+                layer(0x0806, 14, 24)?,
+                layer(0x8035, 14, 24)?,
+            ])),
+            Proto::Ip => layer(ETHERTYPE_IP, 12, 16),
+            Proto::Arp => layer(0x0806, 14, 24),
+            Proto::Rarp => layer(0x8035, 14, 24),
+            Proto::Link => self.fail(format!("link-layer modifier applied to {kind}")),
+            other => self.fail(format!("'{}' is not a valid qualifier for '{kind}'", other.name())),
+        }
+    }
+
+    /// A DECnet address (area and node) in the four places where routing headers keep it: short and long format, with and
+    /// without a byte of padding.
+    fn decnet(&self, q: Quals, text: &str) -> Result<Tree> {
+        let parts =
+            text.split_once('.').and_then(|(a, n)| Some((super::lex::number(a)?, super::lex::number(n)?)));
+        let Some((area @ 0..=63, node @ 0..=1023)) = parts else {
+            return self.fail(format!("invalid DECnet address '{text}'"));
+        };
+        let n = u32::from(((area << 10 | node) as u16).swap_bytes());
+        let byte = |want| Tree::masked(self.payload(Size::B, 2), want, 7, 0xff);
+        let half = |want| Tree::masked(self.payload(Size::H, 2), want, 0xff07, 0xffff);
+        let is = |at| Tree::Test(Cond::Eq, self.payload(Size::H, at), Val::K(n));
+        let word = |want, mask| Tree::masked(self.payload(Size::W, 2), want, mask, u32::MAX);
+        let long = |flags: Tree, padded: Tree, at| {
+            vec![Tree::And(vec![flags, is(at)]), Tree::And(vec![padded, is(at + 1)])]
+        };
+        let src = || {
+            let mut all = long(byte(2), half(0x8102), 5);
+            all.extend(long(byte(6), half(0x8106), 17));
+            Ok(Tree::Or(all))
+        };
+        let dst = || {
+            let mut all = vec![word(0x0200_0000 | n << 8, 0x07ff_ff00), word(0x8102_0000 | n, 0xff07_ffff)];
+            all.extend(long(byte(6), half(0x8106), 9));
+            Ok(Tree::Or(all))
+        };
+        Ok(Tree::And(vec![self.ether_type(0x6003)?, pair(q.dir, src, dst)?]))
+    }
+
+    fn address6(&self, q: Quals, text: &str, len: Option<u32>) -> Result<Tree> {
+        let whole = len.map_or(text.to_owned(), |n| format!("{text}/{n}"));
+        let what = if len.is_some() { "IPv6 address and prefix length" } else { "IPv6 address" };
+        self.address_kind(q, what, &whole)?;
+        if len.is_some_and(|n| n > 128) {
+            return self.fail("mask length must be <= 128");
+        }
+        if q.kind == Kind::Host && len.is_some_and(|n| n != 128) {
+            return self.fail(format!("'host' is not a valid qualifier for '{whole}'"));
+        }
+        let Ok(address) = text.parse::<Ipv6Addr>() else {
+            return self.fail(format!("invalid IPv6 address '{text}'"));
+        };
+        let (n, mask) = (words6(address), words6(Ipv6Addr::from(mask128(len.unwrap_or(128)))));
+        if n.iter().zip(mask).any(|(n, m)| n & !m != 0) {
+            return self.fail(format!("non-network bits set in \"{whole}\""));
+        }
+        self.host6(q, n, mask, if q.kind == Kind::Net { "net" } else { "host" })
+    }
+
+    fn host6(&self, q: Quals, n: [u32; 4], mask: [u32; 4], kind: &str) -> Result<Tree> {
+        if !matches!(q.proto, Proto::Default | Proto::Ip6) {
+            return self.fail(format!("'{}' is not a valid qualifier for 'ip6 {kind}'", q.proto.name()));
+        }
+        let address = |at| {
+            let word =
+                |i: usize| Tree::masked(self.payload(Size::W, at + 4 * i as u32), n[i], mask[i], u32::MAX);
+            Ok(Tree::And((0..4).filter(|i| mask[*i] != 0).map(word).collect()))
+        };
+        let tests = pair(q.dir, || address(8), || address(24))?;
+        Ok(Tree::And(vec![self.ether_type(ETHERTYPE_IP6)?, tests]))
+    }
+
+    fn ether(&self, q: Quals, mac: &[u8; 6]) -> Result<Tree> {
+        if !matches!(q.kind, Kind::Default | Kind::Host) || q.proto != Proto::Link {
+            return self.fail("Ethernet address used in non-ether expression");
+        }
+        if self.link_kind() != LinkKind::Ethernet {
+            return self.fail(
+                "ethernet addresses supported only on ethernet/FDDI/token ring/802.11/ATM LANE/Fibre Channel",
+            );
+        }
+        let at = |off: u32| Ok(self.bytes_are(move |g, size, k| g.link_header(size, off + k), mac));
+        pair(q.dir, || at(6), || at(0))
+    }
+
+    /// Ports of a range, which may be one port.
+    fn ports(&self, q: Quals, from: u32, to: u32) -> Result<Tree> {
+        let protos: &[u32] = match q.proto {
+            Proto::Default => &[132, 6, 17],
+            Proto::Tcp => &[6],
+            Proto::Udp => &[17],
+            Proto::Sctp => &[132],
+            other => {
+                let (kind, name) = (q.kind.name(), other.name());
+                return self.fail(format!("'{name}' is not a valid qualifier for '{kind}'"));
+            }
+        };
+        self.ports_of(q, protos, from, to)
+    }
+
+    fn ports_of(&self, q: Quals, protos: &[u32], from: u32, to: u32) -> Result<Tree> {
+        self.at_most("port number", from, 65535)?;
+        self.at_most("port number", to, 65535)?;
+        let range = |port: Val| port_test(port, from.min(to), from.max(to));
+        let v4 = |proto: &u32| {
+            let at = |k| Ok(range(self.transport4(Size::H, k)));
+            let ports = pair(q.dir, || at(0), || at(2))?;
+            Ok(Tree::And(vec![self.next_header4(*proto), self.first_fragment(), ports]))
+        };
+        let v6 = |proto: &u32| {
+            let at = |k| Ok(range(self.transport6(Size::H, k)));
+            let ports = pair(q.dir, || at(0), || at(2))?;
+            let next = Tree::Test(Cond::Eq, self.payload(Size::B, 6), Val::K(*proto));
+            Ok(Tree::And(vec![next, ports]))
+        };
+        let (v4, v6): (Result<_>, Result<_>) =
+            (protos.iter().map(v4).collect(), protos.iter().map(v6).collect());
+        Ok(Tree::Or(vec![
+            Tree::And(vec![self.ether_type(ETHERTYPE_IP6)?, Tree::Or(v6?)]),
+            Tree::And(vec![self.ether_type(ETHERTYPE_IP)?, Tree::Or(v4?)]),
+        ]))
+    }
+
+    fn name(&self, q: Quals, name: &str) -> Result<Tree> {
+        match q.kind {
+            Kind::Net => self.named_net(q, name),
+            Kind::Port => {
+                let (port, protos) = self.service(name, q)?;
+                self.ports_of(q, &protos, port, port)
+            }
+            Kind::PortRange => self.named_range(q, name),
+            Kind::Proto => self.named_protocol(q, name),
+            Kind::ProtoChain => self.protochain(),
+            Kind::Gateway => self.gateway(q, name),
+            Kind::Default | Kind::Host if q.proto == Proto::Link => match self.options.resolver.ether(name) {
+                Some(mac) => self.ether(q, &mac),
+                None => self.fail(format!("unknown Ethernet-like host '{name}'")),
+            },
+            Kind::Default | Kind::Host => self.named_host(q, name),
+        }
+    }
+
+    fn named_net(&self, q: Quals, name: &str) -> Result<Tree> {
+        let Some(mut n) = self.options.resolver.net(name) else {
+            return self.fail(format!("unknown network '{name}'"));
+        };
+        let mut mask = u32::MAX;
+        while n != 0 && n & 0xff00_0000 == 0 {
+            (n, mask) = (n << 8, mask << 8);
+        }
+        self.net4(q, n, mask, "net")
+    }
+
+    fn named_host(&self, q: Quals, name: &str) -> Result<Tree> {
+        let found = self.options.resolver.host(name);
+        if found.is_empty() {
+            return self.fail(format!("unknown host '{name}'"));
+        }
+        let fits = |a: &&IpAddr| match q.proto {
+            Proto::Ip | Proto::Arp | Proto::Rarp => a.is_ipv4(),
+            Proto::Ip6 => a.is_ipv6(),
+            _ => true,
+        };
+        let one = |a: &IpAddr| match a {
+            IpAddr::V4(a) => self.net4(q, number4(*a), u32::MAX, "host"),
+            IpAddr::V6(a) => self.host6(q, words6(*a), [u32::MAX; 4], "host"),
+        };
+        let all: Vec<Tree> = found.iter().filter(fits).map(one).collect::<Result<_>>()?;
+        if all.is_empty() {
+            return self.fail(format!("unknown host '{name}' for specified address family"));
+        }
+        Ok(Tree::Or(all))
+    }
+
+    /// Sent through a gateway: to or from its Ethernet address, and neither to nor from its own.
+    fn gateway(&self, q: Quals, name: &str) -> Result<Tree> {
+        if self.link_kind() != LinkKind::Ethernet {
+            return self.fail(format!("'gateway' not supported on DLT_{}", self.link_name));
+        }
+        if !matches!(q.proto, Proto::Default | Proto::Ip | Proto::Arp | Proto::Rarp) {
+            return self.fail(format!("'{}' is not a valid qualifier for 'gateway'", q.proto.name()));
+        }
+        let v4 = self.options.resolver.host(name).into_iter().filter_map(|a| match a {
+            IpAddr::V4(a) => Some(number4(a)),
+            IpAddr::V6(_) => None,
+        });
+        let v4: Vec<u32> = v4.collect();
+        if v4.is_empty() {
+            return self.fail(format!("unknown host '{name}'"));
+        }
+        let Some(mac) = self.options.resolver.ether(name) else {
+            return self.fail(format!("unknown Ethernet-like host '{name}'"));
+        };
+        let link = Quals { proto: Proto::Link, dir: Dir::Or, kind: Kind::Host };
+        let plain = Quals { dir: Dir::Or, kind: Kind::Host, ..q };
+        let own = v4.iter().map(|a| self.net4(plain, *a, u32::MAX, "host")).collect::<Result<_>>()?;
+        Ok(Tree::And(vec![self.ether(link, &mac)?, Tree::Or(own).not()]))
+    }
+
+    /// Port of a service, and the protocols it has it for.
+    fn service(&self, name: &str, q: Quals) -> Result<(u32, Vec<u32>)> {
+        let wanted: &[(&str, u32)] = match q.proto {
+            Proto::Tcp => &[("tcp", 6)],
+            Proto::Udp => &[("udp", 17)],
+            Proto::Sctp => &[("sctp", 132)],
+            Proto::Default => &[("sctp", 132), ("tcp", 6), ("udp", 17)],
+            other => {
+                return self.fail(format!(
+                    "'{}' is not a valid qualifier for '{}'",
+                    other.name(),
+                    q.kind.name()
+                ));
+            }
+        };
+        let found = self.options.resolver.ports(name);
+        let of = |p: &&(&str, u32)| found.iter().any(|(_, proto)| proto == p.0);
+        let Some((port, _)) = found.iter().find(|(_, p)| wanted.iter().any(|(w, _)| w == p)) else {
+            return self.fail(format!("unknown port '{name}'"));
+        };
+        Ok((u32::from(*port), wanted.iter().filter(of).map(|(_, n)| *n).collect()))
+    }
+
+    fn named_range(&self, q: Quals, name: &str) -> Result<Tree> {
+        let port = |text: &str| match super::lex::number(text) {
+            Some(n) => Ok(n),
+            None => self.service(text, q).map(|(n, _)| n),
+        };
+        match name.split_once('-') {
+            Some((a, b)) => self.ports(q, port(a)?, port(b)?),
+            None => {
+                let n = port(name)?;
+                self.ports(q, n, n)
+            }
+        }
+    }
+
+    fn named_protocol(&self, q: Quals, name: &str) -> Result<Tree> {
+        let iso = [("esis", 0x82), ("isis", 0x83), ("clnp", 0x81)];
+        let find = |list: &[(&str, u32)]| list.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+        let (found, what) = match q.proto {
+            Proto::Default | Proto::Ip | Proto::Ip6 => {
+                (self.options.resolver.protocol(name).map(u32::from), "ip")
+            }
+            Proto::Link => (find(ETHER_PROTOCOLS), "ether"),
+            Proto::Iso => (find(&iso), "osi"),
+            other => return self.fail(format!("'{}' is not a valid qualifier for 'proto'", other.name())),
+        };
+        match found {
+            Some(n) => self.protocol(n, q.proto),
+            None => self.fail(format!("unknown {what} proto '{name}'")),
+        }
+    }
+}
+
+/// Source, destination, one of them or both, as the direction says.
+fn pair(dir: Dir, src: impl Fn() -> Result<Tree>, dst: impl Fn() -> Result<Tree>) -> Result<Tree> {
+    match dir {
+        Dir::Src => src(),
+        Dir::Dst => dst(),
+        Dir::And => Ok(Tree::And(vec![src()?, dst()?])),
+        Dir::Default | Dir::Or | Dir::Wlan(_) => Ok(Tree::Or(vec![src()?, dst()?])),
+    }
+}
+
+fn port_test(port: Val, from: u32, to: u32) -> Tree {
+    if from == to {
+        return Tree::Test(Cond::Eq, port, Val::K(from));
+    }
+    let above = Tree::Test(Cond::Gt, port.clone(), Val::K(to)).not();
+    Tree::And(vec![Tree::Test(Cond::Ge, port, Val::K(from)), above])
+}
+
+/// The first `bits` bits.
+fn mask(bits: u32) -> u32 {
+    u32::MAX.checked_shl(32 - bits).unwrap_or(0)
+}
+
+fn mask128(bits: u32) -> u128 {
+    u128::MAX.checked_shl(128 - bits).unwrap_or(0)
+}
+
+fn mask_text(ident: &Ident) -> &str {
+    if let Ident::HidMask(_, mask) = ident { mask } else { "" }
+}

@@ -1,0 +1,177 @@
+//! Names in filters: hosts, networks, ports and protocols. A [`Resolver`] answers; [`Files`] reads `/etc/services` and
+//! `/etc/protocols` and asks the system for hosts; [`Numbers`] knows the names of the language alone.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+
+/// Answers for names.
+pub trait Resolver {
+    /// Addresses of a host, in the order of the answer; none when it is not known.
+    fn host(&self, name: &str) -> Vec<IpAddr>;
+    /// Ethernet address of a host.
+    fn ether(&self, name: &str) -> Option<[u8; 6]>;
+    /// IPv4 network by name, as `/etc/networks` writes it: 10 for 10.0.0.0.
+    fn net(&self, name: &str) -> Option<u32>;
+    /// Ports of a service: number, and protocol (`tcp`, `udp`, `sctp`).
+    fn ports(&self, name: &str) -> Vec<(u16, String)>;
+    /// Number of an IP protocol.
+    fn protocol(&self, name: &str) -> Option<u8>;
+}
+
+/// No look-ups at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Numbers;
+
+impl Resolver for Numbers {
+    fn host(&self, _: &str) -> Vec<IpAddr> {
+        Vec::new()
+    }
+
+    fn ether(&self, _: &str) -> Option<[u8; 6]> {
+        None
+    }
+
+    fn net(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn ports(&self, _: &str) -> Vec<(u16, String)> {
+        Vec::new()
+    }
+
+    fn protocol(&self, name: &str) -> Option<u8> {
+        PROTOCOLS.iter().find(|(n, _)| *n == name).map(|(_, number)| *number)
+    }
+}
+
+/// The system's files and resolver. Hosts are asked for over the network where the system does so.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Files;
+
+impl Resolver for Files {
+    fn host(&self, name: &str) -> Vec<IpAddr> {
+        (name, 0).to_socket_addrs().map(|all| dedup(all.map(|a| a.ip()))).unwrap_or_default()
+    }
+
+    fn ether(&self, name: &str) -> Option<[u8; 6]> {
+        lines("/etc/ethers").find_map(|l| parse_ether(&l, name))
+    }
+
+    fn net(&self, name: &str) -> Option<u32> {
+        let words = |l: String| l.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let line = lines("/etc/networks").map(words).find(|w| names(w, 1).any(|n| n == name))?;
+        line.get(1)?.split('.').try_fold(0u32, |n, part| Some(n << 8 | part.parse::<u8>().ok()? as u32))
+    }
+
+    fn ports(&self, name: &str) -> Vec<(u16, String)> {
+        let mut out: Vec<(u16, String)> = lines("/etc/services").filter_map(|l| service(&l, name)).collect();
+        out.dedup();
+        out
+    }
+
+    fn protocol(&self, name: &str) -> Option<u8> {
+        Numbers.protocol(name).or_else(|| {
+            lines("/etc/protocols").find_map(|l| {
+                let words: Vec<String> = l.split_whitespace().map(str::to_owned).collect();
+                names(&words, 1).any(|n| n == name).then(|| words.get(1)?.parse().ok()).flatten()
+            })
+        })
+    }
+}
+
+/// All words but the one at `except`.
+fn names(words: &[String], except: usize) -> impl Iterator<Item = &String> {
+    words.iter().enumerate().filter(move |(i, _)| *i != except).map(|(_, w)| w)
+}
+
+fn lines(path: &str) -> impl Iterator<Item = String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let bare = |l: &str| l.split('#').next().unwrap_or("").trim().to_owned();
+    text.lines().map(bare).filter(|l| !l.is_empty()).collect::<Vec<_>>().into_iter()
+}
+
+fn service(line: &str, name: &str) -> Option<(u16, String)> {
+    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    let (port, proto) = words.get(1)?.split_once('/')?;
+    names(&words, 1).any(|n| n == name).then(|| Some((port.parse().ok()?, proto.to_owned()))).flatten()
+}
+
+fn parse_ether(line: &str, name: &str) -> Option<[u8; 6]> {
+    let (address, host) = line.split_once(char::is_whitespace)?;
+    if host.trim() != name {
+        return None;
+    }
+    let mut out = [0; 6];
+    let mut parts = address.split(':');
+    for byte in &mut out {
+        *byte = u8::from_str_radix(parts.next()?, 16).ok()?;
+    }
+    Some(out)
+}
+
+fn dedup(addrs: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    addrs.fold(Vec::new(), |mut out, a| {
+        if !out.contains(&a) {
+            out.push(a);
+        }
+        out
+    })
+}
+
+/// IP protocols that the language knows without any file.
+const PROTOCOLS: &[(&str, u8)] = &[
+    ("icmp", 1),
+    ("igmp", 2),
+    ("tcp", 6),
+    ("igrp", 9),
+    ("udp", 17),
+    ("esp", 50),
+    ("ah", 51),
+    ("icmp6", 58),
+    ("ipv6-icmp", 58),
+    ("pim", 103),
+    ("vrrp", 112),
+    ("carp", 112),
+    ("sctp", 132),
+];
+
+/// Protocols of the link layer by name (`pcap_nametoeproto`, and LLC service access points).
+pub(super) const ETHER_PROTOCOLS: &[(&str, u32)] = &[
+    ("aarp", 0x80f3),
+    ("arp", 0x0806),
+    ("atalk", 0x809b),
+    ("decnet", 0x6003),
+    ("ip", 0x0800),
+    ("ip6", 0x86dd),
+    ("lat", 0x6004),
+    ("loopback", 0x9000),
+    ("mopdl", 0x6001),
+    ("moprc", 0x6002),
+    ("rarp", 0x8035),
+    ("sca", 0x6007),
+    ("lldp", 0x88cc),
+    ("slow", 0x8809),
+    ("iso", 0xfe),
+    ("stp", 0x42),
+    ("ipx", 0xe0),
+    ("netbeui", 0xf0),
+];
+
+/// An IPv4 address or its beginning: the number, and how many bits were given.
+pub(super) fn partial_ipv4(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.split('.');
+    let (value, bits) = parts.try_fold((0u32, 0), |(v, n), p| {
+        let byte = super::lex::number(p).filter(|b| *b <= 255)?;
+        (n < 32).then_some((v << 8 | byte, n + 8))
+    })?;
+    Some((value, bits))
+}
+
+/// The numbers of an IPv6 address, four words.
+pub(super) fn words6(a: Ipv6Addr) -> [u32; 4] {
+    let o = a.octets();
+    std::array::from_fn(|i| u32::from_be_bytes([o[4 * i], o[4 * i + 1], o[4 * i + 2], o[4 * i + 3]]))
+}
+
+pub(super) fn number4(a: Ipv4Addr) -> u32 {
+    u32::from(a)
+}

@@ -1,0 +1,64 @@
+//! What a filter asks, before it is code: values loaded from the packet, tests of them, and tests joined.
+//!
+//! Tests keep the order in which the language asks them. That order is meaning: a load outside the packet rejects the
+//! packet, whatever other tests say.
+
+use crate::insn::{AluOp, Cond, Size};
+
+/// A number computed from the packet.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Val {
+    /// A constant.
+    K(u32),
+    /// Length of the packet.
+    Len,
+    /// Big-endian number at `base + k`.
+    Load(Size, Base, u32),
+    /// Arithmetic.
+    Alu(AluOp, Box<Val>, Box<Val>),
+    /// Negation.
+    Neg(Box<Val>),
+}
+
+/// Where an offset counts from.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Base {
+    /// From the first byte.
+    Start,
+    /// From the end of the IPv4 header that begins at this offset.
+    BehindIpv4(u32),
+    /// From a computed offset.
+    At(Box<Val>),
+    /// From a computed offset behind the IPv4 header at the other.
+    AtBehindIpv4(Box<Val>, u32),
+}
+
+/// Tests joined. Evaluated from left to right, and no further than needed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Tree {
+    /// Always true or false.
+    Const(bool),
+    /// A comparison.
+    Test(Cond, Val, Val),
+    Not(Box<Tree>),
+    And(Vec<Tree>),
+    Or(Vec<Tree>),
+}
+
+impl Tree {
+    pub(super) fn not(self) -> Tree {
+        Tree::Not(Box::new(self))
+    }
+
+    /// `value & mask == want`; a mask of all ones is left out.
+    pub(super) fn masked(value: Val, want: u32, mask: u32, all: u32) -> Tree {
+        let value = if mask & all == all { value } else { Val::and(value, mask) };
+        Tree::Test(Cond::Eq, value, Val::K(want))
+    }
+}
+
+impl Val {
+    pub(super) fn and(value: Val, mask: u32) -> Val {
+        Val::Alu(AluOp::And, Box::new(value), Box::new(Val::K(mask)))
+    }
+}
