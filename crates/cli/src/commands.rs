@@ -23,6 +23,7 @@ pub(crate) struct Cmd {
 pub(crate) static COMMANDS: &[&Cmd] = &[
     &cmd::run::RUN,
     &cmd::verify::VERIFY,
+    &cmd::diff::DIFF,
     &cmd::asm::ASM,
     &cmd::asm::DISASM,
     &cmd::obj::SHOW,

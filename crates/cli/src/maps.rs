@@ -15,11 +15,12 @@ use std::ops::ControlFlow;
 
 /// An entry of a map as bytes.
 pub(crate) struct Entry {
-    key: Vec<u8>,
+    /// Empty for records.
+    pub(crate) key: Vec<u8>,
     /// One value, or one a CPU.
-    values: Vec<Vec<u8>>,
+    pub(crate) values: Vec<Vec<u8>>,
     /// Name of the program or map that the entry holds.
-    holds: Option<String>,
+    pub(crate) holds: Option<String>,
 }
 
 /// What a map holds.
@@ -41,7 +42,7 @@ impl Contents {
 const MOST: usize = 1 << 20;
 
 /// Order of keys: as numbers where they have a number's size, else by their bytes.
-fn order(key: &[u8]) -> (Option<u64>, &[u8]) {
+pub(crate) fn order(key: &[u8]) -> (Option<u64>, &[u8]) {
     (number(key), key)
 }
 
@@ -146,9 +147,7 @@ pub(crate) fn text(map: &dyn Map, c: &Contents, record: Record<'_>) -> String {
         if !e.key.is_empty() && !is_section(def) {
             out.push_str(&format!("{}: ", key_text(def, &e.key)));
         }
-        let parts: Vec<String> =
-            e.values.iter().enumerate().filter_map(|(cpu, v)| part(def, e, cpu, v, record)).collect();
-        out.push_str(&parts.join("  "));
+        out.push_str(&values_text(def, e, record));
         out.push('\n');
     }
     if c.entries.is_empty() {
@@ -158,6 +157,12 @@ pub(crate) fn text(map: &dyn Map, c: &Contents, record: Record<'_>) -> String {
         out.push_str("    … more entries; --map-limit shows more\n");
     }
     out
+}
+
+/// An entry's value, or its values with their CPUs.
+pub(crate) fn values_text(def: &MapDef, e: &Entry, record: Record<'_>) -> String {
+    let parts = e.values.iter().enumerate().filter_map(|(cpu, v)| part(def, e, cpu, v, record));
+    parts.collect::<Vec<String>>().join("  ")
 }
 
 fn part(def: &MapDef, e: &Entry, cpu: usize, v: &[u8], record: Record<'_>) -> Option<String> {
@@ -182,7 +187,8 @@ fn types(def: &MapDef) -> Option<(&MapBtf, &Btf)> {
     def.btf.as_ref().map(|b| (b, &*b.btf))
 }
 
-fn key_text(def: &MapDef, key: &[u8]) -> String {
+/// A key, by its type if it has one.
+pub(crate) fn key_text(def: &MapDef, key: &[u8]) -> String {
     typed(types(def).map(|(b, btf)| (btf, b.key)), key).map_or_else(|| plain(key), |v| v.to_string())
 }
 

@@ -13,11 +13,8 @@ fn skep(args: &[&str]) -> Output {
 
 /// Whether programs can be loaded here; says so if not.
 fn kernel() -> bool {
-    let packet = std::env::temp_dir().join(format!("skep-kernel-{}", std::process::id()));
-    std::fs::write(&packet, [0; 64]).unwrap();
-    let object = "examples/pktsize/pktsize.bpf.o";
-    let ran = skep(&["run", object, "--data-in", packet.to_str().unwrap(), "--engine", "kernel"]);
-    std::fs::remove_file(&packet).unwrap();
+    let (object, capture) = ("examples/pktsize/pktsize.bpf.o", "examples/pktsize/traffic.pcapng");
+    let ran = skep(&["run", object, "--pcap", capture, "--engine", "kernel"]);
     let said = String::from_utf8_lossy(&ran.stderr);
     match ran.status.code() {
         Some(0) => true,

@@ -4,6 +4,7 @@ pub(crate) mod asm;
 pub(crate) mod btf;
 mod btf_json;
 pub(crate) mod conformance;
+pub(crate) mod diff;
 pub(crate) mod feature;
 pub(crate) mod manual;
 pub(crate) mod map;

@@ -15,6 +15,7 @@ use crate::output::{Format, Out, object};
 use crate::{input as files, maps, progress};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use input::Input;
+pub(crate) use input::row_of;
 use machine::Machine;
 use serde_json::{Map, Value};
 use skep::descriptors::ctx::UserRun;
@@ -221,9 +222,10 @@ pub(crate) fn open(
     options.kconfig = super::target::kernel(&config);
     options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
     let how = super::verify::options(m)?;
+    let first = m.try_get_one::<bool>("verify").ok().flatten().is_some_and(|v| *v);
     let judge = &mut |p: Program| {
         let p = Arc::new(p);
-        if !m.get_flag("verify") {
+        if !first {
             return Ok(Loadable::Unverified(p));
         }
         let verdict = skep::verifier::verify(&p, skep::platform(), &how);
