@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use skep::descriptors::Context;
 use skep::hooks::input;
 use skep::obj::BindEnv;
-use skep::vm::{SystemHost, User, UserProgram};
+use skep::vm::{SystemHost, Tier, User, UserProgram};
 use skep::{Collection, Loadable, Object, Options};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,6 +18,9 @@ use std::time::Instant;
 const ROUNDS: usize = 11;
 /// Time that one round of one subject takes at least, in nanoseconds.
 const ROUND_NS: u128 = 5_000_000;
+
+/// The tiers measured; ratios are to the first.
+const TIERS: [Tier; 3] = [Tier::Checked, Tier::Interp, Tier::Baseline];
 
 /// One line of the result.
 struct Row {
@@ -82,25 +85,39 @@ fn or_else(files: Vec<PathBuf>, folder: &str) -> Vec<PathBuf> {
 
 /// Benchmark programs on every tier there is: nanoseconds a run.
 fn run(files: &[PathBuf]) -> Result<Vec<Row>, String> {
-    let engine = User::new(*skep::platform(), Arc::new(SystemHost::new()));
+    let engine = |t| User::new(*skep::platform(), Arc::new(SystemHost::new())).with_tier(t);
+    let engines: Vec<User> = TIERS.map(engine).into();
     let mut subjects = Vec::new();
     for path in files.iter().filter(|p| !p.ends_with("maps.bpf.o")) {
-        subjects.push(Subject::open(path, &engine)?);
+        for engine in &engines {
+            subjects.push(Subject::open(path, engine)?);
+        }
     }
     let mut samples = vec![Vec::new(); subjects.len()];
     for _ in 0..ROUNDS {
-        for (s, samples) in subjects.iter_mut().zip(&mut samples) {
-            samples.push(s.round(&engine)?);
+        let engines = engines.iter().cycle();
+        for ((s, samples), engine) in subjects.iter_mut().zip(&mut samples).zip(engines) {
+            samples.push(s.round(engine)?);
         }
     }
-    let rows = subjects.iter().zip(samples).map(|(s, samples)| Row {
-        engine: "checked",
-        program: s.name.clone(),
-        ns: median(samples),
-        ratio: 1.0,
-        compile_ns: s.compile_ns,
-    });
-    Ok(rows.collect())
+    let mut rows = Vec::new();
+    for (of, samples) in subjects.chunks(TIERS.len()).zip(samples.chunks(TIERS.len())) {
+        if let Some(other) = of.iter().find(|s| s.sum != of[0].sum) {
+            return Err(format!("{}: the tiers return {:x?} and {:x?}", other.name, of[0].sum, other.sum));
+        }
+        let slowest = median(samples[0].clone());
+        for ((s, samples), tier) in of.iter().zip(samples).zip(TIERS) {
+            let (ns, program) = (median(samples.clone()), s.name.clone());
+            rows.push(Row {
+                engine: tier.name(),
+                program,
+                ns,
+                ratio: ns / slowest,
+                compile_ns: s.compile_ns,
+            });
+        }
+    }
+    Ok(rows)
 }
 
 /// A program with its collection, which keeps its maps alive.
@@ -108,18 +125,34 @@ struct Subject {
     name: String,
     collection: Collection,
     ctx: Context,
+    /// From the verified program to one that is ready to run.
     compile_ns: f64,
+    /// What its runs return: the lower 32 bits, always the same.
+    sum: Option<u32>,
 }
 
 impl Subject {
     fn open(path: &Path, engine: &User) -> Result<Subject, String> {
         let fail = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
         let object = object(path)?;
-        let began = Instant::now();
-        let judge = &mut |p| Ok(Loadable::Unverified(Arc::new(p)));
+        let mut verified = None;
+        let judge = &mut |p| {
+            let how = skep::verifier::Options::default();
+            let v = skep::verifier::verify(&Arc::new(p), skep::platform(), &how);
+            let v = Loadable::Verified(v.map_err(skep::Error::Refused)?);
+            verified = Some(v.clone());
+            Ok(v)
+        };
         let collection =
             Collection::open(object, engine, &Options::default(), judge).map_err(|e| fail(&e))?;
-        let compile_ns = began.elapsed().as_nanos() as f64;
+        let verified = verified.ok_or_else(|| fail(&"no program"))?;
+        let mut compile = Vec::new();
+        for _ in 0..ROUNDS {
+            let began = Instant::now();
+            engine.load_program(&verified).map_err(|e| fail(&e))?;
+            compile.push(began.elapsed().as_nanos() as f64);
+        }
+        let compile_ns = median(compile);
         let p = collection.programs.first().ok_or_else(|| fail(&"no program"))?.loaded.program().clone();
         let row = skep::platform().prog_type(p.prog_type).ok_or_else(|| fail(&"unknown program type"))?;
         let frame = [0; 64];
@@ -128,7 +161,7 @@ impl Subject {
         let name = path
             .file_name()
             .map_or(String::new(), |n| n.to_string_lossy().trim_end_matches(".bpf.o").to_string());
-        Ok(Subject { name, collection, ctx, compile_ns })
+        Ok(Subject { name, collection, ctx, compile_ns, sum: None })
     }
 
     /// Nanoseconds a run over one round. Every run of a program returns the same checksum.
@@ -137,12 +170,11 @@ impl Subject {
         let program =
             loaded.as_any().downcast_ref::<UserProgram>().ok_or("not a program of the user engine")?;
         let mut runner = engine.runner();
-        let mut first = None;
         let (began, mut runs) = (Instant::now(), 0u32);
         while runs == 0 || began.elapsed().as_nanos() < ROUND_NS {
-            let sum = runner.run(program, &mut self.ctx).map_err(|e| format!("{}: {e}", self.name))?;
-            if *first.get_or_insert(sum) != sum {
-                return Err(format!("{}: returned {sum:#x} after {first:x?}", self.name));
+            let sum = runner.run(program, &mut self.ctx).map_err(|e| format!("{}: {e}", self.name))? as u32;
+            if *self.sum.get_or_insert(sum) != sum {
+                return Err(format!("{}: returned {sum:#x} after {:x?}", self.name, self.sum));
             }
             runs += 1;
         }
@@ -200,9 +232,9 @@ fn print(rows: &[Row], json: bool) {
         return;
     }
     println!("{}", machine());
-    println!("{:<10} {:<40} {:>14} {:>14}", "engine", "program", "ns", "compile ns");
+    println!("{:<10} {:<40} {:>14} {:>8} {:>14}", "engine", "program", "ns", "ratio", "compile ns");
     for r in rows {
-        println!("{:<10} {:<40} {:>14.0} {:>14.0}", r.engine, r.program, r.ns, r.compile_ns);
+        println!("{:<10} {:<40} {:>14.0} {:>8.4} {:>14.0}", r.engine, r.program, r.ns, r.ratio, r.compile_ns);
     }
 }
 

@@ -17,6 +17,7 @@ use crate::lower::{Lowered, Site, func_addr, lower};
 use crate::user::Tier;
 use skep_isa::Op;
 use skep_jit::{Compiled, Head};
+use skep_platform::ctx::{CtxField, FieldKind, Rights, UserRun};
 use skep_platform::engine::{EngineError, Platform, RunError};
 use skep_platform::env::{Context, CtxData, Fault, Host};
 use skep_platform::helper::{Body, HelperFn};
@@ -53,6 +54,7 @@ impl std::fmt::Debug for Native {
 impl Native {
     /// Lowers a program for a tier.
     pub(crate) fn new(verified: &Verified, platform: &Platform, tier: Tier) -> Result<Native, EngineError> {
+        own_memory_only(verified.program(), platform, tier)?;
         let lowered = Box::new(lower(verified, platform)?);
         let p = &lowered.program;
         let raw = p.prog_type == ProgType::Unspec;
@@ -88,6 +90,31 @@ impl Native {
         let at = addr.checked_sub(func_addr(self.program(), 0))? / 8;
         let at = usize::try_from(at).ok()?;
         self.lowered.code.functions.binary_search(&at).ok().map(|_| at)
+    }
+}
+
+/// Refuses programs whose context leads to objects of the kernel: its verifier lets them follow pointers that may be wrong,
+/// and catches the fault. Here there are no such objects, and nothing catches it.
+fn own_memory_only(program: &Program, platform: &Platform, tier: Tier) -> Result<(), EngineError> {
+    let Some(row) = platform.prog_type(program.prog_type) else { return Ok(()) };
+    let packets = row.user == UserRun::Packets;
+    let own = |f: &CtxField| match f.kind {
+        FieldKind::Scalar => true,
+        FieldKind::PacketData | FieldKind::PacketEnd | FieldKind::PacketMeta => packets,
+        // The engine's packets have no socket: the field is NULL, and a program has to ask.
+        FieldKind::SockCommonOrNull => packets,
+        _ => f.read == Rights::NONE,
+    };
+    let foreign = row.layout(program.attach_type).and_then(|l| l.fields.iter().find(|f| !own(f)));
+    match foreign {
+        None => Ok(()),
+        Some(f) => Err(EngineError::Unsupported {
+            what: format!("tier {} for programs of type {}", tier.name(), program.prog_type.label()),
+            why: format!(
+                "field {} of the context is a pointer that nothing guards; use --tier checked",
+                f.name
+            ),
+        }),
     }
 }
 
