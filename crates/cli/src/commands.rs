@@ -35,6 +35,7 @@ pub(crate) static COMMANDS: &[&Cmd] = &[
     &cmd::btf::DUMP,
     &cmd::feature::SHOW,
     &cmd::feature::LIST,
+    &cmd::probe::PROBE,
     &cmd::conformance::CONFORMANCE,
     &cmd::conformance::PLUGIN,
     &cmd::manual::COMPLETIONS,
@@ -47,7 +48,7 @@ const NOUNS: &[(&str, &str)] = &[
     ("btf", "Inspect BTF type information"),
     ("prog", "Inspect programs"),
     ("map", "Inspect maps"),
-    ("feature", "What this build supports"),
+    ("feature", "What this build supports, and what the running kernel has"),
 ];
 
 /// The parser for the whole table.

@@ -87,6 +87,10 @@ impl Kernel {
         self
     }
 
+    pub(crate) fn door(&self) -> &dyn Door {
+        &*self.door
+    }
+
     /// Loads the smallest program of a type that everybody with rights may load.
     fn probe(&self) -> Result<(), EngineError> {
         let exit = vec![Insn::new(0xb7, 0, 0, 0, 0), Insn::new(0x95, 0, 0, 0, 0)];
@@ -123,7 +127,7 @@ impl Kernel {
     }
 
     /// The running kernel's types, read at the first call.
-    fn vmlinux(&self) -> Option<&Btf> {
+    pub(crate) fn vmlinux(&self) -> Option<&Btf> {
         let read = || Btf::parse(&std::fs::read("/sys/kernel/btf/vmlinux").ok()?).ok().map(Arc::new);
         self.vmlinux.get_or_init(read).as_deref()
     }

@@ -6,6 +6,7 @@
 //!                  ├ map.rs, ring.rs   maps, and the ring buffer's memory
 //!                  ├ btf.rs            the object's types as the kernel takes them
 //!                  ├ load.rs, log.rs   programs; the verifier's log read into a `Refusal`
+//!                  ├ probe.rs         what the kernel has, by trying
 //!                  └ explain.rs        which permission or kernel option is missing
 //! ```
 //!
@@ -19,6 +20,7 @@ pub mod explain;
 mod load;
 pub mod log;
 mod map;
+mod probe;
 mod raw;
 mod ring;
 
@@ -28,6 +30,7 @@ mod fake;
 pub use engine::{Kernel, Options, Ran};
 pub use load::KernelProgram;
 pub use map::KernelMap;
+pub use probe::Found;
 pub use raw::{Live, current_cpu, pin_to_cpu};
 
 use std::sync::OnceLock;

@@ -124,3 +124,19 @@ fn what_the_kernel_does_not_take_is_told() {
     let e = kernel.create_map(&def(MapType::Array, 3, 8, 1)).unwrap_err();
     assert!(e.why.contains("EINVAL"), "{e}");
 }
+
+#[test]
+fn what_the_kernel_has_is_found_out_by_trying() {
+    use skep_kernel::Found;
+    let Some(kernel) = kernel() else { return };
+    assert_eq!(kernel.has_prog_type(ProgType::Xdp), Found::Yes);
+    assert!(matches!(kernel.has_prog_type(ProgType::Unspec), Found::No(_)));
+    assert_eq!(kernel.has_map_type(MapType::LpmTrie), Found::Yes);
+    assert_eq!(kernel.has_map_type(MapType::HashOfMaps), Found::Yes);
+    assert!(matches!(kernel.has_map_type(MapType::Unspec), Found::No(_)));
+    // bpf_map_lookup_elem, bpf_redirect_map, bpf_skb_store_bytes, one that does not exist.
+    let xdp = [1, 51, 9, 60_000].map(|id| kernel.has_helper(ProgType::Xdp, id));
+    assert_eq!(xdp, [true, true, false, false]);
+    let tc = [1, 51, 9, 60_000].map(|id| kernel.has_helper(ProgType::SchedCls, id));
+    assert_eq!(tc, [true, false, true, false]);
+}

@@ -9,6 +9,7 @@ pub(crate) mod feature;
 pub(crate) mod manual;
 pub(crate) mod map;
 pub(crate) mod obj;
+pub(crate) mod probe;
 pub(crate) mod prog;
 pub(crate) mod run;
 mod target;
