@@ -26,6 +26,7 @@ pub enum Found {
 }
 
 /// What the smallest program of a type needs beside `r0 = 0; exit`.
+#[derive(Default)]
 struct Smallest {
     attach_type: Option<AttachType>,
     /// `r0` at the end.
@@ -33,12 +34,6 @@ struct Smallest {
     flags: u32,
     /// Name and kind of the kernel type that it attaches to.
     target: Option<(&'static str, Kind)>,
-}
-
-impl Default for Smallest {
-    fn default() -> Smallest {
-        Smallest { attach_type: None, r0: 0, flags: 0, target: None }
-    }
 }
 
 /// `BPF_F_SLEEPABLE`.
