@@ -74,6 +74,11 @@ impl Attach {
         }
     }
 
+    /// Is it this member of a structure of functions?
+    pub(crate) fn is_member(&self, member: &str) -> bool {
+        self.name == member
+    }
+
     /// Range of the result, where BTF or the attach type decides.
     pub(crate) fn returns(&self) -> Option<(i32, i32)> {
         self.range
@@ -144,6 +149,9 @@ impl Attach {
     /// A member of a structure of functions (`check_struct_ops_btf_id`).
     fn member(&mut self, b: &Btf, program: &Program) -> Check {
         let target = program.attach_target.as_deref().unwrap_or("");
+        if !program.gpl_compatible() {
+            refuse!(Load, "struct ops programs must have a GPL compatible license");
+        }
         let Some((ty, member)) = target.split_once('/') else { return Ok(()) };
         let ty = skep_btf::essential_name(ty);
         let closed = CLOSED_MEMBERS.contains(&(ty, member))

@@ -164,6 +164,9 @@ impl Vm<'_> {
         if p.gpl_only && !self.program.gpl_compatible() {
             refuse!(HelperRestricted, "cannot call GPL-restricted function from non-GPL compatible program");
         }
+        if quirk(h.name) == Some(Quirk::SockOpt) && self.attach.is_member("tcp_congestion_ops/release") {
+            refuse!(HelperUnknown, "program of this type cannot use helper {}#{}", h.name, h.id);
+        }
         if quirk(h.name) == Some(Quirk::DPath) && !self.attach.d_path_allowed(self.program) {
             refuse!(HelperRestricted, "helper call is not allowed in probe");
         }

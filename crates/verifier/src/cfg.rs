@@ -69,8 +69,8 @@ impl Cfg {
             }
         }
         cfg.propagate_effects(code, shape);
-        cfg.postorder = code.funcs.iter().map(|f| postorder(code, f, shape)).collect();
-        cfg.loops(code, shape);
+        cfg.postorder = code.funcs.iter().map(|f| postorder(code, f)).collect();
+        cfg.loops(code);
         Ok(cfg)
     }
 
@@ -83,12 +83,12 @@ impl Cfg {
                 continue;
             }
             let Slot::Op(op, _) = code.slots[pc] else {
-                todo.extend(successors(code, pc, shape));
+                todo.extend(successors(code, pc));
                 todo.extend(crate::code::target(&code.slots[pc], pc).map(|t| t as usize));
                 continue;
             };
             self.mark(code, pc, &op, &shape(&op));
-            for next in successors(code, pc, shape) {
+            for next in successors(code, pc) {
                 if next >= code.len() {
                     refuse!(ControlFlow, "jump out of range from insn {pc} to {next}");
                 }
@@ -186,7 +186,7 @@ impl Cfg {
     }
 
     /// Numbers the loops of every function (Tarjan's algorithm, without recursion).
-    fn loops(&mut self, code: &Code, shape: &dyn Fn(&Op) -> CallShape) {
+    fn loops(&mut self, code: &Code) {
         let n = code.len();
         let (mut index, mut low) = (vec![0u32; n], vec![0u32; n]);
         let (mut on_stack, mut stack) = (vec![false; n], Vec::new());
@@ -203,7 +203,7 @@ impl Cfg {
                     stack.push(pc);
                     on_stack[pc] = true;
                 }
-                let next = successors(code, pc, shape);
+                let next = successors(code, pc);
                 if edge > 0 {
                     let child = next[edge - 1];
                     if on_stack[child] {
@@ -246,7 +246,7 @@ impl Cfg {
 }
 
 /// Slots that may come next inside the same function.
-pub fn successors(code: &Code, pc: usize, shape: &dyn Fn(&Op) -> CallShape) -> Vec<usize> {
+pub fn successors(code: &Code, pc: usize) -> Vec<usize> {
     let (op, len) = match code.slots[pc] {
         Slot::Op(op, len) => (op, len as usize),
         _ => {
@@ -255,8 +255,7 @@ pub fn successors(code: &Code, pc: usize, shape: &dyn Fn(&Op) -> CallShape) -> V
         }
     };
     let mut next = Vec::with_capacity(2);
-    let throws = matches!(op, Op::Call(Callee::Kfunc { .. })) && shape(&op).throws;
-    if !op.is_terminator() && !throws {
+    if !op.is_terminator() {
         next.push(pc + len);
     }
     if let Some(t) = op.jump_target(pc) {
@@ -265,7 +264,7 @@ pub fn successors(code: &Code, pc: usize, shape: &dyn Fn(&Op) -> CallShape) -> V
     next
 }
 
-fn postorder(code: &Code, f: &Func, shape: &dyn Fn(&Op) -> CallShape) -> Vec<usize> {
+fn postorder(code: &Code, f: &Func) -> Vec<usize> {
     let mut seen = vec![false; f.end - f.start];
     let mut out = Vec::with_capacity(f.end - f.start);
     let mut work = vec![(f.start, false)];
@@ -278,7 +277,7 @@ fn postorder(code: &Code, f: &Func, shape: &dyn Fn(&Op) -> CallShape) -> Vec<usi
             continue;
         }
         work.push((pc, true));
-        work.extend(successors(code, pc, shape).into_iter().map(|n| (n, false)));
+        work.extend(successors(code, pc).into_iter().map(|n| (n, false)));
     }
     out
 }
@@ -291,9 +290,8 @@ pub fn live_registers(code: &Code, cfg: &Cfg, shape: &dyn Fn(&Op) -> CallShape) 
             let mut changed = false;
             for &pc in order {
                 let Some(op) = code.op(pc) else { continue };
-                let after = successors(code, pc, shape)
-                    .into_iter()
-                    .fold(0, |l, n| l | live.get(n).copied().unwrap_or(0));
+                let after =
+                    successors(code, pc).into_iter().fold(0, |l, n| l | live.get(n).copied().unwrap_or(0));
                 let (uses, defs) = use_def(op, &shape(op));
                 let before = after & !defs | uses;
                 changed |= before != live[pc];

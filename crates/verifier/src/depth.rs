@@ -31,7 +31,7 @@ impl Vm<'_> {
         let private = private_stack(self.program.prog_type) && !code.funcs.iter().any(|f| f.tail_calls);
         let mut deepest = 0;
         for f in (0..code.funcs.len()).rev() {
-            if f == 0 || code.funcs[f].async_callback {
+            if f == 0 || code.funcs[f].async_callback || code.exception_callback == Some(f) {
                 let allowed = private && !code.funcs[f].async_callback;
                 deepest = deepest.max(self.chain(&code, f, allowed, &mut own)?);
             }
@@ -42,6 +42,7 @@ impl Vm<'_> {
     fn chain(&self, code: &Code, root: usize, private: bool, own: &mut [Own]) -> Check<i64> {
         // (function, next slot to look at, depth with its own frame)
         let mut stack = vec![(root, code.funcs[root].start, self.enter(root, 0, 0, private, own)?)];
+        let is_callback = |f: usize| code.funcs[f].callback || code.exception_callback == Some(f);
         let mut deepest = stack[0].2;
         while let Some(top) = stack.last_mut() {
             let (f, pc, depth) = *top;
@@ -51,6 +52,9 @@ impl Vm<'_> {
             }
             top.1 = pc + 1;
             let Some(op) = code.op(pc) else { continue };
+            if self.throws(op) && stack.iter().any(|(f, ..)| is_callback(*f)) {
+                refuse!(Callback, "bpf_throw kfunc (insn {pc}) cannot be called from callback subprog {f}");
+            }
             let Some(callee) = op.subprog_target(pc).and_then(|t| code.func_at(t as usize)) else { continue };
             let direct = matches!(op, skep_isa::Op::Call(_));
             if code.funcs[callee].async_callback && !direct {
@@ -71,6 +75,15 @@ impl Vm<'_> {
             stack.push((callee, code.funcs[callee].start, below));
         }
         Ok(deepest)
+    }
+
+    fn throws(&self, op: &skep_isa::Op) -> bool {
+        match op {
+            skep_isa::Op::Call(skep_isa::Callee::Kfunc { id, off: 0 }) => {
+                self.kfunc(*id).is_some_and(|k| k.kind == crate::kinds::KfuncKind::Throw)
+            }
+            _ => false,
+        }
     }
 
     fn enter(&self, f: usize, depth: i64, frames: usize, private: bool, own: &mut [Own]) -> Check<i64> {

@@ -586,11 +586,11 @@ impl Vm<'_> {
             K::RdonlyCast => {
                 let id = told.constant.unwrap_or(0) as u32;
                 match b.kind_of(id) {
-                    Some(Kind::Struct) => {
+                    Some(Kind::Struct | Kind::Union) => {
                         Reg::flagged(Base::Btf(BtfType { own: false, id }), Flags::UNTRUSTED)
                     }
                     _ if id == 0 => Reg::flagged(Base::Mem(0), Flags::RDONLY.with(Flags::UNTRUSTED)),
-                    _ => refuse!(Kfunc, "kfunc bpf_rdonly_cast type ID argument must be of a struct"),
+                    _ => refuse!(Kfunc, "kfunc bpf_rdonly_cast type ID argument must be of a struct or void"),
                 }
             }
             K::DynptrSlice { writable } => {

@@ -37,6 +37,8 @@ pub(crate) enum Quirk {
     PerCpu,
     /// Only where paths are whole.
     DPath,
+    /// Not while the socket is being released.
+    SockOpt,
 }
 
 const QUIRKS: &[(&str, Quirk)] = &[
@@ -68,6 +70,8 @@ const QUIRKS: &[(&str, Quirk)] = &[
     ("bpf_map_peek_elem", Quirk::Peek),
     ("bpf_map_lookup_elem", Quirk::Lookup),
     ("bpf_d_path", Quirk::DPath),
+    ("bpf_setsockopt", Quirk::SockOpt),
+    ("bpf_getsockopt", Quirk::SockOpt),
     ("bpf_per_cpu_ptr", Quirk::PerCpu),
     ("bpf_this_cpu_ptr", Quirk::PerCpu),
 ];

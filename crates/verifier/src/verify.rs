@@ -176,7 +176,7 @@ fn prepare<'a>(program: &'a Arc<Program>, platform: &'a Platform, options: &'a O
     let shape = |op: &Op| call_shape(platform, &caller, options, kernel.as_ref(), op);
     let cfg = Cfg::new(&mut code, &shape)?;
     let live_regs = live_registers(&code, &cfg, &shape);
-    let next = next_table(&code, &shape);
+    let next = next_table(&code);
     let n = code.len();
     let funcs = code.funcs.len();
     let cur = State::new(Frame::new(0, usize::MAX, 0), 0, program.sleepable);
@@ -222,10 +222,10 @@ fn prepare<'a>(program: &'a Arc<Program>, platform: &'a Platform, options: &'a O
     })
 }
 
-fn next_table(code: &Code, shape: &dyn Fn(&Op) -> crate::cfg::CallShape) -> Vec<[u32; 2]> {
+fn next_table(code: &Code) -> Vec<[u32; 2]> {
     (0..code.len())
         .map(|pc| {
-            let s = successors(code, pc, shape);
+            let s = successors(code, pc);
             [0, 1].map(|i| s.get(i).map_or(u32::MAX, |n| *n as u32))
         })
         .collect()

@@ -112,6 +112,11 @@ fn judges_every_program() {
                 (Err(_), true, true) => "we refuse",
                 (Err(_), true, false) => "refused, no annotation",
             };
+            if list {
+                let verdict =
+                    result.as_ref().map_or_else(|e| e.message().replace('\n', " "), |_| "accept".to_owned());
+                println!("@{name}\t{verdict}\t{}", stats.insns);
+            }
             let why =
                 result.err().map_or(String::new(), |e| e.to_string().lines().next().unwrap_or("").to_owned());
             cases.entry(kind).or_default().push(format!("{name}\n    {why}"));
