@@ -111,6 +111,21 @@ impl Vm<'_> {
         self.free.push(id);
     }
 
+    /// States kept at an instruction, reached by the call that the innermost frame comes from.
+    fn kept_at(&self, pc: usize) -> &[StateId] {
+        let site = self.cur.frame().callsite;
+        self.at[pc].iter().find(|(s, _)| *s == site).map_or(&[], |(_, l)| l)
+    }
+
+    fn kept_at_mut(&mut self, pc: usize, site: usize) -> &mut Vec<StateId> {
+        let lists = &mut self.at[pc];
+        let i = lists.iter().position(|(s, _)| *s == site).unwrap_or_else(|| {
+            lists.push((site, Vec::new()));
+            lists.len() - 1
+        });
+        &mut lists[i].1
+    }
+
     /// Has an equal or wider state been here? If not, keeps this one when it is worth it.
     fn visited(&mut self, pc: usize) -> Check<bool> {
         let mark = self.cfg.marks[pc];
@@ -118,7 +133,8 @@ impl Vm<'_> {
         let worth = self.jumps - self.last_jumps >= 2 && self.stats.insns - self.last_insns >= 8;
         let mut keep = force || worth;
         self.clean(pc);
-        let list = self.at[pc].clone();
+        let site = self.cur.frame().callsite;
+        let list = self.kept_at(pc).to_vec();
         let mut left = Vec::new();
         for &id in &list {
             match self.meets(id, pc, force, &mut keep)? {
@@ -131,7 +147,7 @@ impl Vm<'_> {
                     if in_loop {
                         self.back_edge(id);
                     }
-                    self.at[pc].retain(|i| !left.contains(i));
+                    self.kept_at_mut(pc, site).retain(|i| !left.contains(i));
                     return Ok(true);
                 }
                 None => {
@@ -141,7 +157,7 @@ impl Vm<'_> {
                 }
             }
         }
-        self.at[pc].retain(|i| !left.contains(i));
+        self.kept_at_mut(pc, site).retain(|i| !left.contains(i));
         if keep {
             self.keep(pc);
         }
@@ -267,10 +283,11 @@ impl Vm<'_> {
                 (self.kept.len() - 1) as StateId
             }
         };
-        self.at[pc].insert(0, id);
+        let site = self.cur.frame().callsite;
+        self.kept_at_mut(pc, site).insert(0, id);
         self.stats.total_states += 1;
         self.stats.peak_states = self.stats.peak_states.max((self.kept.len() - self.free.len()) as u64);
-        self.stats.max_states_per_insn = self.stats.max_states_per_insn.max(self.at[pc].len() as u64);
+        self.stats.max_states_per_insn = self.stats.max_states_per_insn.max(self.kept_at(pc).len() as u64);
         self.enter_loop(id);
         self.cur.parent = Some(id);
         self.cur.first_insn = pc;
@@ -281,7 +298,7 @@ impl Vm<'_> {
 
     /// The last visit of a path through this instruction by the same calls (`find_prev_entry`).
     pub(crate) fn earlier_visit(&self, pc: usize, below: u32) -> Option<StateId> {
-        self.at[pc].iter().copied().find(|id| {
+        self.kept_at(pc).iter().copied().find(|id| {
             let k = &self.kept[*id as usize];
             let s = &k.state;
             k.branches > 0
@@ -299,8 +316,8 @@ impl Vm<'_> {
 
     /// Finished states forget what cannot be read any more (`clean_live_states`).
     fn clean(&mut self, pc: usize) {
-        for i in 0..self.at[pc].len() {
-            let id = self.at[pc][i];
+        for i in 0..self.kept_at(pc).len() {
+            let id = self.kept_at(pc)[i];
             let k = &self.kept[id as usize];
             if k.branches > 0 || k.cleaned || self.unsettled(id) {
                 continue;

@@ -69,7 +69,8 @@ pub(crate) struct Vm<'a> {
     pub(crate) ids: u32,
     pub(crate) kept: Vec<Kept>,
     pub(crate) free: Vec<StateId>,
-    pub(crate) at: Vec<Vec<StateId>>,
+    /// Kept states by instruction, then by the call that the innermost frame comes from; the youngest first.
+    pub(crate) at: Vec<Vec<(usize, Vec<StateId>)>>,
     pub(crate) pending: Vec<Pending>,
     pub(crate) loops: HashMap<LoopKey, LoopVisit>,
     /// Back edges recorded and not settled.
