@@ -7,7 +7,7 @@
 //! tests whose outcome is known. Both keep to loads that have been done before: what is left out could not have failed.
 
 use super::tree::{Base, Tree, Val};
-use crate::insn::{AluOp, Cond, Insn, Op, Register, Source};
+use crate::insn::{AluOp, Cond, Insn, Op, Register, Size, Source};
 use crate::machine::holds;
 use std::collections::HashMap;
 
@@ -32,18 +32,32 @@ struct Node {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct TooComplex;
 
+/// Rounds of threading and merging; usual filters need two or three.
+const ROUNDS: usize = 8;
+
 /// Instructions for a tree: accepted packets return `snaplen`, others 0.
 pub(super) fn compile(tree: &Tree, snaplen: u32, optimize: bool) -> Result<Vec<Insn>, TooComplex> {
     let mut graph = Graph::default();
-    let root = graph.build(tree, To::Accept, To::Reject);
+    let mut root = graph.build(tree, To::Accept, To::Reject);
     if optimize {
-        graph.thread(root);
+        for _ in 0..ROUNDS {
+            graph.thread(root);
+            let changed;
+            (root, changed) = graph.merge(root);
+            if !changed {
+                break;
+            }
+        }
     }
     let To::Node(root) = root else {
         return Ok(vec![Op::RetK(if root == To::Accept { snaplen } else { 0 }).encode()]);
     };
-    let order = graph.order(root);
+    let mut order = graph.order(root);
     let code = graph.code(&order, optimize)?;
+    if optimize {
+        let root = graph.merge_code(root, &code);
+        order = graph.order(root);
+    }
     Ok(layout(&graph.nodes, &order, &code, snaplen))
 }
 
@@ -67,6 +81,10 @@ impl Graph {
                 } else {
                     no
                 }
+            }
+            // No common bit: the mask goes into the jump.
+            Tree::Test(Cond::Eq, Val::Alu(AluOp::And, a, mask), Val::K(0)) if matches!(**mask, Val::K(_)) => {
+                self.node(Node { cond: Cond::Set, a: (**a).clone(), b: (**mask).clone(), yes: no, no: yes })
             }
             Tree::Test(cond @ (Cond::Eq | Cond::Set), a @ Val::K(_), b) => {
                 self.node(Node { cond: *cond, a: b.clone(), b: a.clone(), yes, no })
@@ -127,6 +145,38 @@ impl Graph {
                 }
             }
         }
+    }
+
+    /// Makes equal tests with equal ends one again. The new root, and whether there was anything to merge.
+    fn merge(&mut self, root: To) -> (To, bool) {
+        let mut canon: Vec<To> = Vec::with_capacity(self.nodes.len());
+        let mut seen: HashMap<Node, usize> = HashMap::new();
+        let mut changed = false;
+        for id in 0..self.nodes.len() {
+            let find = |to: To| if let To::Node(n) = to { canon[n] } else { to };
+            let node = &mut self.nodes[id];
+            (node.yes, node.no) = (find(node.yes), find(node.no));
+            let first = *seen.entry(node.clone()).or_insert(id);
+            changed |= first != id;
+            canon.push(To::Node(first));
+        }
+        let root = if let To::Node(n) = root { canon[n] } else { root };
+        (root, changed)
+    }
+
+    /// Makes tests one whose instructions and ends are equal, whatever the registers hold: their successors rely on nothing
+    /// that does not hold behind both. The new root.
+    fn merge_code(&mut self, root: usize, code: &[Vec<Op>]) -> usize {
+        let mut canon: Vec<usize> = Vec::with_capacity(self.nodes.len());
+        let mut seen: HashMap<(&[Op], Op, To, To), usize> = HashMap::new();
+        for id in 0..self.nodes.len() {
+            let find = |to: To| if let To::Node(n) = to { To::Node(canon[n]) } else { to };
+            let node = &mut self.nodes[id];
+            (node.yes, node.no) = (find(node.yes), find(node.no));
+            let jump = Op::Jump(node.cond, source(&node.b), 0, 0);
+            canon.push(*seen.entry((&code[id], jump, node.yes, node.no)).or_insert(id));
+        }
+        canon[root]
     }
 
     /// Instructions in front of each test's jump.
@@ -194,6 +244,9 @@ impl Facts {
 fn implied(cond: Cond, k: u32, outcome: bool, asked_cond: Cond, asked: u32) -> Option<bool> {
     // Values that v may have, as a closed range.
     let (min, max) = match (cond, outcome) {
+        // Tests of bits: all those asked for are known to be clear, or some of those asked for is set.
+        (Cond::Set, false) if asked_cond == Cond::Set => return (asked & !k == 0).then_some(false),
+        (Cond::Set, true) if asked_cond == Cond::Set => return (k & !asked == 0).then_some(true),
         (Cond::Eq, true) => (k, k),
         (Cond::Gt, true) => (k.checked_add(1)?, u32::MAX),
         (Cond::Gt, false) => (0, k),
@@ -248,8 +301,23 @@ impl Emit {
         }
     }
 
-    /// A becomes the first, X the second, computed in this order.
+    /// A becomes the first, X the second. Which is computed first does not show: a failing load in either rejects.
     fn both(&mut self, a: &Val, b: &Val) -> Result<(), TooComplex> {
+        if let Some(header) = ipv4_header(b) {
+            self.eval(a)?;
+            if self.regs.x != Some(header) {
+                self.ops.push(Op::Msh(header));
+            }
+            self.regs = Regs { a: Some(a.clone()), x: Some(header) };
+            return Ok(());
+        }
+        if !needs_x(a) {
+            self.eval(b)?;
+            self.ops.push(Op::Tax);
+            self.eval(a)?;
+            self.regs = Regs { a: Some(a.clone()), x: None };
+            return Ok(());
+        }
         self.eval(a)?;
         let slot = self.mem;
         if slot >= crate::check::MEM_WORDS {
@@ -315,6 +383,33 @@ impl Emit {
     }
 }
 
+fn source(b: &Val) -> Source {
+    match b {
+        Val::K(k) => Source::K(*k),
+        _ => Source::X,
+    }
+}
+
+/// Whether computing a value uses X.
+fn needs_x(v: &Val) -> bool {
+    match v {
+        Val::K(_) | Val::Len | Val::Load(_, Base::Start, _) => false,
+        Val::Load(..) => true,
+        Val::Neg(a) => needs_x(a),
+        Val::Alu(_, a, b) => needs_x(a) || !matches!(**b, Val::K(_)),
+    }
+}
+
+/// The offset of the IPv4 header whose length a value is: `(byte & 0xf) << 2`.
+fn ipv4_header(v: &Val) -> Option<u32> {
+    let Val::Alu(AluOp::Lsh, a, two) = v else { return None };
+    let (Val::Alu(AluOp::And, byte, mask), Val::K(2)) = (&**a, &**two) else { return None };
+    match (&**byte, &**mask) {
+        (Val::Load(Size::B, Base::Start, at), Val::K(0xf)) => Some(*at),
+        _ => None,
+    }
+}
+
 /// Places the tests, then `ret` for accepted packets, then for the others. A jump over more than 255 instructions goes
 /// through a `ja` behind it.
 fn layout(nodes: &[Node], order: &[usize], code: &[Vec<Op>], snaplen: u32) -> Vec<Insn> {
@@ -358,10 +453,7 @@ fn write(
     for id in order {
         let node = &nodes[*id];
         out.extend_from_slice(&code[*id]);
-        let src = match node.b {
-            Val::K(k) => Source::K(k),
-            _ => Source::X,
-        };
+        let src = source(&node.b);
         let next = out.len() + 1;
         let (yes, no) = (place(node.yes), place(node.no));
         let (ja_yes, ja_no) = long[*id];

@@ -469,7 +469,7 @@ impl<'a> Gen<'a> {
                     (AluOp::Div, Val::K(0)) => "division by zero",
                     (AluOp::Mod, Val::K(0)) => "modulus by zero",
                     (AluOp::Lsh | AluOp::Rsh, Val::K(32..)) => "shift by more than 31 bits",
-                    _ => return Ok(Val::Alu(*op, Box::new(a), Box::new(b))),
+                    _ => return Ok(fold(*op, a, b)),
                 };
                 Err(FilterError { span: *span, why: Why::Text(bad.into()) })
             }
@@ -563,6 +563,16 @@ impl<'a> Gen<'a> {
         let field = Val::Load(Size::B, Base::Start, self.payload_at + self.labels * 4 + behind_llc + at);
         Tree::masked(field, want, mask, 0xff)
     }
+}
+
+/// Arithmetic, done now where both sides are constants.
+fn fold(op: AluOp, a: Val, b: Val) -> Val {
+    if let (Val::K(a), Val::K(b)) = (&a, &b)
+        && let Some(n) = crate::machine::alu(op, *a, *b)
+    {
+        return Val::K(n);
+    }
+    Val::Alu(op, Box::new(a), Box::new(b))
 }
 
 /// PPP protocol number of an EtherType.
