@@ -169,12 +169,11 @@ impl Graph {
     fn merge_code(&mut self, root: usize, code: &[Vec<Op>]) -> usize {
         let mut canon: Vec<usize> = Vec::with_capacity(self.nodes.len());
         let mut seen: HashMap<(&[Op], Op, To, To), usize> = HashMap::new();
-        for id in 0..self.nodes.len() {
+        for (id, (node, ops)) in self.nodes.iter_mut().zip(code).enumerate() {
             let find = |to: To| if let To::Node(n) = to { To::Node(canon[n]) } else { to };
-            let node = &mut self.nodes[id];
             (node.yes, node.no) = (find(node.yes), find(node.no));
             let jump = Op::Jump(node.cond, source(&node.b), 0, 0);
-            canon.push(*seen.entry((&code[id], jump, node.yes, node.no)).or_insert(id));
+            canon.push(*seen.entry((ops, jump, node.yes, node.no)).or_insert(id));
         }
         canon[root]
     }
