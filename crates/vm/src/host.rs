@@ -81,7 +81,9 @@ impl Host for SystemHost {
     }
 
     fn current_cpu(&self) -> u32 {
-        self.cpu.unwrap_or_else(|| current_cpu().0.min(self.cpus - 1))
+        // SAFETY: takes nothing. Negative on failure, which the C library's own fallback does not know.
+        self.cpu
+            .unwrap_or_else(|| u32::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0).min(self.cpus - 1))
     }
 
     fn numa_node(&self) -> u32 {

@@ -1,4 +1,5 @@
-//! The one place where guest memory is touched: loads, stores, copies and atomics inside a [`Span`].
+//! The one place where guest memory is touched: loads, stores, copies and atomics inside a [`Span`], and ([`load`],
+//! [`store`]) the plain accesses of verified programs, which nobody checks.
 //!
 //! A guest pointer is a native address, but an address alone opens nothing here. Every access names a span and an
 //! offset, and is checked against the span's length on the spot. Spans are made by [`crate::region`] only, from memory
@@ -155,6 +156,42 @@ fn load_unaligned(p: *mut u8, size: Size) -> u64 {
             Size::H => u64::from(p.cast::<u16>().read_unaligned()),
             Size::W => u64::from(p.cast::<u32>().read_unaligned()),
             Size::Dw => p.cast::<u64>().read_unaligned(),
+        }
+    }
+}
+
+/// Loads `size` bytes at an address, zero-extended. As the machine does it, aligned or not.
+///
+/// # Safety
+/// The bytes are mapped and may be read by the running program: the verifier has said so.
+#[inline(always)]
+pub(crate) unsafe fn load(addr: u64, size: Size) -> u64 {
+    let p: *const u8 = std::ptr::with_exposed_provenance(addr as usize);
+    // SAFETY: the caller's promise.
+    unsafe {
+        match size {
+            Size::B => u64::from(p.read()),
+            Size::H => u64::from(p.cast::<u16>().read_unaligned()),
+            Size::W => u64::from(p.cast::<u32>().read_unaligned()),
+            Size::Dw => p.cast::<u64>().read_unaligned(),
+        }
+    }
+}
+
+/// Stores the lower `size` bytes of `v` at an address.
+///
+/// # Safety
+/// The bytes are mapped and may be written by the running program: the verifier has said so.
+#[inline(always)]
+pub(crate) unsafe fn store(addr: u64, size: Size, v: u64) {
+    let p: *mut u8 = std::ptr::with_exposed_provenance_mut(addr as usize);
+    // SAFETY: the caller's promise.
+    unsafe {
+        match size {
+            Size::B => p.write(v as u8),
+            Size::H => p.cast::<u16>().write_unaligned(v as u16),
+            Size::W => p.cast::<u32>().write_unaligned(v as u32),
+            Size::Dw => p.cast::<u64>().write_unaligned(v),
         }
     }
 }

@@ -25,6 +25,7 @@ use skep_platform::map::Map;
 use skep_platform::packet::PacketCtx;
 use skep_platform::program::{Program, Verified};
 use skep_platform::uapi::ProgType;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// Tail calls in a row (`MAX_TAIL_CALL_CNT`).
@@ -156,12 +157,15 @@ pub(crate) struct Run<'r, 'm> {
     ctx: &'m mut Context,
     host: &'r dyn Host,
     maps: &'r Chain<Arc<dyn Map>>,
+    /// The program that the run began with, and those that it has continued in.
+    first: &'r Arc<Native>,
     codes: &'r Chain<Arc<Native>>,
     /// The program in whose function the run is.
     code: &'r Native,
     /// Address and length of the context.
     entry: [u64; 2],
-    cpu: u32,
+    /// CPU that the program believes to be on, once it has asked.
+    cpu: OnceCell<u32>,
     depth: usize,
     tail_calls: u32,
     /// The last helper call, or the instruction that stopped the run.
@@ -179,9 +183,8 @@ pub(crate) fn run(
     ctx: &mut Context,
     host: &dyn Host,
 ) -> Result<u64, Box<RunError>> {
-    let (maps, codes): (_, Chain<Arc<Native>>) = (Chain::new(), Chain::new());
-    let code: &Native = codes.push(code.clone());
-    let cpu = host.current_cpu();
+    let (maps, codes) = (Chain::new(), Chain::new());
+    let first = code;
     let entry = entry(ctx);
     let raw = code.program().prog_type == ProgType::Unspec;
     let mut run = Run {
@@ -190,10 +193,11 @@ pub(crate) fn run(
         ctx,
         host,
         maps: &maps,
+        first,
         codes: &codes,
         code,
         entry,
-        cpu,
+        cpu: OnceCell::new(),
         depth: 0,
         tail_calls: 0,
         at: 0,
@@ -280,9 +284,16 @@ impl<'r> Run<'r, '_> {
         })?;
         self.accept(next)?;
         self.tail_calls += 1;
-        let codes = self.codes;
-        let known = codes.find(|c| Arc::ptr_eq(c, next));
-        Ok(Some(known.unwrap_or_else(|| codes.push(next.clone()))))
+        let known = self.program(|c| std::ptr::eq(c, &**next));
+        Ok(Some(known.unwrap_or_else(|| self.codes.push(next.clone()))))
+    }
+
+    /// The first program of the run for which `is` holds.
+    fn program(&self, mut is: impl FnMut(&Native) -> bool) -> Option<&'r Native> {
+        if is(self.first) {
+            return Some(self.first);
+        }
+        self.codes.find(|c| is(c)).map(|c| &**c)
     }
 
     fn error(&self, fault: Fault) -> RunError {

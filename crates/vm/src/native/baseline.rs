@@ -59,8 +59,7 @@ impl<'r> Run<'r, '_> {
     fn current(&mut self) -> &'r Native {
         if self.code.token() != self.head.token {
             let token = self.head.token;
-            let codes = self.codes;
-            self.code = codes.find(|c| c.token() == token).map_or(self.code, |c| &**c);
+            self.code = self.program(|c| c.token() == token).unwrap_or(self.code);
         }
         self.code
     }

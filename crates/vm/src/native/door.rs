@@ -78,8 +78,8 @@ impl<'r> Env<'r> for Run<'r, '_> {
     }
 
     fn find_map(&mut self, is: &mut dyn FnMut(&dyn Map) -> bool) -> Option<&'r dyn Map> {
-        let (maps, codes) = (self.maps, self.codes);
-        let holder = codes.find(|c| c.program().maps.iter().any(|m| is(&**m)));
+        let maps = self.maps;
+        let holder = Run::program(self, |c| c.program().maps.iter().any(|m| is(&**m)));
         let own = holder.and_then(|c| c.program().maps.iter().find(|m| is(&***m)));
         own.or_else(|| maps.find(|m| is(&**m))).map(|m| &**m)
     }
@@ -101,11 +101,11 @@ impl<'r> Env<'r> for Run<'r, '_> {
     }
 
     fn cpu(&self) -> u32 {
-        self.cpu
+        *self.cpu.get_or_init(|| self.host.current_cpu())
     }
 
     fn call(&mut self, func: u64, args: [u64; 5]) -> Result<u64, Fault> {
-        let Some(code) = self.codes.find(|c| c.function(func).is_some()) else {
+        let Some(code) = self.program(|c| c.function(func).is_some()) else {
             return Err(rule("callback", format!("{func:#x} is no function of this program")));
         };
         let at = self.at;

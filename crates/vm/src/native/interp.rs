@@ -3,7 +3,7 @@
 use super::{MAY_GOTO, Native, Run, rule};
 use crate::checked::packet;
 use crate::lower::place;
-use crate::mem::{Order, Span};
+use crate::mem::{self, Order, Span};
 use crate::region::ALL_FRAMES;
 use skep_isa::{AluOp, AtomicOp, Callee, Op, Operand, Reg, Size, Width, eval};
 use skep_jit::{CtxLoad, Step};
@@ -67,29 +67,60 @@ impl<'r> Run<'r, '_> {
         f.regs.0[10] = self.machine.frame(self.depth);
         let outer = std::mem::replace(&mut self.code, code);
         self.depth += 1;
-        while self.step(&mut f)? {}
+        self.steps(&mut f)?;
         self.depth -= 1;
         self.code = outer;
         Ok(f.regs.0[0])
     }
 
-    /// One instruction; whether the function goes on.
-    #[inline(always)]
-    fn step(&mut self, f: &mut Frame<'r>) -> Result<bool, Fault> {
-        let pc = f.next;
-        let Some(step) = f.code.lowered.code.steps.get(pc) else { return Err(self.outside(pc)) };
-        f.next = pc + 1;
-        match *step {
-            Step::Op(Op::Exit) => return Ok(false),
-            Step::Op(op) => self.op(f, op)?,
-            Step::Wide { dst, bits } => {
-                f.regs.set(dst, bits);
-                f.next = pc + 2;
+    /// Steps until the function returns. What programs do most is done here, with the place in a register.
+    fn steps(&mut self, f: &mut Frame<'r>) -> Result<(), Fault> {
+        let mut steps = f.code.lowered.code.steps.as_slice();
+        let mut pc = f.next;
+        loop {
+            let Some(step) = steps.get(pc) else { return Err(self.outside(pc)) };
+            pc += 1;
+            let regs = &mut f.regs;
+            match *step {
+                Step::Op(Op::Alu { op, width, dst, src }) => alu(regs, op, width, dst, src),
+                Step::Op(Op::Load { size, sx: false, dst, src, off }) => {
+                    regs.set(dst, load(at(regs.get(src), off.into()), size));
+                }
+                Step::Op(Op::Store { size, dst, off, src }) => {
+                    store(at(regs.get(dst), off.into()), size, regs.operand(src));
+                }
+                Step::Op(Op::JumpIf { cond, width, dst, src, off }) => {
+                    if cond.eval(width, regs.get(dst), regs.operand(src)) {
+                        pc = pc.wrapping_add_signed(off.into());
+                    }
+                }
+                Step::Op(Op::Ja { off, .. }) => pc = pc.wrapping_add_signed(off as isize),
+                Step::Op(Op::Exit) => return Ok(()),
+                Step::Wide { dst, bits } => {
+                    regs.set(dst, bits);
+                    pc += 1;
+                }
+                step => {
+                    f.next = pc;
+                    if !self.rare(f, step)? {
+                        return Ok(());
+                    }
+                    (pc, steps) = (f.next, f.code.lowered.code.steps.as_slice());
+                }
             }
+        }
+    }
+
+    /// Any other step; whether the function goes on.
+    #[inline(never)]
+    fn rare(&mut self, f: &mut Frame<'r>, step: Step) -> Result<bool, Fault> {
+        let pc = f.next - 1;
+        match step {
+            Step::Op(op) => self.op(f, op)?,
             Step::CtxLoad(l) => ctx_load(f, l),
             Step::CtxStore { dst, disp, size, src } => {
                 let v = f.regs.operand(src);
-                store(at(f.regs.get(dst), disp), size, v, Order::Plain);
+                store(at(f.regs.get(dst), disp), size, v);
             }
             Step::Helper { site, .. } => self.call_helper(f, site)?,
             Step::PacketLoad { size, imm, index } => {
@@ -105,51 +136,46 @@ impl<'r> Run<'r, '_> {
                 let v = f.regs.operand(src);
                 self.any_store(f.code, at(f.regs.get(dst), off.into()), size, v)?;
             }
-            Step::Second => return Err(self.outside(pc)),
+            Step::Wide { .. } | Step::Second => return Err(self.outside(pc)),
             Step::Trap { reason } => return Err(self.trap(f.code, reason)),
         }
         Ok(true)
     }
 
-    #[inline(always)]
     fn op(&mut self, f: &mut Frame<'r>, op: Op) -> Result<(), Fault> {
         let regs = &mut f.regs;
         match op {
-            Op::Alu { op, width, dst, src } => alu(regs, op, width, dst, src),
-            Op::Load { size, sx, dst, src, off } => {
-                let v = load(at(regs.get(src), off.into()), size, Order::Plain);
-                regs.set(dst, if sx { eval::sign_extend(size.bytes() as u8 * 8, v) } else { v });
+            Op::Load { size, dst, src, off, .. } => {
+                let v = load(at(regs.get(src), off.into()), size);
+                regs.set(dst, eval::sign_extend(size.bytes() as u8 * 8, v));
             }
-            Op::Store { size, dst, off, src } => {
-                store(at(regs.get(dst), off.into()), size, regs.operand(src), Order::Plain);
-            }
-            Op::JumpIf { cond, width, dst, src, off } => {
-                if cond.eval(width, regs.get(dst), regs.operand(src)) {
-                    f.jump(off.into());
-                }
-            }
-            Op::Ja { off, .. } => f.jump(off),
             Op::Neg { width, dst } => regs.set(dst, eval::neg(width, regs.get(dst))),
             Op::MovSx { width, bits, dst, src } => {
                 regs.set(dst, width.truncate(eval::sign_extend(bits, regs.get(src))));
             }
             Op::End { kind, bits, dst } => regs.set(dst, kind.eval(bits, regs.get(dst))),
             Op::Atomic { op, width, dst, src, off } => {
-                atomic(regs, op, width, at(regs.get(dst), off.into()), src);
+                atomic(regs, op, width, at(regs.get(dst), off.into()), src)?;
             }
             Op::LoadAcquire { size, dst, src, off } => {
-                regs.set(dst, load(at(regs.get(src), off.into()), size, Order::AcquireRelease));
+                let span = Span::declare(at(regs.get(src), off.into()), size.bytes() as u64);
+                regs.set(dst, span.load(0, size, Order::AcquireRelease).map_err(not_verified)?);
             }
-            Op::StoreRelease { size, dst, src, off } => {
-                store(at(regs.get(dst), off.into()), size, regs.get(src), Order::AcquireRelease);
+            Op::StoreRelease { size, dst, off, src } => {
+                let span = Span::declare(at(regs.get(dst), off.into()), size.bytes() as u64);
+                span.store(0, size, regs.get(src), Order::AcquireRelease).map_err(not_verified)?;
             }
             Op::MayGoto { off } => match f.may_goto.checked_sub(1) {
                 Some(left) => f.may_goto = left,
                 None => f.jump(off.into()),
             },
             Op::Call(callee) => return self.call(f, callee),
-            // Lowering has made other steps of these.
-            Op::Exit
+            // Done in `steps`, or made other steps of by lowering.
+            Op::Alu { .. }
+            | Op::Store { .. }
+            | Op::JumpIf { .. }
+            | Op::Ja { .. }
+            | Op::Exit
             | Op::LoadImm64 { .. }
             | Op::LoadAbs { .. }
             | Op::LoadInd { .. }
@@ -224,22 +250,22 @@ impl<'r> Run<'r, '_> {
     pub(super) fn any_load(&self, code: &Native, addr: u64, size: Size, sx: bool) -> Result<u64, Fault> {
         let signed = |v: u64| if sx { eval::sign_extend(size.bytes() as u8 * 8, v) } else { v };
         let Some(off) = self.in_context(code, addr) else {
-            return Ok(signed(load(addr, size, Order::Plain)));
+            return Ok(signed(load(addr, size)));
         };
         let how = if sx { CtxAccess::LoadSigned } else { CtxAccess::Load };
         let p = code.lowered.layout.and_then(|l| place(l, off, size, how)).ok_or_else(|| no_field(off))?;
-        let v = load(at(self.entry[0], p.at.into()), p.size, Order::Plain) >> p.shift;
+        let v = load(at(self.entry[0], p.at.into()), p.size) >> p.shift;
         Ok(signed(cut(p.cut, v)))
     }
 
     pub(super) fn any_store(&self, code: &Native, addr: u64, size: Size, v: u64) -> Result<(), Fault> {
         let Some(off) = self.in_context(code, addr) else {
-            store(addr, size, v, Order::Plain);
+            store(addr, size, v);
             return Ok(());
         };
         let layout = code.lowered.layout;
         let p = layout.and_then(|l| place(l, off, size, CtxAccess::Store)).ok_or_else(|| no_field(off))?;
-        store(at(self.entry[0], p.at.into()), p.size, v, Order::Plain);
+        store(at(self.entry[0], p.at.into()), p.size, v);
         Ok(())
     }
 
@@ -276,15 +302,23 @@ fn at(base: u64, disp: i32) -> u64 {
 }
 
 #[inline(always)]
-fn load(addr: u64, size: Size, order: Order) -> u64 {
-    // Refused at address 0 alone (and where unaligned atomics are no instructions): not in verified programs.
-    Span::declare(addr, size.bytes() as u64).load(0, size, order).unwrap_or(0)
+fn load(addr: u64, size: Size) -> u64 {
+    // SAFETY: only programs that were verified come here (`Native::new`), so the access is one that the verifier allowed.
+    unsafe { mem::load(addr, size) }
 }
 
 #[inline(always)]
-fn store(addr: u64, size: Size, v: u64, order: Order) {
-    // As in `load`.
-    let _ = Span::declare(addr, size.bytes() as u64).store(0, size, v, order);
+fn store(addr: u64, size: Size, v: u64) {
+    // SAFETY: as in `load`.
+    unsafe { mem::store(addr, size, v) }
+}
+
+#[cold]
+fn not_verified(_: mem::Refused) -> Fault {
+    rule(
+        "not-verified",
+        "an atomic access that is not aligned, which the verifier cannot have allowed".into(),
+    )
 }
 
 #[inline(always)]
@@ -295,19 +329,20 @@ fn alu(regs: &mut Regs, op: AluOp, width: Width, dst: Reg, src: Operand) {
 
 #[inline(always)]
 fn ctx_load(f: &mut Frame<'_>, l: CtxLoad) {
-    let v = load(at(f.regs.get(l.src), l.disp), l.size, Order::Plain) >> l.shift;
+    let v = load(at(f.regs.get(l.src), l.disp), l.size) >> l.shift;
     let v = cut(l.cut, v);
     f.regs.set(l.dst, if l.sx { eval::sign_extend(l.cut.bytes() as u8 * 8, v) } else { v });
 }
 
-fn atomic(regs: &mut Regs, op: AtomicOp, width: Width, addr: u64, src: Reg) {
+fn atomic(regs: &mut Regs, op: AtomicOp, width: Width, addr: u64, src: Reg) -> Result<(), Fault> {
     let span = Span::declare(addr, width.bytes() as u64);
-    let old = span.atomic(0, op, width, regs.get(src), regs.0[0]).unwrap_or(0);
+    let old = span.atomic(0, op, width, regs.get(src), regs.0[0]).map_err(not_verified)?;
     if op == AtomicOp::Cmpxchg {
         regs.0[0] = old;
     } else if op.fetches() {
         regs.set(src, old);
     }
+    Ok(())
 }
 
 #[inline(always)]
