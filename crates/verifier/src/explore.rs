@@ -72,6 +72,9 @@ impl Vm<'_> {
             self.note(|_| {});
         }
         self.seen[pc] = true;
+        if let Some(crate::code::Slot::Second) = self.code.slots.get(pc + 1) {
+            self.seen[pc + 1] = true;
+        }
         let names = LogNames { platform: self.platform, kernel: self.kernel.as_deref() };
         self.log.insn(self.program, &self.code, &names, &self.cur, pc);
         self.life.begin();

@@ -1,0 +1,89 @@
+//! The verifier's own cases: one file a program, with what the verifier says of it below a line of dashes.
+//!
+//! A file: comments (`#`), `type NAME` (program type without prefix, lower case), `map TYPE KEY VALUE ENTRIES` for each
+//! map (`map[idx:N]` refers to them), then assembly. `SKEP_BLESS=1` rewrites what stands below the dashes.
+#![allow(clippy::print_stdout)]
+
+mod support;
+
+use skep_isa::asm::parse_insns;
+use skep_platform::{Map, MapType, ProgType, Program};
+use skep_verifier::{Options, verify_full};
+use std::path::Path;
+use std::sync::Arc;
+use support::map::{def, paper};
+use support::raw::PLATFORM;
+
+const LINE: &str = "----";
+
+fn program(text: &str) -> Program {
+    let (mut prog_type, mut maps, mut asm) =
+        (ProgType::SocketFilter, Vec::<Arc<dyn Map>>::new(), String::new());
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["type", name] => {
+                let uapi = format!("BPF_PROG_TYPE_{}", name.to_uppercase());
+                prog_type = ProgType::from_uapi_name(&uapi).expect("the type is known");
+            }
+            ["map", kind, rest @ ..] => {
+                let uapi = format!("BPF_MAP_TYPE_{}", kind.to_uppercase());
+                let t = MapType::from_uapi_name(&uapi).expect("the map type is known");
+                let n: Vec<u32> = rest.iter().map(|w| w.parse().expect("a number")).collect();
+                maps.push(paper(def(kind, t, n[0], n[1], n[2])));
+            }
+            _ if line.starts_with('#') => {}
+            _ => asm.extend([line, "\n"]),
+        }
+    }
+    Program {
+        name: "case".into(),
+        section: String::new(),
+        prog_type,
+        attach_type: None,
+        attach_target: None,
+        sleepable: false,
+        xdp_frags: false,
+        license: "GPL".into(),
+        insns: parse_insns(&asm).unwrap_or_else(|e| panic!("{e}\n{asm}")),
+        subprogs: Vec::new(),
+        maps,
+        lines: Vec::new(),
+        btf: None,
+        kernel_btf: None,
+        poisoned: Vec::new(),
+    }
+}
+
+fn said(text: &str) -> String {
+    let options = Options { log_level: 1, ..Options::default() };
+    match verify_full(&Arc::new(program(text)), &PLATFORM, &options) {
+        Ok(o) => format!(
+            "accepted: {} instructions walked, {} bytes of stack\n",
+            o.stats.insns, o.stats.stack_depth
+        ),
+        Err(e) => format!("refused: {e}\n\n{}", e.log),
+    }
+}
+
+#[test]
+fn cases() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let bless = std::env::var_os("SKEP_BLESS").is_some();
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for entry in std::fs::read_dir(&folder).expect("the cases are there") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a case is text");
+        let (case, expected) = text.split_once(LINE).unwrap_or((&text, ""));
+        let now = said(case);
+        count += 1;
+        if bless {
+            std::fs::write(&path, format!("{case}{LINE}\n{now}")).expect("the case is writable");
+        } else if expected.trim_start_matches('\n') != now {
+            wrong.push(format!("{}\nexpected:{expected}\nsaid:\n{now}", path.display()));
+        }
+    }
+    assert!(count >= 10, "only {count} cases");
+    assert!(wrong.is_empty(), "{}\nSKEP_BLESS=1 takes these over", wrong.join("\n"));
+}
