@@ -4,7 +4,7 @@
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// A suite's folder, or why it is not there (printed by the caller).
@@ -39,4 +39,20 @@ pub fn hex(text: &str) -> Option<Vec<u8>> {
         return None;
     }
     digits.chunks(2).map(byte).collect()
+}
+
+/// Packets of a gzipped file of `[u32le captured][u32le length][bytes]` records; nothing from where it is not readable.
+pub fn packets(path: &Path) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    let read = File::open(path).and_then(|f| GzDecoder::new(f).read_to_end(&mut all));
+    let (mut out, mut rest) = (Vec::new(), all.as_slice());
+    while let (Ok(_), Some((head, tail))) = (&read, rest.split_first_chunk::<8>()) {
+        let [c0, c1, c2, c3, ..] = *head;
+        let Some((bytes, next)) = tail.split_at_checked(u32::from_le_bytes([c0, c1, c2, c3]) as usize) else {
+            break;
+        };
+        out.push(bytes.to_vec());
+        rest = next;
+    }
+    out
 }

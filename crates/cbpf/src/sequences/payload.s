@@ -1,8 +1,8 @@
 ; r0 = offset of the payload, or 0. In: r6 context. NETWORK is the offset of the network header.
 ; r8: place looked at; r9: EtherType or IP protocol of what stands there.
-; *(u32 *)(r10 -68): headers walked over; *(u32 *)(r10 -72): fragment field of an IPv4 header.
+; *(u64 *)(r10 -72): headers walked over; *(u32 *)(r10 -80): fragment field of an IPv4 header.
         r8 = NETWORK
-        *(u32 *)(r10 - 68) = 0
+        *(u64 *)(r10 - 72) = 0
         r9 = *(u32 *)(r6 + 16)
         r9 = be16 r9
 ether:
@@ -32,7 +32,7 @@ ipv4:
         r2 += 20
         if r2 > r1 goto bad
         r0 = *(u16 *)skb[r8 + 6]
-        *(u32 *)(r10 - 72) = r0
+        *(u32 *)(r10 - 80) = r0
         r0 = *(u8 *)skb[r8 + 9]
         r9 = r0
         r0 = *(u8 *)skb[r8 + 0]
@@ -40,7 +40,7 @@ ipv4:
         if r0 < 5 goto bad
         r0 <<= 2
         r8 += r0
-        r0 = *(u32 *)(r10 - 72)
+        r0 = *(u32 *)(r10 - 80)
         if r0 & 0x1fff goto end
         if r0 & 0x2000 goto transport
         goto ip
@@ -85,9 +85,9 @@ option:
         r0 += 1
         r0 <<= 3
         r8 += r0
-        r0 = *(u32 *)(r10 - 68)
+        r0 = *(u64 *)(r10 - 72)
         r0 += 1
-        *(u32 *)(r10 - 68) = r0
+        *(u64 *)(r10 - 72) = r0
         if r0 > 15 goto transport
         goto ip6
 fragment:
@@ -106,9 +106,9 @@ in_ipv4:
 in_ipv6:
         r9 = 0x86dd
 again:
-        r0 = *(u32 *)(r10 - 68)
+        r0 = *(u64 *)(r10 - 72)
         r0 += 1
-        *(u32 *)(r10 - 68) = r0
+        *(u64 *)(r10 - 72) = r0
         if r0 > 15 goto end
         goto ether
 tcp:
