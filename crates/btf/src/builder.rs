@@ -414,6 +414,18 @@ impl BtfBuilder {
         Ok(())
     }
 
+    /// Names the parameters of a function type that have none, all alike; the dots of a variadic one stay without.
+    ///
+    /// # Errors
+    /// `id` is not the type of a function of this builder.
+    pub fn name_params(&mut self, id: u32, name: &str) -> Result<(), BuildError> {
+        let off = self.add_string(name)?;
+        let words = self.own(id, Kind::FuncProto)?;
+        let params = words.get_mut(3..).unwrap_or_default().chunks_exact_mut(2);
+        params.filter(|p| p[0] == 0 && p[1] != 0).for_each(|p| p[0] = off);
+        Ok(())
+    }
+
     /// Changes how a variable is linked.
     ///
     /// # Errors

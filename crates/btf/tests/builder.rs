@@ -176,3 +176,17 @@ fn relocations_look_into_split_btf_where_the_base_has_nothing() {
         assert_eq!((found.orig, found.new), (0, offset), "{name}");
     }
 }
+
+#[test]
+fn parameters_without_names_get_one() {
+    let mut b = BtfBuilder::new();
+    let int = b.add_int("int", 4, IntEncoding::default()).unwrap();
+    let param = |name, type_id| Param { name, type_id };
+    let proto = b.add_func_proto(int, &[param("", int), param("own", int), param("", 0)]).unwrap();
+    b.name_params(proto, "arg").unwrap();
+    assert!(b.name_params(int, "arg").is_err());
+    let btf = b.finish().unwrap();
+    let Some(Type::FuncProto(p)) = btf.type_by_id(proto) else { panic!("not a function type") };
+    let names: Vec<&str> = p.params.map(|p| p.name).collect();
+    assert_eq!(names, ["arg", "own", ""]);
+}

@@ -107,6 +107,8 @@ fn fit(btf: &Btf, made_static: &BTreeSet<u32>) -> Result<BtfBuilder, BuildError>
         match ty {
             Type::Func(f) if f.linkage == FuncLinkage::Extern => {
                 out.set_func_linkage(id, FuncLinkage::Global)?;
+                // Declarations need no names for what they take; kernels want them.
+                out.name_params(f.type_id, "arg")?;
             }
             Type::Func(_) if made_static.contains(&id) => out.set_func_linkage(id, FuncLinkage::Static)?,
             Type::Datasec(d) if d.name == ".ksyms" => {

@@ -58,7 +58,8 @@ fn is_walk(line: &str) -> bool {
     let state = line.starts_with("from ") && line.contains(" to ") && line.contains(": ")
         || line.starts_with('R')
             && line.split_once('=').is_some_and(|(r, _)| r.len() <= 5 && !r.contains(' '));
-    numbered || state || line.starts_with("; ") || line.starts_with("func#")
+    let states = line.starts_with("old state: ") || line.starts_with("cur state: ");
+    numbered || state || states || line.starts_with("; ") || line.starts_with("func#")
 }
 
 #[cfg(test)]
@@ -74,6 +75,9 @@ mod tests {
         assert_eq!(message(LOG), Some("R0 invalid mem access 'scalar'"));
         assert_eq!(instruction(LOG), Some(1));
         assert_eq!(message("R0=scalar() R1=ctx()\n"), None);
+        let looping =
+            "infinite loop detected at insn 4\ncur state: R0=1\nold state: R0=1\nprocessed 9 insns\n";
+        assert_eq!(message(looping), Some("infinite loop detected at insn 4"));
         assert_eq!(message(""), None);
         assert_eq!(message("R0 !read_ok\nprocessed 1 insns\n"), Some("R0 !read_ok"));
         let large =
