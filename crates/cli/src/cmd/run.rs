@@ -86,7 +86,7 @@ fn args() -> Vec<Arg> {
             .long("tier")
             .value_parser(tiers)
             .default_value("checked")
-            .help("How the user engine runs programs"),
+            .help("How the user engine runs programs; tiers other than checked verify them first"),
         Arg::new("verify")
             .long("verify")
             .action(ArgAction::SetTrue)
@@ -167,6 +167,12 @@ pub(crate) fn listing_engine() -> User {
     User::new(*skep::platform(), Arc::new(SystemHost::new()))
 }
 
+/// The tier asked for, where the command has tiers.
+fn tier(m: &ArgMatches) -> Tier {
+    let name = m.try_get_one::<String>("tier").ok().flatten();
+    name.and_then(|t| Tier::from_name(t)).unwrap_or_default()
+}
+
 /// The user engine that the arguments ask for.
 fn user_engine(m: &ArgMatches) -> Result<User, Failure> {
     let host = SystemHost::new();
@@ -179,17 +185,16 @@ fn user_engine(m: &ArgMatches) -> Result<User, Failure> {
         let text = String::from_utf8_lossy(&files::file(path)?).into_owned();
         host = host.with_fib(FibTable::parse(&text).map_err(|e| Failure::malformed(path, e))?);
     }
-    let tier = m.get_one::<String>("tier").and_then(|t| Tier::from_name(t)).unwrap_or_default();
+    let tier = tier(m);
     if m.get_flag("no-verify") && tier != Tier::Checked {
         return Err(Failure::Usage(
             "--no-verify goes with --tier checked only: the other tiers run verified programs".into(),
         ));
     }
-    if tier != Tier::Checked {
-        return Err(Failure::Unsupported(format!(
-            "--tier {}: this build has the checked tier only",
-            tier.name()
-        )));
+    if tier == Tier::Optimized {
+        return Err(Failure::Unsupported(
+            "--tier optimized: this build has no optimising compiler; use --tier baseline".into(),
+        ));
     }
     let limits =
         skep::vm::Options { unset_stack: !m.get_flag("strict-stack"), ..skep::vm::Options::default() };
@@ -223,6 +228,8 @@ pub(crate) fn open(
     options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
     let how = super::verify::options(m)?;
     let first = m.try_get_one::<bool>("verify").ok().flatten().is_some_and(|v| *v);
+    // The other tiers check nothing: they take what the verifier accepts.
+    let first = first || tier(m) != Tier::Checked;
     let judge = &mut |p: Program| {
         let p = Arc::new(p);
         if !first {
