@@ -6,9 +6,10 @@
 use serde_json::{Value as J, json};
 use skep::btf::Value;
 use skep::descriptors::MapType;
+use skep::descriptors::Program;
 use skep::hooks::capture::Capture;
 use skep::hooks::input;
-use skep::vm::{Options as Limits, SystemHost, User, UserProgram};
+use skep::vm::{Options as Limits, SystemHost, Tier, User, UserProgram};
 use skep::{Collection, Loadable, Loaded, Map, Options, Select};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -57,11 +58,18 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Runs an example on its capture and compares with the record; `by_clock` says which packets are judged by the clock.
+/// Runs an example on its capture in every tier and compares with the record; `by_clock` says which packets are judged by
+/// the clock.
 fn agree(name: &str, capture: &str, by_clock: fn(&[u8]) -> bool) {
+    for tier in [Tier::Checked, Tier::Interp, Tier::Baseline] {
+        agree_in(tier, name, capture, by_clock);
+    }
+}
+
+fn agree_in(tier: Tier, name: &str, capture: &str, by_clock: fn(&[u8]) -> bool) {
     let folder = root().join("examples").join(name);
-    let engine = engine();
-    let c = open(&folder.join(format!("{name}.bpf.o")), name, &engine);
+    let engine = engine(tier);
+    let c = open(tier, &folder.join(format!("{name}.bpf.o")), name, &engine);
     let loaded = &c.program(name).unwrap().loaded;
     let program = loaded.as_any().downcast_ref::<UserProgram>().unwrap();
     let p = program.program();
@@ -84,26 +92,36 @@ fn agree(name: &str, capture: &str, by_clock: fn(&[u8]) -> bool) {
         ];
         assert!(
             by_clock(record.data) || ours == theirs[..],
-            "{name}: packet {ours:?}, the kernel says {theirs:?}"
+            "{name}, {}: packet {ours:?}, the kernel says {theirs:?}",
+            tier.name()
         );
     }
     assert_eq!(lines.next(), None, "the capture is shorter than the record");
     maps_agree(name, &c, engine.host().cpus() as usize);
 }
 
-fn engine() -> User {
+fn engine(tier: Tier) -> User {
     // What a verifier for root accepts may copy padding that was never written.
     let limits = Limits { unset_stack: true, ..Limits::default() };
-    User::new(*skep::platform(), Arc::new(SystemHost::new())).with_options(limits)
+    User::new(*skep::platform(), Arc::new(SystemHost::new())).with_options(limits).with_tier(tier)
 }
 
-fn open(path: &Path, program: &str, engine: &User) -> Collection {
+/// What is loaded: programs for the other tiers have to be accepted by the verifier.
+fn judge(tier: Tier, p: Program) -> Result<Loadable, skep::Error> {
+    let p = Arc::new(p);
+    if tier == Tier::Checked {
+        return Ok(Loadable::Unverified(p));
+    }
+    let verdict = skep::verifier::verify(&p, skep::platform(), &skep::verifier::Options::default());
+    verdict.map(Loadable::Verified).map_err(skep::Error::Refused)
+}
+
+fn open(tier: Tier, path: &Path, program: &str, engine: &User) -> Collection {
     let object = skep::Object::parse(&std::fs::read(path).unwrap()).unwrap();
     let names = [program];
     let mut options = Options::default();
     options.select = Select::Named(&names);
-    let c =
-        Collection::open(object, engine, &options, &mut |p| Ok(Loadable::Unverified(Arc::new(p)))).unwrap();
+    let c = Collection::open(object, engine, &options, &mut |p| judge(tier, p)).unwrap();
     assert!(c.missing.is_empty(), "{:?}", c.missing);
     c
 }
