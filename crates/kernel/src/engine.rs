@@ -113,7 +113,7 @@ impl Kernel {
         let types = program.btf.as_ref();
         let btf = types.and_then(|t| self.btf.get(&*self.door, t, hidden(program, t)).ok());
         let kernel = program.kernel_btf.as_deref().or_else(|| match program.prog_type {
-            ProgType::Tracing | ProgType::Lsm => self.vmlinux(),
+            ProgType::Tracing | ProgType::Lsm | ProgType::StructOps => self.vmlinux(),
             _ => None,
         });
         let with = Surroundings {

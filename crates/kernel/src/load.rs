@@ -8,7 +8,7 @@ use crate::door::{Door, ProgLoad};
 use crate::explain::{self, Asked, Rights};
 use crate::log;
 use crate::map::{KernelMap, object_name};
-use skep_btf::{Btf, Kind};
+use skep_btf::{Btf, Kind, Type};
 use skep_platform::{AttachType, EngineError, Errno, Loaded, ProgType, Program};
 use std::any::Any;
 use std::ffi::CString;
@@ -80,9 +80,10 @@ pub(crate) fn load(program: &Arc<Program>, with: &Surroundings<'_>) -> Result<Ke
         program.maps.iter().map(|m| m.as_any().downcast_ref::<KernelMap>().map(AsFd::as_fd)).collect();
     let maps = maps.ok_or_else(|| wrong("its maps are in another engine".into()))?;
     let (func_info, line_info) = with.btf.map(|b| infos(program, b)).unwrap_or_default();
+    let attach = attach_point(program, with.kernel)?;
     let mut request = ProgLoad {
         prog_type: program.prog_type.id(),
-        attach_type: program.attach_type.map_or(0, |a| a.id()),
+        attach_type: attach.attach_type,
         flags: with.flags
             | if program.sleepable { SLEEPABLE } else { 0 }
             | if program.xdp_frags { XDP_HAS_FRAGS } else { 0 },
@@ -93,7 +94,7 @@ pub(crate) fn load(program: &Arc<Program>, with: &Surroundings<'_>) -> Result<Ke
         btf: with.btf.filter(|_| !func_info.is_empty()).map(|b| b.fd.as_fd()),
         func_info: &func_info,
         line_info: &line_info,
-        attach_btf_id: attach_btf_id(program, with.kernel)?,
+        attach_btf_id: attach.btf_id,
         log_level: with.log_level,
     };
     let (mut loaded, mut text) = ask(with.door, &request);
@@ -157,9 +158,19 @@ fn infos(program: &Program, btf: &LoadedBtf) -> (Vec<[u32; 2]>, Vec<[u32; 4]>) {
     (functions, lines)
 }
 
-/// The kernel's type that a program attaches to; 0 for those that name none.
-fn attach_btf_id(program: &Program, kernel: Option<&Btf>) -> Result<u32, EngineError> {
-    let Some((prefix, kind)) = attach_names(program) else { return Ok(0) };
+/// What a program is loaded for.
+struct AttachPoint {
+    /// Expected attach type; of struct_ops the member's index.
+    attach_type: u32,
+    /// The kernel's type that it attaches to; 0 for those that name none.
+    btf_id: u32,
+}
+
+fn attach_point(program: &Program, kernel: Option<&Btf>) -> Result<AttachPoint, EngineError> {
+    let attach_type = program.attach_type.map_or(0, |a| a.id());
+    let Some((prefix, kind)) = attach_names(program) else {
+        return Ok(AttachPoint { attach_type, btf_id: 0 });
+    };
     let wrong = |why: String| EngineError::Load { prog: program.name.clone(), insn: None, why };
     let target = program.attach_target.as_deref().unwrap_or_default();
     if target.is_empty() {
@@ -174,12 +185,24 @@ fn attach_btf_id(program: &Program, kernel: Option<&Btf>) -> Result<u32, EngineE
              without CONFIG_DEBUG_INFO_BTF=y (/sys/kernel/btf/vmlinux)"
         ))
     })?;
-    let name = format!("{prefix}{target}");
-    kernel.find_by_name_kind(&name, kind).ok_or_else(|| {
+    let (holder, member) = match target.split_once('/') {
+        Some((holder, member)) if program.prog_type == ProgType::StructOps => {
+            (skep_btf::essential_name(holder), Some(member))
+        }
+        _ => (target, None),
+    };
+    let name = format!("{prefix}{holder}");
+    let none = |name: &str| {
         wrong(format!(
             "the kernel's types have no {name}; `skep btf dump /sys/kernel/btf/vmlinux` lists what they have"
         ))
-    })
+    };
+    let btf_id = kernel.find_by_name_kind(&name, kind).ok_or_else(|| none(&name))?;
+    let Some(member) = member else { return Ok(AttachPoint { attach_type, btf_id }) };
+    let Some(Type::Struct(mut s)) = kernel.type_by_id(btf_id) else { return Err(none(&name)) };
+    let index = s.members.position(|m| m.name == member);
+    let index = index.ok_or_else(|| none(&format!("member {member} of struct {holder}")))?;
+    Ok(AttachPoint { attach_type: index as u32, btf_id })
 }
 
 /// Prefix and kind of the type that such a program attaches to.
@@ -189,6 +212,8 @@ fn attach_names(program: &Program) -> Option<(&'static str, Kind)> {
         (ProgType::Tracing, Some(AttachType::TraceIter)) => ("bpf_iter_", Kind::Func),
         (ProgType::Tracing, _) => ("", Kind::Func),
         (ProgType::Lsm, _) => ("bpf_lsm_", Kind::Func),
+        // Functions outside of any structure are for nobody to call.
+        (ProgType::StructOps, _) if program.attach_target.is_some() => ("", Kind::Struct),
         _ => return None,
     })
 }

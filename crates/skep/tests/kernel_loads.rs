@@ -16,10 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Programs that libbpf loads and we do not, or the other way round, and why. One that goes away fails the test.
-const KNOWN: &[(&str, &str)] = &[(
-    "verifier_global_subprogs.bpf.o:arg_tag_ctx_struct_ops",
-    "a struct_ops program is loaded for a member of a structure, which is not told to the engine yet",
-)];
+const KNOWN: &[(&str, &str)] = &[];
 
 /// Outcome of a load: accepted, or the verifier's phrase, or an error of the loader's.
 enum Outcome {
