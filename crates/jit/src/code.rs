@@ -28,6 +28,8 @@ pub enum Step {
         /// May continue in another program.
         tail: bool,
     },
+    /// A look-up in an array, without a call: `r0` is the address of the value whose index `r2` points to, or 0.
+    Index(Index),
     /// A load from the context, at the place where the engine keeps the field.
     CtxLoad(CtxLoad),
     /// A store into the context.
@@ -98,6 +100,17 @@ pub struct CtxLoad {
     pub cut: Size,
     /// Sign-extended from `cut`.
     pub sx: bool,
+}
+
+/// An array that is looked up in place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Index {
+    /// Address of the first value.
+    pub base: u64,
+    /// Bytes from value to value.
+    pub stride: u32,
+    /// Number of values.
+    pub entries: u32,
 }
 
 /// A lowered program.

@@ -4,7 +4,7 @@
 
 use crate::file::{BODY, Layout, MapFile, round8};
 use crate::mem::PAGE;
-use skep_platform::map::{Map, MapDef, Side, flags};
+use skep_platform::map::{FastPath, Map, MapDef, Side, flags};
 use skep_platform::{Errno, MapType};
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -162,6 +162,12 @@ impl Map for Array {
     fn direct(&self) -> Option<(u64, u64)> {
         let len = u64::from(self.file.def.max_entries) * self.stride;
         self.region.is_none().then(|| (self.file.mem.addr(BODY), len))
+    }
+
+    fn fast_path(&self) -> Option<FastPath> {
+        let (base, _) = self.direct()?;
+        let stride = u32::try_from(self.stride).ok()?;
+        Some(FastPath::Index { base, stride, entries: self.file.def.max_entries })
     }
 
     fn file(&self) -> Option<BorrowedFd<'_>> {

@@ -245,6 +245,11 @@ pub trait Map: Any + Send + Sync + fmt::Debug {
         None
     }
 
+    /// How programs may look a key up without a call, if they may.
+    fn fast_path(&self) -> Option<FastPath> {
+        None
+    }
+
     /// Puts a program or map into an entry (`PROG_ARRAY`, `*_OF_MAPS`).
     fn set_handle(&self, key: &[u8], handle: Handle, flags: u64) -> Result<(), Errno> {
         let _ = (key, handle, flags);
@@ -274,6 +279,20 @@ pub trait Map: Any + Send + Sync + fmt::Debug {
 
     /// For downcasts by the crate that made it.
     fn as_any(&self) -> &dyn Any;
+}
+
+/// A look-up as steps that a compiler can put into the program. Holds as long as the map lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FastPath {
+    /// The key is a 32-bit index: below `entries` the value is at `base + index * stride`, else there is none.
+    Index {
+        /// Address of the first value.
+        base: u64,
+        /// Bytes from value to value.
+        stride: u32,
+        /// Number of values.
+        entries: u32,
+    },
 }
 
 /// Producer and consumer of a ring buffer (kernel/bpf/ringbuf.c layout).

@@ -11,11 +11,12 @@ mod track;
 
 use crate::checked::code::handle_of;
 use skep_isa::{Callee, Imm64, Op, Operand, Reg, Size};
-use skep_jit::{Code, CtxLoad, Step};
+use skep_jit::{Code, CtxLoad, Index, Step};
 use skep_platform::ctx::{CtxAccess, CtxField, CtxLayout};
 use skep_platform::engine::{EngineError, Platform};
 use skep_platform::env::Fault;
-use skep_platform::helper::{Body, HelperFn};
+use skep_platform::helper::{Body, Helper, HelperFn, Rule};
+use skep_platform::map::FastPath;
 use skep_platform::program::{Program, Verified};
 use skep_platform::uapi::ProgType;
 use std::sync::Arc;
@@ -48,15 +49,23 @@ pub(crate) fn lower(verified: &Verified, platform: &Platform) -> Result<Lowered,
         Some(_) => track::bases(&program, &ops),
         None => track::Bases::default(),
     };
-    let mut l = Lowering { platform, layout, bases, sites: Vec::new(), reasons: Vec::new(), program };
+    let functions = functions(&program, &ops);
+    let meets = track::meets(&ops, &functions);
+    let (sites, reasons) = (Vec::new(), Vec::new());
+    let mut l = Lowering { platform, layout, bases, map: None, sites, reasons, program };
     let mut steps = Vec::with_capacity(ops.len());
     for (pc, op) in ops.iter().enumerate() {
+        if meets[pc] {
+            l.map = None;
+        }
         steps.push(match op {
             Some(op) => l.step(*op, pc),
             None => Step::Second,
         });
+        if let Some(op) = op {
+            l.follow(*op);
+        }
     }
-    let functions = functions(&l.program, &ops);
     let ctx_size = layout.map_or(0, |l| l.size.into());
     let code = Code { steps, functions, ctx_size };
     Ok(Lowered { program: l.program, layout, code, sites: l.sites, reasons: l.reasons })
@@ -120,6 +129,8 @@ struct Lowering<'p> {
     program: Arc<Program>,
     layout: Option<&'static CtxLayout>,
     bases: track::Bases,
+    /// The map that `r1` is known to hold.
+    map: Option<usize>,
     sites: Vec<Site>,
     reasons: Vec<(Fault, usize)>,
 }
@@ -157,8 +168,31 @@ impl Lowering<'_> {
         Step::Trap { reason: self.reasons.len() as u32 - 1 }
     }
 
+    /// Keeps [`Lowering::map`] true behind an instruction.
+    fn follow(&mut self, op: Op) {
+        match op {
+            Op::LoadImm64 { dst: Reg::R1, imm: Imm64::MapIdx(idx) } => self.map = usize::try_from(idx).ok(),
+            op if op.defs().contains(Reg::R1) => self.map = None,
+            _ => {}
+        }
+    }
+
+    /// A look-up in a map that is known and can be looked up in place.
+    fn in_place(&self, helper: &Helper) -> Option<Step> {
+        let map = self.program.maps.get(self.map?)?;
+        match (helper.rule, map.fast_path()?) {
+            (Rule::LooksUp, FastPath::Index { base, stride, entries }) => {
+                Some(Step::Index(Index { base, stride, entries }))
+            }
+            _ => None,
+        }
+    }
+
     fn helper(&mut self, id: i32, pc: usize) -> Step {
         let helper = u32::try_from(id).ok().and_then(|id| self.platform.helper(id));
+        if let Some(step) = helper.and_then(|h| self.in_place(h)) {
+            return step;
+        }
         match helper.map(|h| (h.body, h)) {
             Some((Body::Fn(body), h)) => {
                 self.sites.push(Site { body, pc });

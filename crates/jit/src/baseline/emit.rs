@@ -8,8 +8,8 @@
 
 use super::Made;
 use super::frame::{BUDGET, Frame, HEAD, head};
-use crate::asm::{Arith, Asm, Cc, Hole, M, R};
-use crate::code::{Code, CtxLoad, Step};
+use crate::asm::{Arith, Asm, Cc, Hole, M, R, Shift};
+use crate::code::{Code, CtxLoad, Index, Step};
 use crate::head::{Head, STOP, any_flags};
 use skep_isa::{AluOp, AtomicOp, Callee, Cond, Op, Operand, Reg, Size, Width};
 use std::mem::offset_of;
@@ -71,7 +71,7 @@ fn bound(step: &Step) -> u32 {
         },
         Step::Wide { .. } | Step::CtxLoad(_) | Step::CtxStore { .. } => 12,
         Step::Second => 0,
-        Step::Helper { tail: false, .. } => 40,
+        Step::Helper { tail: false, .. } | Step::Index(_) => 48,
         Step::Helper { tail: true, .. } | Step::AnyLoad { .. } | Step::AnyStore { .. } => 140,
         Step::PacketLoad { .. } | Step::Trap { .. } => 70,
     }
@@ -179,6 +179,7 @@ impl<'c> Emit<'c> {
             Step::Wide { dst, bits } => self.constant(dst, bits),
             Step::Second => {}
             Step::Helper { site, tail } => self.helper(site, tail),
+            Step::Index(i) => self.index(i),
             Step::CtxLoad(l) => self.ctx_load(l),
             Step::CtxStore { dst, disp, size, src } => self.store(size, M(map(dst), disp), src),
             Step::AnyLoad { size, sx, dst, src, off } => {
@@ -374,6 +375,27 @@ impl<'c> Emit<'c> {
         self.a.jump_back(Some(Cc::E), self.stop);
         self.tail();
         self.a.land(go_on);
+    }
+
+    fn index(&mut self, i: Index) {
+        let a = &mut self.a;
+        a.load(Size::W, false, R::AX, M(map(Reg::R2), 0));
+        a.mov_imm(R::R11, i.entries.into());
+        a.arith(Arith::Cmp, true, R::AX, R::R11);
+        let inside = a.jump(Some(Cc::B), true);
+        a.zero(R::AX);
+        let done = a.jump(None, true);
+        a.land(inside);
+        if i.stride.is_power_of_two() {
+            a.shift_imm(Shift::Shl, true, R::AX, i.stride.trailing_zeros() as u8);
+        } else {
+            a.mov_imm(R::R11, i.stride.into());
+            a.imul(true, R::AX, R::R11);
+        }
+        a.mov_imm(R::R11, i.base);
+        a.arith(Arith::Add, true, R::AX, R::R11);
+        a.land(done);
+        self.clobber();
     }
 
     fn packet_load(&mut self, size: Size, imm: i32, index: Option<Reg>) {

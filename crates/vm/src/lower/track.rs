@@ -214,7 +214,8 @@ pub(super) fn bases(program: &Program, ops: &[Option<Op>]) -> Bases {
     Bases(f.out)
 }
 
-fn meets(ops: &[Option<Op>], starts: &[usize]) -> Vec<bool> {
+/// Slots where paths meet.
+pub(super) fn meets(ops: &[Option<Op>], starts: &[usize]) -> Vec<bool> {
     let mut meets = vec![false; ops.len() + 1];
     let mut mark = |at: i64| {
         if let Some(m) = usize::try_from(at).ok().and_then(|at| meets.get_mut(at)) {

@@ -117,6 +117,10 @@ impl<'r> Run<'r, '_> {
         let pc = f.next - 1;
         match step {
             Step::Op(op) => self.op(f, op)?,
+            Step::Index(i) => {
+                let at = load(f.regs.0[2], Size::W);
+                f.regs.0[0] = if at < i.entries.into() { i.base + at * u64::from(i.stride) } else { 0 };
+            }
             Step::CtxLoad(l) => ctx_load(f, l),
             Step::CtxStore { dst, disp, size, src } => {
                 let v = f.regs.operand(src);
