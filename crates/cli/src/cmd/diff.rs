@@ -58,7 +58,7 @@ fn args() -> Vec<Arg> {
         many("ignore", "NAME", "Do not compare this map, or fields of this name in any map's values"),
         many("set", "VARIABLE=VALUE", "Set a global variable before the programs are loaded"),
         file("btf", "Types that CO-RE relocations are resolved against; default: the running kernel's"),
-        file("kconfig", "Kernel configuration for .kconfig externs; default: the running kernel's in /boot"),
+        file("kconfig", "Kernel configuration for .kconfig externs; default: the running kernel's"),
     ]
 }
 
@@ -142,8 +142,9 @@ impl Both {
         // The kernel lets root read stack bytes that were never written.
         let limits = skep::vm::Options { unset_stack: true, ..skep::vm::Options::default() };
         let user = User::new(*skep::platform(), Arc::new(host)).with_options(limits);
-        let kernel_side = open(m, path, &kernel)?;
-        let user_side = open(m, path, &user)?;
+        let version = super::target::running_version();
+        let kernel_side = open(m, path, &kernel, version)?;
+        let user_side = open(m, path, &user, version)?;
         for e in user_side.missing.iter().chain(&kernel_side.missing) {
             eprintln!("skep: {e}");
         }

@@ -105,7 +105,7 @@ fn args() -> Vec<Arg> {
             .action(ArgAction::Append)
             .help("Set a global variable before the programs are loaded"),
         file("btf", "Types that CO-RE relocations are resolved against; default: the running kernel's"),
-        file("kconfig", "Kernel configuration for .kconfig externs; default: the running kernel's in /boot"),
+        file("kconfig", "Kernel configuration for .kconfig externs; default: the running kernel's"),
         file("routes", "Route table for bpf_fib_lookup, in the words of `ip route`"),
         Arg::new("on-fault")
             .long("on-fault")
@@ -124,7 +124,7 @@ fn run(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     let machine = Machine::from_args(m)?;
     let path: &PathBuf = m.get_one("object").ok_or_else(|| Failure::Usage("no object".into()))?;
     let input = Input::from_args(m)?;
-    let c = open(m, path, machine.engine())?;
+    let c = open(m, path, machine.engine(), machine.version())?;
     for e in &c.missing {
         eprintln!("skep: {e}; programs that use it stop there");
     }
@@ -201,11 +201,12 @@ fn user_engine(m: &ArgMatches) -> Result<User, Failure> {
     Ok(User::new(*skep::platform(), Arc::new(host)).with_tier(tier).with_options(limits))
 }
 
-/// Opens the object with what the arguments say of its surroundings.
+/// Opens the object with what the arguments say of its surroundings, for a kernel of this version.
 pub(crate) fn open(
     m: &ArgMatches,
     path: &std::path::Path,
     engine: &dyn skep::Engine,
+    version: Option<u32>,
 ) -> Result<Collection, Failure> {
     let object = super::obj::open(path)?;
     let names: Vec<&str> = m.get_many::<String>("prog").into_iter().flatten().map(String::as_str).collect();
@@ -224,7 +225,7 @@ pub(crate) fn open(
     let mut options = Options::default();
     options.select = if names.is_empty() { Select::Auto } else { Select::Named(&names) };
     options.target_btf = super::target::btf(&object, m.get_one("btf"))?;
-    options.kconfig = super::target::kernel(&config);
+    options.kconfig = super::target::kernel(&config, version);
     options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
     let how = super::verify::options(m)?;
     let first = m.try_get_one::<bool>("verify").ok().flatten().is_some_and(|v| *v);

@@ -2,14 +2,20 @@
 
 use crate::failure::Failure;
 use crate::input;
+use flate2::read::GzDecoder;
 use skep::Object;
 use skep::btf::Btf;
 use skep::obj::{ExternKind, Kconfig, MapOrigin};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Where the running kernel shows its types.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Most bytes that are read of a kernel's configuration: ten times what there is.
+const LONGEST_CONFIG: u64 = 4 << 20;
 
 /// Types of the target: those in `given`, else the running kernel's if the object needs any and they can be read.
 pub(crate) fn btf(object: &Object, given: Option<&PathBuf>) -> Result<Option<Arc<Btf>>, Failure> {
@@ -49,18 +55,54 @@ pub(crate) fn kconfig(object: &Object, given: Option<&PathBuf>) -> Result<String
     if !object.maps.iter().any(|m| m.origin == MapOrigin::Kconfig) {
         return Ok(String::new());
     }
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let text = std::fs::read_to_string(format!("/boot/config-{}", release.trim()));
-    Ok(text.unwrap_or_default())
+    let text = std::fs::read_to_string(format!("/boot/config-{}", release().trim()));
+    Ok(text.ok().or_else(own_config).unwrap_or_default())
 }
 
-/// The kernel that configuration externs see: the newest that the tables know.
-pub(crate) fn kernel(text: &str) -> Kconfig<'_> {
+/// The configuration that the running kernel shows of itself, where it was built to (CONFIG_IKCONFIG_PROC).
+fn own_config() -> Option<String> {
+    let (mut text, file) = (String::new(), File::open("/proc/config.gz").ok()?);
+    GzDecoder::new(file).take(LONGEST_CONFIG).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+fn release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()
+}
+
+/// Version of the running kernel as `LINUX_KERNEL_VERSION` has it.
+pub(crate) fn running_version() -> Option<u32> {
+    version_code(&release())
+}
+
+/// `KERNEL_VERSION(a, b, c)` of a release's name; sublevels stop at 255.
+fn version_code(release: &str) -> Option<u32> {
+    let mut numbers = release.trim().split(['.', '-', '+']).map_while(|n| n.parse::<u32>().ok());
+    let (major, minor) = (numbers.next()?, numbers.next()?);
+    Some(major << 16 | minor << 8 | numbers.next().unwrap_or(0).min(255))
+}
+
+/// The kernel that configuration externs see: of this version, else the newest that the tables know.
+pub(crate) fn kernel(text: &str, version: Option<u32>) -> Kconfig<'_> {
     let v = skep::platform().version;
+    let newest = u32::from(v.0) << 16 | u32::from(v.1) << 8;
     Kconfig {
         text,
-        kernel_version: u32::from(v.0) << 16 | u32::from(v.1) << 8,
+        kernel_version: version.unwrap_or(newest),
         has_bpf_cookie: false,
         has_syscall_wrapper: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_code;
+
+    #[test]
+    fn versions_of_releases() {
+        assert_eq!(version_code("6.18.44-fc-v669\n"), Some(6 << 16 | 18 << 8 | 44));
+        assert_eq!(version_code("4.19.300"), Some(4 << 16 | 19 << 8 | 255));
+        assert_eq!(version_code("6.1-rc3"), Some(6 << 16 | 1 << 8));
+        assert_eq!(version_code("unknown"), None);
     }
 }

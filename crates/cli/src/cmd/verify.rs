@@ -43,10 +43,7 @@ pub(crate) static VERIFY: Cmd = Cmd {
                 .default_value("0")
                 .help("Print the log in the kernel's format: 1 the failing path, 2 every path"),
             file("btf", "Types of the kernel; default: the running kernel's"),
-            file(
-                "kconfig",
-                "Kernel configuration for .kconfig externs; default: the running kernel's in /boot",
-            ),
+            file("kconfig", "Kernel configuration for .kconfig externs; default: the running kernel's"),
         ]
     },
     run: verify,
@@ -126,7 +123,7 @@ fn verdicts(m: &ArgMatches, path: &Path, engine: &User, how: &Options) -> Result
     let config = super::target::kconfig(&o, m.get_one("kconfig"))?;
     let mut options = skep::Options::default();
     options.target_btf = super::target::all_types(m.get_one("btf"))?;
-    options.kconfig = super::target::kernel(&config);
+    options.kconfig = super::target::kernel(&config, None);
     let wanted = |n: &str| names.is_empty() || names.iter().any(|x| *x == n);
     verify_object(&o, engine, &options, how, &wanted).map_err(|e| Failure::malformed(path, e))
 }

@@ -1,5 +1,6 @@
 //! The engine that a run asks for.
 
+use crate::cmd::target::running_version;
 use crate::failure::Failure;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
@@ -44,6 +45,14 @@ impl Machine {
         match self {
             Machine::User(u) => u,
             Machine::Kernel(k) => k,
+        }
+    }
+
+    /// Version of the kernel that programs are told, where it is not for the tables to say.
+    pub(crate) fn version(&self) -> Option<u32> {
+        match self {
+            Machine::User(_) => None,
+            Machine::Kernel(_) => running_version(),
         }
     }
 
