@@ -132,6 +132,10 @@ impl<'a> Gen<'a> {
                 self.fail(format!("'{word}' supported only on PFLOG linktype"))
             }
             "ifindex" => self.fail("not a live capture"),
+            "type/subtype" | "dir" => self.without(word, word),
+            "inbound" | "outbound" if !super::link::later("bound", name) => {
+                self.fail(format!("not a live capture, '{word}' not supported on DLT_{name}"))
+            }
             _ => self.not_yet(format!("'{word}' on {name}")),
         }
     }
@@ -214,8 +218,20 @@ impl<'a> Gen<'a> {
         }
     }
 
+    /// A part of the language that the link type does not have, or does not have yet.
+    pub(super) fn without<T>(&self, part: &str, what: &str) -> Result<T> {
+        if super::link::later(part, self.link_name) {
+            return self.not_yet(format!("'{what}' on {}", self.link_name));
+        }
+        self.fail(format!("'{what}' not supported on DLT_{}", self.link_name))
+    }
+
     /// The headers of the link type are not known.
     pub(super) fn unknown_link<T>(&self) -> Result<T> {
+        if !super::link::later("headers", self.link_name) {
+            return self
+                .fail(format!("link-layer type filtering not implemented for DLT_{}", self.link_name));
+        }
         Err(FilterError { span: self.span, why: Why::LinkType(self.link_name.into()) })
     }
 
@@ -306,11 +322,8 @@ impl<'a> Gen<'a> {
         if self.labels > 0 {
             return self.fail("no VLAN match after MPLS");
         }
-        if self.kind == LinkKind::Unknown {
-            return self.unknown_link();
-        }
         if self.kind != LinkKind::Ethernet {
-            return self.fail(format!("no VLAN support for {}", self.link_name));
+            return self.without("vlan", "vlan");
         }
         let mut tests =
             vec![Tree::Or(vec![self.type_is(0x8100), self.type_is(0x88a8), self.type_is(0x9100)])];
@@ -328,8 +341,7 @@ impl<'a> Gen<'a> {
             _ if self.labels > 0 => self.bottom_of_stack(0),
             LinkKind::Ethernet => self.type_is(0x8847),
             LinkKind::Ppp => self.type_is(0x0281),
-            LinkKind::Unknown => return self.unknown_link(),
-            _ => return self.fail(format!("no MPLS support for {}", self.link_name)),
+            _ => return self.without("mpls", "mpls"),
         };
         let mut tests = vec![first];
         if let Some(label) = label {
@@ -359,7 +371,7 @@ impl<'a> Gen<'a> {
 
     fn llc(&self, kind: Option<&str>) -> Result<Tree> {
         if self.kind != LinkKind::Ethernet {
-            return self.not_yet(format!("'llc' on {}", self.link_name));
+            return self.without("llc", "llc");
         }
         let not_netware = Tree::Test(Cond::Eq, self.llc_field(Size::H, 0), Val::K(0xffff)).not();
         let mut tests = vec![self.is_length(), not_netware];
@@ -392,8 +404,7 @@ impl<'a> Gen<'a> {
         match proto {
             Proto::Default | Proto::Link => match self.kind {
                 LinkKind::Ethernet => Ok(self.bytes_are(Self::link_header, &[0xff; 6])),
-                LinkKind::Unknown => self.unknown_link(),
-                _ => self.fail("not a broadcast link"),
+                _ => self.without("broadcast", "broadcast"),
             },
             Proto::Ip => {
                 let Some(netmask) = self.options.netmask else {
@@ -414,8 +425,7 @@ impl<'a> Gen<'a> {
                 LinkKind::Ethernet => {
                     Ok(Tree::Test(Cond::Set, self.link_header(Size::B, 0), Val::K(1)))
                 }
-                LinkKind::Unknown => self.unknown_link(),
-                _ => self.fail("link-layer multicast filters supported only on ethernet/FDDI/token ring/ARCNET/802.11/ATM LANE/Fibre Channel"),
+                _ => self.without("multicast", "multicast"),
             },
             Proto::Ip => Ok(Tree::And(vec![
                 self.ether_type(ETHERTYPE_IP)?,
@@ -535,8 +545,9 @@ impl<'a> Gen<'a> {
                 checks.push(Tree::Test(Cond::Eq, self.payload(Size::B, 6), Val::K(58)));
                 Ok(at(payload + 40))
             }
+            Proto::Radio if super::link::later("dir", self.link_name) => self.without("dir", "radio"),
             Proto::Radio => self.fail("radio information not present in capture"),
-            _ => self.fail(format!("unsupported index operation on '{}'", proto.name())),
+            _ => self.fail(format!("'{}' does not support the index operation", proto.name())),
         }
     }
 

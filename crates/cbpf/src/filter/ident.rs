@@ -61,7 +61,7 @@ impl Gen<'_> {
             Proto::Clnp => self.protocol(0x81, Proto::Iso),
             Proto::Esis => self.protocol(0x82, Proto::Iso),
             Proto::Isis => self.protocol(0x83, Proto::Iso),
-            Proto::Link | Proto::Default => self.fail("link layer applied in wrong context"),
+            Proto::Link | Proto::Default => self.fail("'link' cannot be used as an abbreviation"),
             Proto::Radio => self.fail("'radio' is not a valid protocol type"),
             _ => match ether_number(proto) {
                 Some(n) => self.ether_type(n),
@@ -77,7 +77,14 @@ impl Gen<'_> {
     fn protocol(&self, n: u32, layer: Proto) -> Result<Tree> {
         match layer {
             Proto::Default => Ok(Tree::Or(vec![self.protocol(n, Proto::Ip)?, self.protocol(n, Proto::Ip6)?])),
-            Proto::Link => self.ether_type(n),
+            Proto::Link => {
+                match self.link_kind() {
+                    LinkKind::Ethernet | LinkKind::Cooked => self.at_most("EtherType", n, 0xffff)?,
+                    LinkKind::Ppp => self.at_most("PPP protocol", n, 0xffff)?,
+                    _ => {}
+                }
+                self.ether_type(n)
+            }
             Proto::Ip => {
                 self.at_most("protocol number", n, 255)?;
                 Ok(Tree::And(vec![self.ether_type(ETHERTYPE_IP)?, self.next_header4(n)]))
@@ -97,7 +104,7 @@ impl Gen<'_> {
                 self.at_most("IS-IS PDU type", n, 31)?;
                 Ok(Tree::And(vec![self.protocol(0x83, Proto::Iso)?, self.osi(4, n, 0x1f)]))
             }
-            _ => self.fail(format!("'{}' cannot be qualified by '{}'", "proto", layer.name())),
+            _ => self.fail(format!("'{}' is not a valid qualifier for 'proto'", layer.name())),
         }
     }
 
@@ -112,7 +119,12 @@ impl Gen<'_> {
             Ident::Hid(text) => {
                 let (n, bits) = self.ipv4(text)?;
                 self.address_kind(q, "IPv4 address", text)?;
-                self.net4(q, n << ((32 - bits) % 32), mask(bits), "host")
+                self.net4(
+                    q,
+                    n << ((32 - bits) % 32),
+                    mask(bits),
+                    if q.kind == Kind::Net { "net <IPv4 address>" } else { "host <IPv4 address>" },
+                )
             }
             Ident::HidLen(text, len) => {
                 let (n, bits) = self.ipv4(text)?;
@@ -131,13 +143,13 @@ impl Gen<'_> {
             }
             Ident::Hid6(text) => self.address6(q, text, None),
             Ident::Hid6Len(text, len) => self.address6(q, text, Some(*len)),
-            Ident::Eid(mac) => self.ether(q, mac),
+            Ident::Eid(mac) => self.ether(q, mac, "link host XX:XX:XX:XX:XX:XX"),
             Ident::Aid(_) => match q.kind {
-                Kind::Gateway => self.fail("'gateway' is not a valid qualifier for '$XX'"),
-                _ if q.proto != Proto::Link => {
+                Kind::Default | Kind::Host if q.proto != Proto::Link => {
                     self.fail("'link' is the only valid proto qualifier for 'host $XX'")
                 }
-                _ => self.fail("ARCnet address used in non-ARCnet expression"),
+                Kind::Default | Kind::Host => self.without("arcnet", "link host $XX"),
+                other => self.fail(format!("'{}' is not a valid qualifier for '$XX'", other.name())),
             },
         }
     }
@@ -147,6 +159,9 @@ impl Gen<'_> {
         match (q.dir, q.kind) {
             (Dir::Wlan(word), Kind::Port | Kind::PortRange) => {
                 self.fail(format!("'{word}' is not a valid qualifier for '{}'", q.kind.name()))
+            }
+            (Dir::Wlan(word), _) if q.proto == Proto::Link && super::link::later("dir", self.link_name) => {
+                self.without("dir", word)
             }
             (Dir::Wlan(word), _) => self.fail(format!("'{word}' is valid for 802.11 syntax only")),
             _ => Ok(()),
@@ -172,13 +187,16 @@ impl Gen<'_> {
     }
 
     fn network(&self, q: Quals, n: u32, mask: u32, text: &str) -> Result<Tree> {
+        if q.proto == Proto::Decnet {
+            return self.fail(format!("'decnet' is not a valid qualifier for '{}'", q.kind.name()));
+        }
         if q.kind == Kind::Host {
             return self.fail(format!("'host' is not a valid qualifier for '{text}'"));
         }
         if n & !mask != 0 {
             return self.fail(format!("non-network bits set in \"{text}\""));
         }
-        self.net4(q, n, mask, "net")
+        self.net4(q, n, mask, "net <IPv4 prefix>")
     }
 
     fn number(&self, q: Quals, n: u32) -> Result<Tree> {
@@ -187,7 +205,7 @@ impl Gen<'_> {
             Kind::PortRange => self.ports(q, n, n),
             Kind::Proto => self.protocol(n, q.proto),
             Kind::Gateway => self.fail("'gateway' requires a name"),
-            Kind::ProtoChain => self.protochain(),
+            Kind::ProtoChain => self.protochain(q, n),
             Kind::Net => {
                 let (mut n, mut mask) = (n, u32::MAX);
                 while n != 0 && n & 0xff00_0000 == 0 {
@@ -195,12 +213,18 @@ impl Gen<'_> {
                 }
                 self.net4(q, n, mask, "net")
             }
-            Kind::Default | Kind::Host if q.proto == Proto::Link => self.fail("illegal link layer address"),
+            Kind::Default | Kind::Host if q.proto == Proto::Link => {
+                self.fail(format!("illegal link-layer address '{n}'"))
+            }
             Kind::Default | Kind::Host => self.net4(q, n, u32::MAX, "host"),
         }
     }
 
-    fn protochain<T>(&self) -> Result<T> {
+    fn protochain<T>(&self, q: Quals, n: u32) -> Result<T> {
+        if !matches!(q.proto, Proto::Default | Proto::Ip | Proto::Ip6) {
+            return self.fail(format!("'{}' is not a valid qualifier for 'protochain'", q.proto.name()));
+        }
+        self.at_most("protocol number", n, 255)?;
         Err(FilterError { span: self.span, why: Why::NotYet("'protochain'".into()) })
     }
 
@@ -272,12 +296,20 @@ impl Gen<'_> {
         if n.iter().zip(mask).any(|(n, m)| n & !m != 0) {
             return self.fail(format!("non-network bits set in \"{whole}\""));
         }
-        self.host6(q, n, mask, if q.kind == Kind::Net { "net" } else { "host" })
+        self.host6(
+            q,
+            n,
+            mask,
+            match (len, q.kind) {
+                (Some(128) | None, Kind::Host | Kind::Default) => "host <IPv6 address>",
+                _ => "net <IPv6 prefix>",
+            },
+        )
     }
 
     fn host6(&self, q: Quals, n: [u32; 4], mask: [u32; 4], kind: &str) -> Result<Tree> {
         if !matches!(q.proto, Proto::Default | Proto::Ip6) {
-            return self.fail(format!("'{}' is not a valid qualifier for 'ip6 {kind}'", q.proto.name()));
+            return self.fail(format!("'{}' is not a valid qualifier for '{kind}'", q.proto.name()));
         }
         let address = |at| {
             let word =
@@ -288,14 +320,12 @@ impl Gen<'_> {
         Ok(Tree::And(vec![self.ether_type(ETHERTYPE_IP6)?, tests]))
     }
 
-    fn ether(&self, q: Quals, mac: &[u8; 6]) -> Result<Tree> {
+    fn ether(&self, q: Quals, mac: &[u8; 6], what: &str) -> Result<Tree> {
         if !matches!(q.kind, Kind::Default | Kind::Host) || q.proto != Proto::Link {
             return self.fail("Ethernet address used in non-ether expression");
         }
         if self.link_kind() != LinkKind::Ethernet {
-            return self.fail(
-                "ethernet addresses supported only on ethernet/FDDI/token ring/802.11/ATM LANE/Fibre Channel",
-            );
+            return self.without("ether", what);
         }
         let at = |off: u32| Ok(self.bytes_are(move |g, size, k| g.link_header(size, off + k), mac));
         pair(q.dir, || at(6), || at(0))
@@ -348,10 +378,18 @@ impl Gen<'_> {
             }
             Kind::PortRange => self.named_range(q, name),
             Kind::Proto => self.named_protocol(q, name),
-            Kind::ProtoChain => self.protochain(),
+            Kind::ProtoChain => {
+                let n = self.protocol_number(q, name)?;
+                self.protochain(q, n)
+            }
             Kind::Gateway => self.gateway(q, name),
+            Kind::Default | Kind::Host
+                if q.proto == Proto::Link && self.link_kind() != LinkKind::Ethernet =>
+            {
+                self.without("ether", "link host NAME")
+            }
             Kind::Default | Kind::Host if q.proto == Proto::Link => match self.options.resolver.ether(name) {
-                Some(mac) => self.ether(q, &mac),
+                Some(mac) => self.ether(q, &mac, "link host NAME"),
                 None => self.fail(format!("unknown Ethernet-like host '{name}'")),
             },
             Kind::Default | Kind::Host => self.named_host(q, name),
@@ -359,6 +397,14 @@ impl Gen<'_> {
     }
 
     fn named_net(&self, q: Quals, name: &str) -> Result<Tree> {
+        match q.proto {
+            Proto::Default | Proto::Ip | Proto::Arp | Proto::Rarp => {}
+            Proto::Decnet => return self.fail("'decnet' is not a valid qualifier for 'net'"),
+            other => {
+                let name = other.name();
+                return self.fail(format!("'{name}' is not a valid qualifier for 'net <IPv4 network name>'"));
+            }
+        }
         let Some(mut n) = self.options.resolver.net(name) else {
             return self.fail(format!("unknown network '{name}'"));
         };
@@ -370,6 +416,15 @@ impl Gen<'_> {
     }
 
     fn named_host(&self, q: Quals, name: &str) -> Result<Tree> {
+        match q.proto {
+            Proto::Default | Proto::Ip | Proto::Ip6 | Proto::Arp | Proto::Rarp => {}
+            Proto::Decnet => return self.fail("'decnet' is not a valid qualifier for 'host'"),
+            other => {
+                let name = other.name();
+                return self
+                    .fail(format!("'{name}' is not a valid qualifier for 'host <Internet hostname>'"));
+            }
+        }
         let found = self.options.resolver.host(name);
         if found.is_empty() {
             return self.fail(format!("unknown host '{name}'"));
@@ -392,27 +447,30 @@ impl Gen<'_> {
 
     /// Sent through a gateway: to or from its Ethernet address, and neither to nor from its own.
     fn gateway(&self, q: Quals, name: &str) -> Result<Tree> {
-        if self.link_kind() != LinkKind::Ethernet {
+        let like_ethernet =
+            self.link_kind() == LinkKind::Ethernet || super::link::later("ether", self.link_name);
+        if !like_ethernet {
             return self.fail(format!("'gateway' not supported on DLT_{}", self.link_name));
+        }
+        if self.labelled() {
+            return self.fail("'gateway' cannot be used within MPLS");
         }
         if !matches!(q.proto, Proto::Default | Proto::Ip | Proto::Arp | Proto::Rarp) {
             return self.fail(format!("'{}' is not a valid qualifier for 'gateway'", q.proto.name()));
         }
-        let v4 = self.options.resolver.host(name).into_iter().filter_map(|a| match a {
-            IpAddr::V4(a) => Some(number4(a)),
-            IpAddr::V6(_) => None,
-        });
+        let Some(mac) = self.options.resolver.ether(name) else {
+            return self.fail(format!("unknown Ethernet-like host '{name}'"));
+        };
+        let found = self.options.resolver.host(name);
+        let v4 = found.iter().filter_map(|a| if let IpAddr::V4(a) = a { Some(number4(*a)) } else { None });
         let v4: Vec<u32> = v4.collect();
         if v4.is_empty() {
             return self.fail(format!("unknown host '{name}'"));
         }
-        let Some(mac) = self.options.resolver.ether(name) else {
-            return self.fail(format!("unknown Ethernet-like host '{name}'"));
-        };
         let link = Quals { proto: Proto::Link, dir: Dir::Or, kind: Kind::Host };
         let plain = Quals { dir: Dir::Or, kind: Kind::Host, ..q };
         let own = v4.iter().map(|a| self.net4(plain, *a, u32::MAX, "host")).collect::<Result<_>>()?;
-        Ok(Tree::And(vec![self.ether(link, &mac)?, Tree::Or(own).not()]))
+        Ok(Tree::And(vec![self.ether(link, &mac, "gateway")?, Tree::Or(own).not()]))
     }
 
     /// Port of a service, and the protocols it has it for.
@@ -453,20 +511,26 @@ impl Gen<'_> {
     }
 
     fn named_protocol(&self, q: Quals, name: &str) -> Result<Tree> {
+        if q.proto == Proto::Decnet {
+            return self.fail("'decnet' is not a valid qualifier for 'proto'");
+        }
+        self.protocol(self.protocol_number(q, name)?, q.proto)
+    }
+
+    /// Number of a protocol by its name, in the layer that qualifies it.
+    fn protocol_number(&self, q: Quals, name: &str) -> Result<u32> {
         let iso = [("esis", 0x82), ("isis", 0x83), ("clnp", 0x81)];
         let find = |list: &[(&str, u32)]| list.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
-        let (found, what) = match q.proto {
-            Proto::Default | Proto::Ip | Proto::Ip6 => {
-                (self.options.resolver.protocol(name).map(u32::from), "ip")
-            }
-            Proto::Link => (find(ETHER_PROTOCOLS), "ether"),
-            Proto::Iso => (find(&iso), "osi"),
-            other => return self.fail(format!("'{}' is not a valid qualifier for 'proto'", other.name())),
+        let found = match q.proto {
+            Proto::Link => find(ETHER_PROTOCOLS),
+            Proto::Iso => find(&iso),
+            _ => self.options.resolver.protocol(name).map(u32::from),
         };
-        match found {
-            Some(n) => self.protocol(n, q.proto),
-            None => self.fail(format!("unknown {what} proto '{name}'")),
-        }
+        let what = match q.proto {
+            Proto::Default => q.kind.name().to_owned(),
+            proto => format!("{} {}", proto.name(), q.kind.name()),
+        };
+        found.map_or_else(|| self.fail(format!("unknown '{what}' value '{name}'")), Ok)
     }
 }
 

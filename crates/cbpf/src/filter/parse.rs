@@ -300,6 +300,10 @@ impl<'a> Parser<'a> {
             )
         };
         match proto {
+            Some(Proto::Link) if matches!(self.ahead(1), Some(Tok::Key("type" | "subtype" | "dir"))) => {
+                self.at += 1;
+                self.primitive()
+            }
             Some(p) if head(self.ahead(1)) => {
                 self.at += 1;
                 self.head(p)
@@ -438,16 +442,49 @@ impl<'a> Parser<'a> {
             "pppoes" => Prim::Pppoes(self.maybe_num()),
             "llc" => Prim::Llc(self.llc_type()),
             "geneve" | "vxlan" => Prim::Tunnel(key, self.maybe_num()),
-            "and" | "or" | "mask" | "type" | "subtype" | "dir" => {
+            "type" | "subtype" => {
+                self.name_or_number()?;
+                while self.key("subtype") {
+                    self.name_or_number()?;
+                }
+                Prim::Other("type/subtype")
+            }
+            "dir" => {
+                self.name_or_number()?;
+                Prim::Other("dir")
+            }
+            "and" | "or" | "mask" => {
                 self.at -= 1;
                 return Err(self.syntax());
             }
             other => {
-                // These words take a number or a name; what they would mean is refused later.
-                let _ = self.ident();
+                self.skip_value();
                 Prim::Other(other)
             }
         })
+    }
+
+    /// The value behind a word of another link type: what it would mean is refused later.
+    fn skip_value(&mut self) {
+        if is_relation(self.peek()) {
+            self.at += 1;
+        }
+        match self.peek() {
+            Some(Tok::Op("(")) if self.closes[self.at] != usize::MAX => self.at = self.closes[self.at] + 1,
+            _ => {
+                let _ = self.ident();
+            }
+        }
+    }
+
+    fn name_or_number(&mut self) -> Result<()> {
+        match self.peek() {
+            Some(Tok::Id(_) | Tok::Num(_) | Tok::Key(_)) => {
+                self.at += 1;
+                Ok(())
+            }
+            _ => Err(self.syntax()),
+        }
     }
 
     fn llc_type(&mut self) -> Option<String> {
