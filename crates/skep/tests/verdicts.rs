@@ -10,7 +10,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Object and program, and the instructions and states that Linux 6.18 counts for it.
-const COUNTED: &[(&str, &str, u64, u64)] = &[("lb", "lb", 9858, 183)];
+const COUNTED: &[(&str, &str, u64, u64)] = &[
+    ("firewall", "firewall", 12469, 742),
+    ("flowmon", "flowmon", 802, 47),
+    ("lb", "lb", 9858, 183),
+    ("pktsize", "pktsize", 205, 22),
+    ("tcrewrite", "tcrewrite", 1354, 104),
+];
 
 #[test]
 fn examples_are_accepted() {
