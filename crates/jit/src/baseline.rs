@@ -14,6 +14,8 @@
 mod alu;
 mod emit;
 mod frame;
+#[cfg(all(test, target_arch = "x86_64", unix))]
+mod tests;
 
 pub(crate) use emit::compile;
 

@@ -46,7 +46,7 @@ pub(crate) fn compile(code: &Code, token: u64) -> Result<Made, usize> {
     Emit::new(code, token, bounds(code)).program().or_else(|_| Emit::new(code, token, Vec::new()).program())
 }
 
-fn bounds(code: &Code) -> Vec<u32> {
+pub(super) fn bounds(code: &Code) -> Vec<u32> {
     let mut sum = 0;
     let mut all = Vec::with_capacity(code.steps.len() + 1);
     all.push(0);
@@ -108,7 +108,7 @@ fn bmi2() -> bool {
 }
 
 impl<'c> Emit<'c> {
-    fn new(code: &'c Code, token: u64, bounds: Vec<u32>) -> Emit<'c> {
+    pub(super) fn new(code: &'c Code, token: u64, bounds: Vec<u32>) -> Emit<'c> {
         Emit {
             a: Asm { buf: Vec::with_capacity(128 + code.steps.len() * 6) },
             code,
@@ -126,7 +126,7 @@ impl<'c> Emit<'c> {
         }
     }
 
-    fn program(mut self) -> Result<Made, usize> {
+    pub(super) fn program(mut self) -> Result<Made, usize> {
         self.enter();
         let starts = &self.code.functions;
         for (i, start) in starts.iter().enumerate() {
