@@ -91,3 +91,24 @@ fn options_of_the_other_engine_are_usage_errors() {
     assert_eq!(ran.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&ran.stderr).contains("--tier"));
 }
+
+#[test]
+fn redirected_packets_go_somewhere_without_a_target() {
+    if !kernel() {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("skep-redirect-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let text = ".license \"GPL\"\n.section xdp\n.func away\n    r0 = 4\n    exit\n";
+    std::fs::write(file("away.s"), text).unwrap();
+    let made = skep(&["asm", &file("away.s"), &file("away.o")]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let (object, out) = (file("away.o"), file("out.pcap"));
+    let capture = "examples/lb/traffic.pcap";
+    let ran = skep(&["run", &object, "--pcap", capture, "--pcap-out", &out, "--engine", "kernel", "-j"]);
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(said.contains("\"retval\":{\"XDP_REDIRECT\":387}") && said.contains("\"written\":387"), "{said}");
+    assert!(!said.contains("redirects"), "{said}");
+}

@@ -2,6 +2,8 @@
 
 use crate::failure::Failure;
 use skep::Loaded;
+use skep::descriptors::env::CtxData;
+use skep::descriptors::packet::Redirect;
 use skep::descriptors::{Context, Engine, Errno, RunError};
 use skep::hooks::report::Report;
 use skep::kernel::explain::{Asked, Rights, is_permission, why};
@@ -56,11 +58,16 @@ impl<'k> Runs<'k> {
         let (r0, ns) = self.engine.run_packet(program, ctx, self.repeat)?;
         self.ns += u64::from(ns);
         self.packets += 1;
+        // Where a redirected packet goes to is not told; that it goes somewhere is.
+        if let CtxData::Packet(p) = &mut ctx.data {
+            p.redirect.get_or_insert(Redirect::Interface { ifindex: 0, flags: 0 });
+        }
         Ok(r0)
     }
 
     /// The report with the kernel's own times. Where packets were redirected to is not told by the kernel.
     pub(crate) fn told(&self, mut report: Report) -> Report {
+        report.redirects.clear();
         report.runs = self.packets * u64::from(self.repeat);
         report.ns_per_run = (self.packets > 0).then(|| self.ns as f64 / self.packets as f64);
         report
