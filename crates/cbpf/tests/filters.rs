@@ -177,8 +177,8 @@ fn usual_filters_are_short() {
 
 /// What is held of libpcap's tests: outcome, least and most cases. To be moved in one direction only.
 const HELD: &[(&str, usize, usize)] = &[
-    ("accepted, rightly", 963, usize::MAX),
-    ("refused, with the text", 9293, usize::MAX),
+    ("accepted, rightly", 981, usize::MAX),
+    ("refused, with the text", 9294, usize::MAX),
     ("accepted, wrongly", 0, 0),
 ];
 /// Most instructions of the usual filters together (libpcap: 876 for those that are built).
@@ -201,14 +201,14 @@ fn libpcaps_own_tests() {
         }
     }
     println!("libpcap's tests: {counts:?}");
-    for (what, least, most) in HELD {
-        let n = counts.get(what).copied().unwrap_or(0);
-        assert!((*least..=*most).contains(&n), "{what}: {n}, held so far: {least} to {most}");
-    }
     if std::env::var_os("SKEP_SHOW").is_some() {
         let mut all: Vec<_> = wrong.into_iter().collect();
         all.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
         all.iter().for_each(|(why, n)| println!("{n}\t{why}"));
+    }
+    for (what, least, most) in HELD {
+        let n = counts.get(what).copied().unwrap_or(0);
+        assert!((*least..=*most).contains(&n), "{what}: {n}, held so far: {least} to {most}");
     }
 }
 

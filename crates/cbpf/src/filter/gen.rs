@@ -210,6 +210,8 @@ impl<'a> Gen<'a> {
         match self.kind {
             LinkKind::Ethernet => Ok(self.ethernet(proto)),
             LinkKind::Cooked => self.cooked(proto),
+            LinkKind::EtherType => Ok(self.type_is(proto)),
+            LinkKind::Hdlc => Ok(self.type_is(if proto == LLC_ISO { 0xfefe } else { proto })),
             LinkKind::Ppp => Ok(self.type_is(ppp_number(proto))),
             LinkKind::Family => self.family(proto),
             LinkKind::Raw => Ok(self.by_version(proto)),
@@ -340,7 +342,8 @@ impl<'a> Gen<'a> {
         let first = match self.kind {
             _ if self.labels > 0 => self.bottom_of_stack(0),
             LinkKind::Ethernet => self.type_is(0x8847),
-            LinkKind::Ppp => self.type_is(0x0281),
+            LinkKind::Ppp if self.link_name != "PPP_ETHER" => self.type_is(0x0281),
+            LinkKind::Hdlc => self.type_is(0x8847),
             _ => return self.without("mpls", "mpls"),
         };
         let mut tests = vec![first];

@@ -81,6 +81,7 @@ impl Gen<'_> {
                 match self.link_kind() {
                     LinkKind::Ethernet | LinkKind::Cooked => self.at_most("EtherType", n, 0xffff)?,
                     LinkKind::Ppp => self.at_most("PPP protocol", n, 0xffff)?,
+                    LinkKind::Hdlc => self.at_most("HDLC protocol", n, 0xffff)?,
                     _ => {}
                 }
                 self.ether_type(n)

@@ -9,6 +9,10 @@ pub(super) enum Kind {
     Ethernet,
     /// EtherType, with LLC under a number of its own.
     Cooked,
+    /// EtherType alone.
+    EtherType,
+    /// EtherType, with OSI under a number of its own.
+    Hdlc,
     /// PPP protocol number.
     Ppp,
     /// An address family in network byte order.
@@ -44,8 +48,13 @@ pub(super) static LINKS: &[Link] = &[
     link("EN10MB", 1, Kind::Ethernet, 12, 14),
     link("PPP", 9, Kind::Ppp, 2, 4),
     link("RAW", 12, Kind::Raw, 0, 0),
+    link("PPP_SERIAL", 50, Kind::Ppp, 2, 4),
+    link("PPP_ETHER", 51, Kind::Ppp, 6, 8),
+    link("SYMANTEC_FIREWALL", 99, Kind::EtherType, 6, 44),
+    link("C_HDLC", 104, Kind::Hdlc, 2, 4),
     link("LOOP", 108, Kind::Family, 0, 4),
     link("LINUX_SLL", 113, Kind::Cooked, 14, 16),
+    link("PPP_PPPD", 166, Kind::Ppp, 2, 4),
     link("IPV4", 228, Kind::Only(0x0800), 0, 0),
     link("IPV6", 229, Kind::Only(0x86dd), 0, 0),
     link("LINUX_SLL2", 276, Kind::Cooked, 0, 20),
@@ -78,7 +87,6 @@ const TYPED: &[&str] = &[
     "APPLE_IP_OVER_IEEE1394",
     "ATM_CLIP",
     "ATM_RFC1483",
-    "C_HDLC",
     "ENC",
     "FRELAY",
     "IPNET",
@@ -87,12 +95,8 @@ const TYPED: &[&str] = &[
     "NULL",
     "PFLOG",
     "PPP_BSDOS",
-    "PPP_ETHER",
-    "PPP_PPPD",
-    "PPP_SERIAL",
     "SLIP",
     "SLIP_BSDOS",
-    "SYMANTEC_FIREWALL",
 ];
 
 /// Parts of the language that link types without a row of their own have: refused as not built yet there, and as not

@@ -233,6 +233,7 @@ const CONSTANTS: &[(&str, u32)] = &[
     ("icmp6-multicastrouteradvert", 151),
     ("icmp6-multicastroutersolicit", 152),
     ("icmp6-multicastroutertermination", 153),
+    ("icmp6-multicastrouterterm", 153),
     ("tcpflags", 13),
     ("tcp-fin", 1),
     ("tcp-syn", 2),
