@@ -29,7 +29,7 @@ pub enum Why {
     IllegalChar(char),
     /// A number that is none, or too large.
     BadNumber(String),
-    /// Parentheses inside each other beyond the limit.
+    /// More words, or more parentheses inside each other, than the limits.
     TooDeep,
     /// The rest of libpcap's texts.
     Text(String),
@@ -47,7 +47,7 @@ impl fmt::Display for Why {
             Why::Syntax => f.write_str("can't parse filter expression: syntax error"),
             Why::IllegalChar(c) => write!(f, "illegal character {c:?}"),
             Why::BadNumber(text) => write!(f, "number {text} is no 32-bit number"),
-            Why::TooDeep => f.write_str("parentheses are nested too deeply"),
+            Why::TooDeep => f.write_str("the expression is too long, or nested too deeply"),
             Why::Text(text) => f.write_str(text),
             Why::NotYet(what) => write!(f, "{what} is not supported yet"),
             Why::LinkType(name) => write!(f, "filters for link type {name} are not supported yet"),

@@ -102,8 +102,13 @@ impl Filter {
             return Err(fail(Why::Text("expression rejects all packets".into())));
         }
         let len = insns.len();
-        let program = Program::new(insns).map_err(|_| fail(Why::TooLong(len)))?;
-        debug_assert!(len <= MAX_INSNS);
+        let program = Program::new(insns).map_err(|e| {
+            fail(if len > MAX_INSNS {
+                Why::TooLong(len)
+            } else {
+                Why::Text(format!("no packet has this: {e}"))
+            })
+        })?;
         Ok(Filter { program })
     }
 
