@@ -15,6 +15,9 @@ struct Suite {
 static SUITES: &[Suite] = &[
     Suite { name: "bpf_conformance", run: conformance },
     Suite { name: "test_bpf", run: test_bpf },
+    Suite { name: "test_verifier", run: test_verifier },
+    Suite { name: "samples", run: samples },
+    Suite { name: "filters", run: filters },
     Suite { name: "selftests", run: selftests },
 ];
 
@@ -59,26 +62,49 @@ fn conformance(dir: &Path) -> Result<String, String> {
     }
 }
 
-/// The kernel's interpreter tests, in the test of the crate that runs them.
+/// The kernel's interpreter tests on every tier, and the classic ones on the classic machine.
 fn test_bpf(_: &Path) -> Result<String, String> {
-    let out = output(Command::new("cargo").args([
-        "test",
-        "--quiet",
-        "--release",
-        "--package",
-        "skep-vm",
-        "--test",
-        "test_bpf",
-        "--",
-        "--nocapture",
-    ]))?;
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    let line = text.lines().find_map(|l| l.strip_prefix("test_bpf: ")).unwrap_or("no result").to_string();
-    if out.status.success() && line.contains("passed") {
-        Ok(line)
-    } else {
-        Err(format!("{line}\n{}", String::from_utf8_lossy(&out.stderr)))
+    let lines = [
+        in_tests("skep-vm", "test_bpf", "test_bpf", None)?,
+        in_tests("skep-cbpf", "test_bpf", "test_bpf", None)?,
+    ];
+    Ok(lines.join("\n  "))
+}
+
+/// The kernel's raw programs, judged by the verifier.
+fn test_verifier(_: &Path) -> Result<String, String> {
+    in_tests("skep-verifier", "test_verifier", "test_verifier", None)
+}
+
+/// Legacy programs, judged by the verifier.
+fn samples(_: &Path) -> Result<String, String> {
+    in_tests("skep-verifier", "samples", "samples", None)
+}
+
+/// libpcap's filter tests.
+fn filters(_: &Path) -> Result<String, String> {
+    in_tests("skep-cbpf", "filters", "", None)
+}
+
+/// Runs a test of a crate and gives the lines in which it says what came out; they begin with `says`.
+/// `objects` is where the kernel's own test objects lie, for tests that want them.
+fn in_tests(package: &str, test: &str, says: &str, objects: Option<&Path>) -> Result<String, String> {
+    let words =
+        ["test", "--quiet", "--package", package, "--test", test, "--", "--nocapture", "--test-threads=1"];
+    let mut cargo = Command::new("cargo");
+    cargo.args(words);
+    if let Some(objects) = objects {
+        cargo.env("SKEP_SELFTESTS", objects);
     }
+    let out = output(&mut cargo)?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let told =
+        text.lines().map(|l| l.trim_start_matches('.')).filter(|l| l.starts_with(says) && l.contains(": "));
+    let lines: Vec<&str> = told.filter(|l| !l.starts_with("test result")).collect();
+    if out.status.success() && !lines.is_empty() {
+        return Ok(lines.join("\n  "));
+    }
+    Err(format!("{}\n{}", lines.join("\n  "), String::from_utf8_lossy(&out.stderr)))
 }
 
 /// The kernel's own test programs: built once, then every object opens, and is the same after assembly and back.
@@ -106,7 +132,8 @@ fn selftests(dir: &Path) -> Result<String, String> {
         failed.len()
     );
     if failed.is_empty() && !all.is_empty() {
-        Ok(line)
+        let verdicts = in_tests("skep-verifier", "selftests", "selftests", Some(&objects))?;
+        Ok(format!("{line}\n  {verdicts}"))
     } else {
         Err(format!("{line}\n{}", failed.join("\n")))
     }
