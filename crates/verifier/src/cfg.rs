@@ -249,6 +249,7 @@ impl Cfg {
 pub fn successors(code: &Code, pc: usize) -> Vec<usize> {
     let (op, len) = match code.slots[pc] {
         Slot::Op(op, len) => (op, len as usize),
+        Slot::Illegal(e) if matches!(e.insn.class(), 5 | 6) => return illegal_jump(&e.insn, pc, code.len()),
         _ => {
             let next = if matches!(code.slots.get(pc + 1), Some(Slot::Second)) { pc + 2 } else { pc + 1 };
             return if next < code.len() { vec![next] } else { Vec::new() };
@@ -262,6 +263,18 @@ pub fn successors(code: &Code, pc: usize) -> Vec<usize> {
         next.push(t as usize);
     }
     next
+}
+
+/// Where a jump with reserved fields in use would go: control flow is looked at before the fields are.
+fn illegal_jump(insn: &skep_isa::Insn, pc: usize, len: usize) -> Vec<usize> {
+    let jump = usize::try_from(pc as i64 + 1 + insn.off() as i64).ok();
+    let (fall, jump) = match insn.opcode() & 0xf0 {
+        0x90 => (None, None),
+        0x80 => (Some(pc + 1), None),
+        0x00 => (None, jump),
+        _ => (Some(pc + 1), jump),
+    };
+    fall.into_iter().chain(jump).filter(|t| *t < len).collect()
 }
 
 fn postorder(code: &Code, f: &Func) -> Vec<usize> {

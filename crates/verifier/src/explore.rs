@@ -452,6 +452,9 @@ impl Vm<'_> {
 
     /// Precision of this state is not final: back edges of its loop are still open.
     fn unsettled(&self, id: StateId) -> bool {
+        if self.open_edges == 0 {
+            return false;
+        }
         let key = self.loop_of(&self.kept[id as usize].state);
         key.and_then(|k| self.loops.get(&k)).is_some_and(|v| !v.backedges.is_empty())
     }

@@ -11,7 +11,7 @@ use crate::options::{Options, Stats};
 use crate::reject::{Check, Reject, Rule, refuse};
 use crate::state::{Frame, State};
 use crate::value::{Base, Reg};
-use skep_isa::{Imm64, Op};
+use skep_isa::{Callee, Imm64, Op};
 use skep_platform::helper::Caller;
 use skep_platform::map::MapDef;
 use skep_platform::{Facts, LineInfo, MapType, Platform, ProgType, Program, Verified};
@@ -171,6 +171,7 @@ fn prepare<'a>(program: &'a Arc<Program>, platform: &'a Platform, options: &'a O
     let tail = |id: i32| u32::try_from(id).ok().and_then(|i| platform.helper(i)).is_some_and(|h| h.tail_call);
     let mut code = Code::new(program, tail)?;
     code.resolve(&program.insns)?;
+    kernel_functions(&code, kernel.as_deref())?;
     let maps = map_infos(program);
     resolve_maps(&code, &maps, program.prog_type)?;
     let shape = |op: &Op| call_shape(platform, &caller, options, kernel.as_ref(), op);
@@ -229,6 +230,23 @@ fn next_table(code: &Code) -> Vec<[u32; 2]> {
             [0, 1].map(|i| s.get(i).map_or(u32::MAX, |n| *n as u32))
         })
         .collect()
+}
+
+/// Calls of kernel functions name functions, reached or not (`add_kfunc_call`).
+fn kernel_functions(code: &Code, kernel: Option<&skep_btf::Btf>) -> Check {
+    for pc in 0..code.len() {
+        let Some(Op::Call(Callee::Kfunc { id, off })) = code.op(pc) else { continue };
+        if *id == 0 && *off == 0 {
+            continue;
+        }
+        let Some(b) = kernel.filter(|_| *off == 0) else {
+            refuse!(NotYet, "kernel functions of modules, or without the kernel's BTF");
+        };
+        if b.kind_of(*id as u32) != Some(skep_btf::Kind::Func) {
+            refuse!(Kfunc, "kernel btf_id {id} is not a function");
+        }
+    }
+    Ok(())
 }
 
 /// The program's maps, then the descriptions of inner maps.
