@@ -236,12 +236,10 @@ fn next_table(code: &Code) -> Vec<[u32; 2]> {
 fn kernel_functions(code: &Code, kernel: Option<&skep_btf::Btf>) -> Check {
     for pc in 0..code.len() {
         let Some(Op::Call(Callee::Kfunc { id, off })) = code.op(pc) else { continue };
-        if *id == 0 && *off == 0 {
+        if *id == 0 {
             continue;
         }
-        let Some(b) = kernel.filter(|_| *off == 0) else {
-            refuse!(NotYet, "kernel functions of modules, or without the kernel's BTF");
-        };
+        let Some(b) = kernel.filter(|_| *off == 0) else { continue };
         if b.kind_of(*id as u32) != Some(skep_btf::Kind::Func) {
             refuse!(Kfunc, "kernel btf_id {id} is not a function");
         }
@@ -323,6 +321,11 @@ impl Vm<'_> {
             self.global_checked[f] = true;
         }
         self.globals()?;
+        let unknown = self.kernel.is_none();
+        let foreign = |op: &Op| matches!(op, Op::Call(Callee::Kfunc { id, off }) if (*id == 0 && *off != 0) || (*id != 0 && unknown));
+        if (0..self.code.len()).any(|pc| self.code.op(pc).is_some_and(foreign)) && !self.missing_kfunc {
+            refuse!(Kfunc, "failed to find BTF for kernel function");
+        }
         if self.missing_kfunc {
             refuse!(Kfunc, "invalid kernel function call not eliminated in verifier pass");
         }
