@@ -24,6 +24,7 @@ pub(crate) static COMMANDS: &[&Cmd] = &[
     &cmd::run::RUN,
     &cmd::verify::VERIFY,
     &cmd::diff::DIFF,
+    &cmd::filter::FILTER,
     &cmd::asm::ASM,
     &cmd::asm::DISASM,
     &cmd::obj::SHOW,

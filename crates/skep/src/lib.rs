@@ -12,6 +12,7 @@ pub mod verify;
 pub use collection::{Collection, Error, LoadedProgram, Options, Select, create_maps};
 pub use set::SetError;
 pub use skep_btf as btf;
+pub use skep_cbpf as cbpf;
 pub use skep_hooks as hooks;
 pub use skep_isa as isa;
 pub use skep_kernel as kernel;

@@ -6,6 +6,7 @@ mod btf_json;
 pub(crate) mod conformance;
 pub(crate) mod diff;
 pub(crate) mod feature;
+pub(crate) mod filter;
 pub(crate) mod manual;
 pub(crate) mod map;
 pub(crate) mod obj;
