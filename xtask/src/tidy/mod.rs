@@ -2,6 +2,7 @@
 
 mod documents;
 mod layers;
+mod sections;
 mod sources;
 mod tables;
 
@@ -15,6 +16,7 @@ static CHECKS: &[Check] = &[
     ("unsafe code stands where it is allowed", sources::check_unsafe),
     ("files begin with a comment and are of one concern", sources::check_files),
     ("documents name files that exist", documents::check),
+    ("section names are libbpf's", sections::check),
     ("tables agree with the kernel's source", tables::check),
 ];
 
