@@ -51,18 +51,20 @@ pub(crate) static VERIFY: Cmd = Cmd {
 
 /// How to judge, by the arguments that `skep verify` and `skep run` share.
 pub(crate) fn options(m: &ArgMatches) -> Result<Options, Failure> {
-    let has = |name: &str| m.try_contains_id(name).is_ok();
     let mut options = Options { cpus: SystemHost::new().cpus(), ..Options::default() };
-    if let Some(text) = has("as-kernel").then(|| m.get_one::<String>("as-kernel")).flatten() {
+    if let Some(text) = given::<String>(m, "as-kernel") {
         options.as_kernel = Some(version(text)?);
     }
-    if has("unprivileged") && m.get_flag("unprivileged") {
+    if given(m, "unprivileged") == Some(&true) {
         options.mode = Mode::Unprivileged;
     }
-    if has("log-level") {
-        options.log_level = m.get_one::<u8>("log-level").copied().unwrap_or(0);
-    }
+    options.log_level = given(m, "log-level").copied().unwrap_or(0);
     Ok(options)
+}
+
+/// The value of an argument that not every command has which asks.
+fn given<'m, T: Clone + Send + Sync + 'static>(m: &'m ArgMatches, name: &str) -> Option<&'m T> {
+    m.try_get_one(name).ok().flatten()
 }
 
 fn version(text: &str) -> Result<Version, Failure> {
