@@ -9,6 +9,7 @@ pub mod ctx;
 pub mod engine;
 pub mod env;
 pub mod errno;
+pub mod facts;
 pub mod helper;
 pub mod map;
 pub mod packet;
@@ -21,8 +22,9 @@ pub use engine::{
 };
 pub use env::{Context, Env, Fault, Host, Memory, Region, RegionKind, Ret};
 pub use errno::Errno;
+pub use facts::Facts;
 pub use helper::{Arg, ArgKind, Body, Caller, Helper, Proto, RetType, Version};
 pub use map::{Map, MapDef, MapTypeDesc};
 pub use packet::{Checksum, Packet, PacketCtx};
-pub use program::{Facts, LineInfo, Program, Subprog, Verified};
+pub use program::{LineInfo, Program, Subprog, Verified};
 pub use uapi::{AttachType, MapType, ProgType};

@@ -1,5 +1,6 @@
 //! A program on its road: [`Program`] (bound, not judged) and [`Verified`] (judged, with facts for the compilers).
 
+use crate::facts::Facts;
 use crate::map::Map;
 use crate::uapi::{AttachType, ProgType};
 use skep_btf::Btf;
@@ -112,15 +113,6 @@ impl Program {
             &["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
         GPL.contains(&self.license.as_str())
     }
-}
-
-/// What the verifier proved, for the compilers. Grows with the verifier; nothing in it may be guessed.
-#[derive(Clone, Debug, Default)]
-pub struct Facts {
-    /// Deepest stack use in bytes over all call chains.
-    pub stack_depth: u32,
-    /// Instructions never reached on any path.
-    pub dead: Vec<bool>,
 }
 
 /// A program that the verifier accepted. Only the verifier makes one.

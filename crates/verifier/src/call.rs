@@ -123,6 +123,7 @@ impl Vm<'_> {
         };
         self.helper_allowed(h, proto)?;
         let mut args = Args::default();
+        self.facts.begin_call();
         for (i, arg) in proto.args.iter().enumerate() {
             self.argument(h, proto, i, arg, &mut args)?;
         }
@@ -132,6 +133,8 @@ impl Vm<'_> {
         self.release_argument(h, proto, &args)?;
         let q = quirk(h.name);
         self.before(h, q, &mut args)?;
+        let key = if q == Some(Quirk::Lookup) { self.certain_lookup(&args) } else { None };
+        self.fact_call(proto.args.len(), &args, key);
         let moved =
             h.invalidates_packet || (q == Some(Quirk::DynptrWrite) && args.dynptr == Some(Dynptr::Skb));
         let callback = self.callback(h, &args)?;
@@ -546,6 +549,7 @@ impl Vm<'_> {
     fn before(&mut self, h: &Helper, q: Option<Quirk>, args: &mut Args) -> Check {
         if h.tail_call {
             self.no_resources("tail_call", true)?;
+            self.constant_slot(args)?;
         }
         match q {
             Some(Quirk::ZeroArg(n)) => {
@@ -697,6 +701,23 @@ impl Vm<'_> {
             && bytes.iter().all(|b| *b == crate::state::Byte::Spill);
         let place = Place { frame: f, index: spi as u8, slot: true };
         if spilled { slot.reg.val.sub_const().map(|k| (k, Some(place))) } else { None }
+    }
+
+    /// The constant key of a look-up that cannot fail.
+    fn certain_lookup(&self, args: &Args) -> Option<u32> {
+        let (m, _) = args.map?;
+        let (key, _) = args.key.filter(|_| self.certain_key(m, args.key))?;
+        u32::try_from(key).ok()
+    }
+
+    /// A tail call into a slot known beforehand is compiled as one: the slot matters (`record_func_key`).
+    fn constant_slot(&mut self, args: &Args) -> Check {
+        let Some((m, _)) = args.map else { return Ok(()) };
+        let entries = self.maps[m as usize].def.max_entries;
+        match self.reg(3).val.as_const() {
+            Some(slot) if slot < entries.into() => self.precise(3),
+            _ => Ok(()),
+        }
     }
 
     fn certain_key(&self, m: u16, key: Option<(u64, Option<Place>)>) -> bool {

@@ -11,6 +11,7 @@ use crate::tnum::Tnum;
 use crate::value::{ADD_CONST, AT_END, BEYOND_END, Base, Flags, Reg};
 use skep_isa::{AluOp, Cond, Operand, Width};
 use skep_platform::MapType;
+use skep_platform::facts::Ways;
 
 const MAX_PACKET_OFF: u64 = 0xffff;
 const MAX_LINKED: usize = 6;
@@ -51,8 +52,10 @@ impl Vm<'_> {
             if let Some(n) = sreg.filter(|_| !s.is_pointer()) {
                 self.precise(n)?;
             }
+            self.facts.branch(pc, if taken { Ways::Jumps } else { Ways::Falls });
             return Ok(Flow::To(if taken { target } else { pc + 1 }));
         }
+        self.facts.branch(pc, Ways::Both);
         let linked = self.linked(&d, sreg.map(|_| &s));
         if linked.len() > 1 {
             self.note(|h| {

@@ -30,6 +30,7 @@ mod depth;
 mod dynptr;
 mod equal;
 mod explore;
+mod facts;
 mod func;
 mod globals;
 mod graph;

@@ -87,6 +87,8 @@ pub(crate) struct Vm<'a> {
     pub(crate) stats: Stats,
     pub(crate) log: Log,
     pub(crate) seen: Vec<bool>,
+    /// For the compilers.
+    pub(crate) facts: crate::facts::Gathered,
     pub(crate) depths: Vec<i64>,
     pub(crate) global_checked: Vec<bool>,
     pub(crate) global_called: Vec<bool>,
@@ -246,6 +248,7 @@ impl<'a> Vm<'a> {
         if !self.reg(reg).is_scalar() {
             return Ok(());
         }
+        self.facts.exact(reg);
         let place = Place { frame: self.cur.depth() as u8, index: reg as u8, slot: false };
         self.make_precise(&[place])
     }

@@ -443,6 +443,7 @@ impl Vm<'_> {
         zero_ok: bool,
         raw: bool,
     ) -> Check<bool> {
+        self.facts.touched(n, size);
         let r = *self.reg(n);
         let off = r.off as i64;
         match r.base {

@@ -144,6 +144,7 @@ impl Vm<'_> {
         let r = *self.reg(src);
         let how = How::Load { dst: Some(dst), signed: sx };
         self.access(src, off as i64, size.bytes() as u32, how, false)?;
+        self.fact_access(&r, off);
         self.one_kind(&r, true)
     }
 
@@ -158,6 +159,7 @@ impl Vm<'_> {
         self.readable(dst)?;
         let r = *self.reg(dst);
         self.access(dst, off as i64, size.bytes() as u32, How::Store(what), false)?;
+        self.fact_access(&r, off);
         self.one_kind(&r, false)
     }
 
@@ -209,6 +211,7 @@ impl Vm<'_> {
             // The old value comes back, as a spilled register where one was there.
             self.access(dst, off as i64, size, How::Load { dst: back, signed: false }, true)?;
         }
+        self.fact_access(&ptr, off);
         self.one_kind(&ptr, false)?;
         self.access(dst, off as i64, size, How::Store(Store::Unknown), true)
     }

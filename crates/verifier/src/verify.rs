@@ -213,6 +213,7 @@ fn prepare<'a>(program: &'a Arc<Program>, platform: &'a Platform, options: &'a O
         stats: Stats::default(),
         log: Log::new(options.log_level),
         seen: vec![false; n],
+        facts: crate::facts::Gathered::new(n),
         depths: vec![0; funcs],
         global_checked: vec![false; funcs],
         global_called: vec![false; funcs],
@@ -331,7 +332,7 @@ impl Vm<'_> {
         }
         let depth = self.check_depth()?;
         self.stats.stack_depth = depth;
-        Ok(Facts { stack_depth: depth, dead: self.seen.iter().map(|s| !s).collect() })
+        Ok(self.finish_facts(depth))
     }
 
     fn main_entry(&mut self) {

@@ -7,8 +7,10 @@
 mod support;
 
 use skep_isa::asm::parse_insns;
-use skep_platform::{Map, MapType, ProgType, Program};
+use skep_platform::facts::{InsnFact, Ways};
+use skep_platform::{Facts, Map, MapType, ProgType, Program};
 use skep_verifier::{Options, verify_full};
+use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 use support::map::{def, paper};
@@ -59,11 +61,31 @@ fn said(text: &str) -> String {
     let options = Options { log_level: 1, ..Options::default() };
     match verify_full(&Arc::new(program(text)), &PLATFORM, &options) {
         Ok(o) => format!(
-            "accepted: {} instructions walked, {} bytes of stack\n",
-            o.stats.insns, o.stats.stack_depth
+            "accepted: {} instructions walked, {} bytes of stack\n{}",
+            o.stats.insns,
+            o.stats.stack_depth,
+            facts(o.verified.facts())
         ),
         Err(e) => format!("refused: {e}\n\n{}", e.log),
     }
+}
+
+/// What was proved, one line an instruction.
+fn facts(f: &Facts) -> String {
+    let mut out = String::new();
+    for s in &f.subprogs {
+        let _ = writeln!(out, "function at {}: {} bytes of stack", s.start, s.stack);
+    }
+    for (pc, fact) in f.insns.iter().enumerate() {
+        let _ = match fact {
+            _ if f.is_dead(pc) => writeln!(out, "{pc}: dead"),
+            InsnFact::Nothing | InsnFact::Branch(Ways::Both) => Ok(()),
+            InsnFact::Access(a) => writeln!(out, "{pc}: {:?} {:?}", a.region, a.off),
+            InsnFact::Branch(w) => writeln!(out, "{pc}: {w:?}"),
+            InsnFact::Call(_) => writeln!(out, "{pc}: {:?}", f.call(pc)),
+        };
+    }
+    out
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The tiers under test, and programs for them.
 
 use skep_platform::engine::Loadable;
-use skep_platform::program::{Facts, Program, Verified};
+use skep_platform::{Facts, Program, Verified};
 use skep_vm::Tier;
 use std::sync::Arc;
 
