@@ -1,7 +1,9 @@
 //! The checker: which instructions make a [`Program`]. The rules are the kernel's (`bpf_check_classic` and
 //! `check_load_and_stores`, net/core/filter.c); each is a variant of [`Rule`].
 //!
-//! Jumps go forward, so that one pass over the instructions is enough and every program ends.
+//! Jumps go forward, so that one pass over the instructions is enough and every program ends. The exception are filters
+//! with `protochain`, whose walk over extension headers goes back by `ja`, as libpcap's does: the kernel does not take
+//! them, and they end because the offset that is looked at grows with every round.
 
 use crate::ancillary::AD_OFF;
 use crate::insn::{AluOp, Insn, Op, Source};
@@ -78,6 +80,20 @@ impl std::error::Error for CheckError {}
 impl Program {
     /// Checks instructions. Fails with the first that breaks a rule.
     pub fn new(insns: Vec<Insn>) -> Result<Program, CheckError> {
+        Program::checked(insns, false)
+    }
+
+    /// The same, but `ja` may go back: for loops of which this crate knows that they end.
+    pub(crate) fn with_loops(insns: Vec<Insn>) -> Result<Program, CheckError> {
+        Program::checked(insns, true)
+    }
+
+    /// Whether a jump goes back. The kernel refuses such a program; its translation to eBPF bounds the rounds.
+    pub fn has_loops(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::Ja(k) if goes_back(*k)))
+    }
+
+    fn checked(insns: Vec<Insn>, loops: bool) -> Result<Program, CheckError> {
         let at = |insn, rule| CheckError { insn, rule };
         let len = insns.len();
         if len == 0 {
@@ -86,7 +102,8 @@ impl Program {
         if len > MAX_INSNS {
             return Err(at(MAX_INSNS, Rule::TooLong(len)));
         }
-        let ops = insns.iter().enumerate().map(|(pc, i)| checked(*i, pc, len).map_err(|rule| at(pc, rule)));
+        let ops =
+            insns.iter().enumerate().map(|(pc, i)| checked(*i, pc, len, loops).map_err(|rule| at(pc, rule)));
         let ops: Vec<Op> = ops.collect::<Result<_, _>>()?;
         if !matches!(ops.last(), Some(Op::RetK(_) | Op::RetA)) {
             return Err(at(len - 1, Rule::NoReturn));
@@ -107,7 +124,7 @@ impl Program {
 }
 
 /// The rules that one instruction keeps or breaks by itself.
-fn checked(insn: Insn, pc: usize, len: usize) -> Result<Op, Rule> {
+fn checked(insn: Insn, pc: usize, len: usize, loops: bool) -> Result<Op, Rule> {
     let op = Op::decode(insn).ok_or(Rule::Code(insn.code))?;
     let left = (len - pc - 1) as u64;
     let jump = |by: u64| if by < left { Ok(()) } else { Err(Rule::Jump(pc as u64 + 1 + by)) };
@@ -116,10 +133,21 @@ fn checked(insn: Insn, pc: usize, len: usize) -> Result<Op, Rule> {
         Op::Alu(AluOp::Lsh | AluOp::Rsh, Source::K(k @ 32..)) => Err(Rule::Shift(k)),
         Op::Mem(_, k @ MEM_WORDS..) | Op::Store(_, k @ MEM_WORDS..) => Err(Rule::Mem(k)),
         Op::Abs(_, k @ AD_OFF..) => Err(Rule::Ancillary(k)),
+        Op::Ja(k) if loops && goes_back(k) && target(pc, k) <= pc => Ok(op),
         Op::Ja(k) => jump(k.into()).map(|()| op),
         Op::Jump(_, _, jt, jf) => jump(jt.into()).and(jump(jf.into())).map(|()| op),
         _ => Ok(op),
     }
+}
+
+/// A distance that is negative as a signed number.
+fn goes_back(k: u32) -> bool {
+    (k as i32) < 0
+}
+
+/// Where a `ja` goes.
+pub(crate) fn target(pc: usize, k: u32) -> usize {
+    (pc + 1).wrapping_add_signed(k as i32 as isize)
 }
 
 /// Scratch memory is written before it is read: one bit a word, those written on every path.
@@ -128,13 +156,20 @@ fn memory(ops: &[Op]) -> Result<(), CheckError> {
     let mut written = 0;
     for (pc, op) in ops.iter().enumerate() {
         written &= known[pc];
+        known[pc] = written;
         match *op {
             Op::Store(_, k) => written |= 1 << k,
             Op::Mem(_, k) if written & 1 << k == 0 => {
                 return Err(CheckError { insn: pc, rule: Rule::MemUnset(k) });
             }
             Op::Ja(k) => {
-                known[pc + 1 + k as usize] &= written;
+                let to = target(pc, k);
+                // Going back, all is written that was when the loop was entered.
+                if to <= pc && known[to] & !written != 0 {
+                    let missing = (known[to] & !written).trailing_zeros();
+                    return Err(CheckError { insn: pc, rule: Rule::MemUnset(missing) });
+                }
+                known[to] &= written;
                 written = u16::MAX;
             }
             Op::Jump(_, _, jt, jf) => {

@@ -112,7 +112,7 @@ impl Program {
         // A checked program ends by a return; the loop's own end is for the type.
         while let Some(op) = self.ops().get(pc) {
             match s.step(op) {
-                Ok(skip) => pc += 1 + skip,
+                Ok(skip) => pc = (pc + 1).wrapping_add(skip),
                 Err(result) => return result,
             }
         }
@@ -121,7 +121,7 @@ impl Program {
 }
 
 impl State<'_> {
-    /// Executes one instruction: how many to skip, or the program's result.
+    /// Executes one instruction: how many to skip (modulo 2^64, so that going back is possible), or the program's result.
     fn step(&mut self, op: &Op) -> Step {
         match *op {
             Op::Abs(size, k) => self.a = self.packet.load(size, k).ok_or(0u32)?,
@@ -134,7 +134,7 @@ impl State<'_> {
             Op::Store(reg, k) => self.mem[k as usize & 15] = *self.reg(reg),
             Op::Alu(op, src) => self.a = alu(op, self.a, self.value(src)).ok_or(0u32)?,
             Op::Neg => self.a = self.a.wrapping_neg(),
-            Op::Ja(k) => return Ok(k as usize),
+            Op::Ja(k) => return Ok(k as i32 as usize),
             Op::Jump(cond, src, jt, jf) => {
                 return Ok(if holds(cond, self.a, self.value(src)) { jt } else { jf }.into());
             }

@@ -15,7 +15,7 @@
 //! negative only because of X is outside the packet; XDP reads nothing behind the first 65,528 bytes.
 
 use crate::ancillary::{Ancillary, LL_OFF, NET_OFF};
-use crate::check::Program;
+use crate::check::{Program, target};
 use crate::insn::{self, Op, Register, Size, Source};
 use skep_isa::asm::parse_insns;
 use skep_isa::{
@@ -164,6 +164,11 @@ const X: Reg = Reg::R7;
 const CTX: Reg = Reg::R6;
 const DATA: Reg = Reg::R8;
 const DATA_END: Reg = Reg::R9;
+/// Place on the stack for the number of times that the program may still go back.
+const ROUNDS_LEFT: i16 = -68;
+/// How often a program with a loop goes back before it rejects the packet: the verifier wants to see an end. A walk over
+/// extension headers advances by 8 bytes a round, at least.
+const MAX_ROUNDS: i32 = 256;
 /// Place on the stack for bytes that a helper loads, below M.
 const SCRATCH: i16 = -72;
 
@@ -171,6 +176,10 @@ const SCRATCH: i16 = -72;
 pub fn translate(program: &Program, target: &Target) -> Result<Vec<Insn>, TranslateError> {
     let mut t = Translator { target, out: Vec::new(), starts: Vec::new(), fixups: Vec::new(), insn: 0 };
     t.prologue();
+    if program.has_loops() {
+        let src = Operand::Imm(MAX_ROUNDS);
+        t.out.push(Ebpf::Store { size: Width8::W, dst: Reg::R10, off: ROUNDS_LEFT, src });
+    }
     for (pc, op) in program.ops().iter().enumerate() {
         t.insn = pc;
         t.starts.push(t.out.len());
@@ -270,7 +279,7 @@ impl Translator<'_> {
             Op::Len(r) => self.length(reg(r)),
             Op::Alu(op, src) => self.alu(op, src),
             Op::Neg => self.out.push(Ebpf::Neg { width: Width::W32, dst: A }),
-            Op::Ja(k) => self.jump(Dest::Insn(self.insn + 1 + k as usize)),
+            Op::Ja(k) => self.go(target(self.insn, k)),
             Op::Jump(cond, src, jt, jf) => self.branch(cond, operand(src), jt.into(), jf.into()),
             Op::RetK(k) => self.ret_k(k),
             Op::RetA => self.ret_a(),
@@ -278,6 +287,18 @@ impl Translator<'_> {
             Op::Txa => self.copy(A, X),
         }
         Ok(())
+    }
+
+    /// Goes on at a classic instruction; back only so many times.
+    fn go(&mut self, to: usize) {
+        if to <= self.insn {
+            self.read(Width8::W, Reg::R1, Reg::R10, ROUNDS_LEFT);
+            self.jump_if(Cond::Eq, Width::W32, Reg::R1, Operand::Imm(0), Dest::Reject);
+            self.alu32(AluOp::Add, Reg::R1, Operand::Imm(-1));
+            let src = Operand::Reg(Reg::R1);
+            self.out.push(Ebpf::Store { size: Width8::W, dst: Reg::R10, off: ROUNDS_LEFT, src });
+        }
+        self.jump(Dest::Insn(to));
     }
 
     fn length(&mut self, dst: Reg) {
@@ -467,11 +488,12 @@ impl Translator<'_> {
             self.ret_k(0);
         }
         for (at, insn, to) in self.fixups {
-            let target = match to {
+            let start = match to {
                 Dest::Insn(pc) => self.starts.get(pc).copied().unwrap_or(reject),
                 Dest::Reject => reject,
             };
-            let by = i16::try_from(target - at - 1).map_err(|_| TranslateError::TooFar { insn })?;
+            let by =
+                i16::try_from(start as i64 - at as i64 - 1).map_err(|_| TranslateError::TooFar { insn })?;
             match &mut self.out[at] {
                 Ebpf::JumpIf { off, .. } => *off = by,
                 Ebpf::Ja { off, .. } => *off = by.into(),

@@ -6,7 +6,7 @@
 //! With optimisation, loads of what the registers already hold on every way to a test are left out, and jumps go past
 //! tests whose outcome is known. Both keep to loads that have been done before: what is left out could not have failed.
 
-use super::tree::{Base, Tree, Val};
+use super::tree::{Base, Chain, Tree, Val};
 use crate::insn::{AluOp, Cond, Insn, Op, Register, Size, Source};
 use crate::machine::holds;
 use std::collections::HashMap;
@@ -19,6 +19,7 @@ enum To {
     Node(usize),
 }
 
+/// A test; or, with `set`, a value for a word of scratch memory, both ways leading to the same.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Node {
     cond: Cond,
@@ -26,6 +27,7 @@ struct Node {
     b: Val,
     yes: To,
     no: To,
+    set: Option<u8>,
 }
 
 /// The expression needs more scratch memory than there is.
@@ -35,8 +37,8 @@ pub(super) struct TooComplex;
 /// Rounds of threading and merging; usual filters need two or three.
 const ROUNDS: usize = 8;
 
-/// Instructions for a tree: accepted packets return `snaplen`, others 0.
-pub(super) fn compile(tree: &Tree, snaplen: u32, optimize: bool) -> Result<Vec<Insn>, TooComplex> {
+/// Instructions for a tree that sets this many words of scratch memory: accepted packets return `snaplen`, others 0.
+pub(super) fn compile(tree: &Tree, words: u8, snaplen: u32, optimize: bool) -> Result<Vec<Insn>, TooComplex> {
     let mut graph = Graph::default();
     let mut root = graph.build(tree, To::Accept, To::Reject);
     if optimize {
@@ -53,7 +55,7 @@ pub(super) fn compile(tree: &Tree, snaplen: u32, optimize: bool) -> Result<Vec<I
         return Ok(vec![Op::RetK(if root == To::Accept { snaplen } else { 0 }).encode()]);
     };
     let mut order = graph.order(root);
-    let code = graph.code(&order, optimize)?;
+    let code = graph.code(&order, words, optimize)?;
     if optimize {
         let root = graph.merge_code(root, &code);
         order = graph.order(root);
@@ -84,13 +86,23 @@ impl Graph {
             }
             // No common bit: the mask goes into the jump.
             Tree::Test(Cond::Eq, Val::Alu(AluOp::And, a, mask), Val::K(0)) if matches!(**mask, Val::K(_)) => {
-                self.node(Node { cond: Cond::Set, a: (**a).clone(), b: (**mask).clone(), yes: no, no: yes })
+                self.test(Cond::Set, a, mask, no, yes)
             }
-            Tree::Test(cond @ (Cond::Eq | Cond::Set), a @ Val::K(_), b) => {
-                self.node(Node { cond: *cond, a: b.clone(), b: a.clone(), yes, no })
-            }
-            Tree::Test(cond, a, b) => self.node(Node { cond: *cond, a: a.clone(), b: b.clone(), yes, no }),
+            Tree::Test(cond @ (Cond::Eq | Cond::Set), a @ Val::K(_), b) => self.test(*cond, b, a, yes, no),
+            Tree::Test(cond, a, b) => self.test(*cond, a, b, yes, no),
+            Tree::Set(word, value) => self.node(Node {
+                cond: Cond::Ge,
+                a: value.clone(),
+                b: Val::K(0),
+                yes,
+                no: yes,
+                set: Some(*word),
+            }),
         }
+    }
+
+    fn test(&mut self, cond: Cond, a: &Val, b: &Val, yes: To, no: To) -> To {
+        self.node(Node { cond, a: a.clone(), b: b.clone(), yes, no, set: None })
     }
 
     fn node(&mut self, node: Node) -> To {
@@ -168,25 +180,28 @@ impl Graph {
     /// that does not hold behind both. The new root.
     fn merge_code(&mut self, root: usize, code: &[Vec<Op>]) -> usize {
         let mut canon: Vec<usize> = Vec::with_capacity(self.nodes.len());
-        let mut seen: HashMap<(&[Op], Op, To, To), usize> = HashMap::new();
+        let mut seen: HashMap<(&[Op], Op, [To; 2], Option<u8>), usize> = HashMap::new();
         for (id, (node, ops)) in self.nodes.iter_mut().zip(code).enumerate() {
             let find = |to: To| if let To::Node(n) = to { To::Node(canon[n]) } else { to };
             (node.yes, node.no) = (find(node.yes), find(node.no));
             let jump = Op::Jump(node.cond, source(&node.b), 0, 0);
-            canon.push(*seen.entry((ops, jump, node.yes, node.no)).or_insert(id));
+            canon.push(*seen.entry((ops, jump, [node.yes, node.no], node.set)).or_insert(id));
         }
         canon[root]
     }
 
     /// Instructions in front of each test's jump.
-    fn code(&self, order: &[usize], optimize: bool) -> Result<Vec<Vec<Op>>, TooComplex> {
+    fn code(&self, order: &[usize], words: u8, optimize: bool) -> Result<Vec<Vec<Op>>, TooComplex> {
         let mut entry: Vec<Option<Regs>> = vec![None; self.nodes.len()];
         let mut out = vec![Vec::new(); self.nodes.len()];
         for id in order {
             let node = &self.nodes[*id];
             let regs = entry[*id].take().filter(|_| optimize).unwrap_or_default();
-            let mut e = Emit { ops: Vec::new(), regs, mem: 0 };
+            let mut e = Emit { ops: Vec::new(), regs, mem: words.into() };
             e.operands(&node.a, &node.b)?;
+            if let Some(word) = node.set {
+                e.set(word);
+            }
             for to in [node.yes, node.no] {
                 if let To::Node(n) = to {
                     entry[n] = Some(match entry[n].take() {
@@ -214,6 +229,10 @@ const MAX_FACTS: usize = 32;
 impl Facts {
     fn after(&self, node: &Node, yes: bool) -> Facts {
         let mut out = self.clone();
+        if let Some(word) = node.set {
+            out.tests.retain(|(_, a, b, _)| !a.mentions(word) && !b.mentions(word));
+            return out;
+        }
         if out.tests.len() >= MAX_FACTS {
             out.tests.remove(0);
         }
@@ -228,6 +247,9 @@ impl Facts {
 
     /// The outcome of a test of a value that was tested before (and so loaded).
     fn outcome(&self, node: &Node) -> Option<bool> {
+        if node.set.is_some() {
+            return None;
+        }
         let same = self.tests.iter().filter(|(_, a, ..)| *a == node.a);
         same.into_iter().find_map(|(cond, _, b, outcome)| {
             if *cond == node.cond && *b == node.b {
@@ -300,6 +322,12 @@ impl Emit {
         }
     }
 
+    /// A goes into a word of scratch memory.
+    fn set(&mut self, word: u8) {
+        self.ops.push(Op::Store(Register::A, word.into()));
+        self.regs.a = self.regs.a.take().filter(|a| !a.mentions(word));
+    }
+
     /// A becomes the first, X the second. Which is computed first does not show: a failing load in either rejects.
     fn both(&mut self, a: &Val, b: &Val) -> Result<(), TooComplex> {
         if let Some(header) = ipv4_header(b) {
@@ -339,6 +367,8 @@ impl Emit {
         match v {
             Val::K(k) => self.ops.push(Op::Imm(Register::A, *k)),
             Val::Len => self.ops.push(Op::Len(Register::A)),
+            Val::Word(w) => self.ops.push(Op::Mem(Register::A, (*w).into())),
+            Val::Chain(chain) => self.chain(chain)?,
             Val::Neg(inner) => {
                 self.eval(inner)?;
                 self.ops.push(Op::Neg);
@@ -370,6 +400,46 @@ impl Emit {
         Ok(())
     }
 
+    /// Walks over extension headers. A is a header's number and X its offset behind `at`; lengths are in units of 8 bytes
+    /// less one, authentication headers' in units of 4 less two. X grows with every round, so that a load ends the walk at
+    /// the latest.
+    fn chain(&mut self, chain: &Chain) -> Result<(), TooComplex> {
+        let (at, word) = (chain.at, self.mem);
+        if word >= crate::check::MEM_WORDS {
+            return Err(TooComplex);
+        }
+        let is = |k, jt, jf| Op::Jump(Cond::Eq, Source::K(k), jt, jf);
+        let step = |extra: u32, shift: u32| {
+            let add = |source| Op::Alu(AluOp::Add, source);
+            [
+                Op::Ind(Size::B, at),
+                Op::Store(Register::A, word),
+                Op::Ind(Size::B, at.wrapping_add(1)),
+                add(Source::K(extra)),
+                Op::Alu(AluOp::Lsh, Source::K(shift)),
+                add(Source::X),
+                Op::Tax,
+                Op::Mem(Register::A, word),
+            ]
+        };
+        let back = |by: i32| Op::Ja(-by as u32);
+        if chain.v6 {
+            self.ops.extend([Op::Abs(Size::B, at.wrapping_add(6)), Op::Imm(Register::X, 40)]);
+            self.ops.extend([is(chain.until, 23, 0), is(0, 3, 0), is(60, 2, 0), is(43, 1, 0), is(44, 0, 9)]);
+            self.ops.extend(step(1, 3));
+            self.ops.extend([back(14), is(51, 0, 9)]);
+            self.ops.extend(step(2, 2));
+            self.ops.push(back(24));
+        } else {
+            self.ops.extend([Op::Abs(Size::B, at.wrapping_add(9)), Op::Msh(at)]);
+            self.ops.extend([is(chain.until, 10, 0), is(51, 0, 9)]);
+            self.ops.extend(step(2, 2));
+            self.ops.push(back(11));
+        }
+        self.regs.x = None;
+        Ok(())
+    }
+
     fn alu(&mut self, op: AluOp, a: &Val, b: &Val) -> Result<(), TooComplex> {
         if let Val::K(k) = b {
             self.eval(a)?;
@@ -392,8 +462,8 @@ fn source(b: &Val) -> Source {
 /// Whether computing a value uses X.
 fn needs_x(v: &Val) -> bool {
     match v {
-        Val::K(_) | Val::Len | Val::Load(_, Base::Start, _) => false,
-        Val::Load(..) => true,
+        Val::K(_) | Val::Len | Val::Word(_) | Val::Load(_, Base::Start, _) => false,
+        Val::Load(..) | Val::Chain(_) => true,
         Val::Neg(a) => needs_x(a),
         Val::Alu(_, a, b) => needs_x(a) || !matches!(**b, Val::K(_)),
     }
@@ -413,12 +483,19 @@ fn ipv4_header(v: &Val) -> Option<u32> {
 /// through a `ja` behind it.
 fn layout(nodes: &[Node], order: &[usize], code: &[Vec<Op>], snaplen: u32) -> Vec<Insn> {
     let mut long = vec![(false, false); nodes.len()];
+    // Behind what is no test nothing jumps where the next node is where it goes on.
+    let mut falls = vec![false; nodes.len()];
+    for (i, id) in order.iter().enumerate() {
+        let next = order.get(i + 1).map_or(To::Accept, |n| To::Node(*n));
+        falls[*id] = nodes[*id].set.is_some() && nodes[*id].yes == next;
+    }
     loop {
         let mut at = vec![0usize; nodes.len()];
         let mut end = 0;
         for id in order {
             at[*id] = end;
-            end += code[*id].len() + 1 + usize::from(long[*id].0) + usize::from(long[*id].1);
+            let jumps = usize::from(!falls[*id]) + usize::from(long[*id].0) + usize::from(long[*id].1);
+            end += code[*id].len() + jumps;
         }
         let place = |to: To| match to {
             To::Node(n) => at[n],
@@ -426,7 +503,7 @@ fn layout(nodes: &[Node], order: &[usize], code: &[Vec<Op>], snaplen: u32) -> Ve
             To::Reject => end + 1,
         };
         let mut stable = true;
-        for id in order {
+        for id in order.iter().filter(|id| nodes[**id].set.is_none()) {
             let jump = at[*id] + code[*id].len();
             let (yes, no) = (place(nodes[*id].yes), place(nodes[*id].no));
             let needs = (yes - jump - 1 > 253, no - jump - 1 > 253);
@@ -435,7 +512,7 @@ fn layout(nodes: &[Node], order: &[usize], code: &[Vec<Op>], snaplen: u32) -> Ve
             long[*id] = grown;
         }
         if stable {
-            return write(nodes, order, code, &long, place, snaplen);
+            return write(nodes, order, code, (&long, &falls), place, snaplen);
         }
     }
 }
@@ -444,7 +521,7 @@ fn write(
     nodes: &[Node],
     order: &[usize],
     code: &[Vec<Op>],
-    long: &[(bool, bool)],
+    (long, falls): (&[(bool, bool)], &[bool]),
     place: impl Fn(To) -> usize,
     snaplen: u32,
 ) -> Vec<Insn> {
@@ -456,6 +533,12 @@ fn write(
         let next = out.len() + 1;
         let (yes, no) = (place(node.yes), place(node.no));
         let (ja_yes, ja_no) = long[*id];
+        if node.set.is_some() {
+            if !falls[*id] {
+                out.push(Op::Ja((yes - next) as u32));
+            }
+            continue;
+        }
         // A far target is reached by the `ja` behind the jump: first that of yes, then that of no.
         let jt = if ja_yes { 0 } else { yes - next };
         let jf = if ja_no { usize::from(ja_yes) } else { no - next };

@@ -157,6 +157,11 @@ impl<'a> Gen<'a> {
         Base::Start
     }
 
+    /// Offset of the network header.
+    pub(super) fn network_at(&self) -> u32 {
+        self.payload_at + self.labels * 4
+    }
+
     /// Behind the link layer, and labels.
     pub(super) fn payload(&self, size: Size, at: u32) -> Val {
         Val::Load(size, self.base(), self.payload_at + self.labels * 4 + at)

@@ -1,11 +1,10 @@
 //! Primitives with an identifier: hosts, networks, ports and protocols, and protocols by themselves.
 
-use super::error::{FilterError, Why};
 use super::r#gen::{ETHERTYPE_IP, ETHERTYPE_IP6, Gen, Result};
 use super::link::Kind as LinkKind;
 use super::names::{ETHER_PROTOCOLS, number4, partial_ipv4, words6};
 use super::parse::{Dir, Ident, Kind, Quals};
-use super::tree::{Tree, Val};
+use super::tree::{Chain, Tree, Val};
 use super::words::Proto;
 use crate::insn::{Cond, Size};
 use std::net::{IpAddr, Ipv6Addr};
@@ -221,12 +220,21 @@ impl Gen<'_> {
         }
     }
 
-    fn protochain<T>(&self, q: Quals, n: u32) -> Result<T> {
+    /// The header behind all extension headers, or one of them, has this number.
+    fn protochain(&self, q: Quals, n: u32) -> Result<Tree> {
         if !matches!(q.proto, Proto::Default | Proto::Ip | Proto::Ip6) {
             return self.fail(format!("'{}' is not a valid qualifier for 'protochain'", q.proto.name()));
         }
         self.at_most("protocol number", n, 255)?;
-        Err(FilterError { span: self.span, why: Why::NotYet("'protochain'".into()) })
+        let walk = |v6: bool, ether| {
+            let chain = Val::Chain(Chain { v6, at: self.network_at(), until: n });
+            Ok(Tree::And(vec![self.ether_type(ether)?, Tree::Test(Cond::Eq, chain, Val::K(n))]))
+        };
+        Ok(match q.proto {
+            Proto::Ip => walk(false, ETHERTYPE_IP)?,
+            Proto::Ip6 => walk(true, ETHERTYPE_IP6)?,
+            _ => Tree::Or(vec![walk(false, ETHERTYPE_IP)?, walk(true, ETHERTYPE_IP6)?]),
+        })
     }
 
     /// IPv4 (or DECnet) address under a mask, in the layers that the qualifiers name.

@@ -7,10 +7,10 @@
 //! - [`names`]: hosts, services and protocols by name, through a [`Resolver`].
 //! - Link types are rows of `link.rs`; a link type without a row is refused.
 //!
-//! Always holds: what is accepted passes the kernel's checks ([`Program`]); tests are asked in the order in which the
+//! Always holds: what is accepted passes the kernel's checks ([`Program`]), but for the loop of `protochain`; tests are asked in the order in which the
 //! expression names them, so that packets cut short are judged as by libpcap's unoptimised programs.
 //!
-//! Not built yet, and refused with these words: `protochain`, `geneve`, `vxlan`, 802.11, ATM, MTP, PFLOG
+//! Not built yet, and refused with these words: `geneve`, `vxlan`, 802.11, ATM, MTP, PFLOG
 //! and ARCnet words, live-capture words (`inbound`, `ifindex`), and link types without a row.
 
 mod cfg;
@@ -96,13 +96,13 @@ impl Filter {
         }
         let parsed = parse::expression(&words, expr.len())?;
         let tree = r#gen::Gen::new(options).expr(&parsed)?;
-        let insns = cfg::compile(&tree, options.snaplen, options.optimize)
+        let insns = cfg::compile(&tree, 0, options.snaplen, options.optimize)
             .map_err(|_| fail(Why::Text("out of registers needed to evaluate expression".into())))?;
         if options.optimize && rejects_all(&insns) && options.snaplen != 0 {
             return Err(fail(Why::Text("expression rejects all packets".into())));
         }
         let len = insns.len();
-        let program = Program::new(insns).map_err(|e| {
+        let program = Program::with_loops(insns).map_err(|e| {
             fail(if len > MAX_INSNS {
                 Why::TooLong(len)
             } else {

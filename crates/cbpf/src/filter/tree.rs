@@ -7,6 +7,7 @@ use crate::insn::{AluOp, Cond, Size};
 
 /// A number computed from the packet.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[allow(dead_code)] // Words are not set yet.
 pub(super) enum Val {
     /// A constant.
     K(u32),
@@ -18,6 +19,21 @@ pub(super) enum Val {
     Alu(AluOp, Box<Val>, Box<Val>),
     /// Negation.
     Neg(Box<Val>),
+    /// What [`Tree::Set`] has put into this word of scratch memory.
+    Word(u8),
+    /// Number of the header behind the network header and its extension headers.
+    Chain(Chain),
+}
+
+/// A walk over extension headers (`protochain`): a loop, which the kernel's classic machine does not run.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Chain {
+    /// IPv6, not IPv4.
+    pub v6: bool,
+    /// Offset of the network header.
+    pub at: u32,
+    /// The walk ends at this number, even where it is an extension header's.
+    pub until: u32,
 }
 
 /// Where an offset counts from.
@@ -35,11 +51,14 @@ pub(super) enum Base {
 
 /// Tests joined. Evaluated from left to right, and no further than needed.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(dead_code)] // Words are not set yet.
 pub(super) enum Tree {
     /// Always true or false.
     Const(bool),
     /// A comparison.
     Test(Cond, Val, Val),
+    /// Puts a value into a word of scratch memory; always true. A word may be set in several places.
+    Set(u8, Val),
     Not(Box<Tree>),
     And(Vec<Tree>),
     Or(Vec<Tree>),
@@ -58,6 +77,20 @@ impl Tree {
 }
 
 impl Val {
+    /// Whether a word of scratch memory is part of it.
+    pub(super) fn mentions(&self, word: u8) -> bool {
+        match self {
+            Val::K(_) | Val::Len | Val::Chain(_) => false,
+            Val::Word(w) => *w == word,
+            Val::Neg(a) => a.mentions(word),
+            Val::Alu(_, a, b) => a.mentions(word) || b.mentions(word),
+            Val::Load(_, base, _) => match base {
+                Base::Start | Base::BehindIpv4(_) => false,
+                Base::At(at) | Base::AtBehindIpv4(at, _) => at.mentions(word),
+            },
+        }
+    }
+
     pub(super) fn and(value: Val, mask: u32) -> Val {
         Val::Alu(AluOp::And, Box::new(value), Box::new(Val::K(mask)))
     }
