@@ -62,11 +62,17 @@ impl Failure {
     pub(crate) fn open(path: &Path, e: &skep::Error) -> Failure {
         match e {
             skep::Error::Engine(e) => Failure::engine(path, e),
-            skep::Error::Refused(r) => {
-                Failure::Refused(format!("{}: the verifier refuses it: {r}", path.display()))
-            }
+            skep::Error::Refused(r) => Failure::refused(path, &[(&r.program, r)]),
             e => Failure::malformed(path, e),
         }
+    }
+
+    /// Programs that the verifier refuses: its reports.
+    pub(crate) fn refused(path: &Path, programs: &[(&str, &skep::verifier::Rejection)]) -> Failure {
+        let report = |&(name, r): &(&str, &skep::verifier::Rejection)| {
+            format!("{}: {name}: {}", path.display(), crate::cmd::verify::refusal(r).trim_end())
+        };
+        Failure::Refused(programs.iter().map(report).collect::<Vec<_>>().join("\n"))
     }
 
     /// An engine's refusal of what stands in a file.

@@ -60,17 +60,17 @@ fn replay(text: &str, tmp: &Path) -> String {
     out
 }
 
-/// `1234 ns a` and `"ns_per_run":1234.5` (`duration_us` likewise) become `N ns a` and `"ns_per_run":N`.
+/// `1234 ns a`, `12 µs` and `"ns_per_run":1234.5` (`duration_us` likewise) become `N ns a`, `N µs` and `"ns_per_run":N`.
 fn without_times(text: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
-        let line = match line.find(" ns a ") {
+        let line = [" ns a ", " µs"].iter().fold(line.to_string(), |line, unit| match line.find(unit) {
             Some(at) => {
                 let start = line[..at].rfind(' ').map_or(0, |i| i + 1);
                 format!("{}N{}", &line[..start], &line[at..])
             }
-            None => line.to_string(),
-        };
+            None => line,
+        });
         let line = ["\"ns_per_run\":", "\"duration_us\":"].iter().fold(line, |line, key| {
             let Some(at) = line.find(key) else { return line };
             let rest = &line[at + key.len()..];

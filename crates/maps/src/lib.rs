@@ -43,6 +43,7 @@ mod check;
 mod fields;
 mod fifo;
 mod file;
+pub mod fixtures;
 mod handles;
 mod hasher;
 mod hashmap;

@@ -3,6 +3,7 @@
 //! [`Object`] → [`Collection`] → run. An object file compiled for the Linux kernel is opened as plain data, its maps are
 //! created and its programs bound and loaded in an engine, which then runs them on packets or other contexts.
 
+pub mod cases;
 mod collection;
 mod definition;
 pub mod raw;

@@ -6,7 +6,7 @@
 use crate::collection::{Error, Options, create_maps, fill_data};
 use crate::definition::Definition;
 use skep_obj::{BindEnv, BindError, Object};
-use skep_platform::{Engine, Map, ProgType, Program};
+use skep_platform::{Engine, Loadable, Map, ProgType, Program};
 use skep_verifier::{Outcome, Rejection};
 use std::sync::Arc;
 
@@ -30,6 +30,31 @@ pub enum Refusal {
     Verifier(Box<Rejection>),
     /// It refers to something that cannot be resolved.
     Bind(Box<BindError>),
+}
+
+/// What [`Collection::open`](crate::Collection::open) asks of each program: the verifier's verdict, judged as `how` says.
+///
+/// ```no_run
+/// # fn f(bytes: &[u8], engine: &dyn skep::Engine) -> Result<(), Box<dyn std::error::Error>> {
+/// let object = skep::Object::parse(bytes)?;
+/// let judge = &mut skep::verify::judge(skep::verifier::Options::default());
+/// let collection = skep::Collection::open(object, engine, &skep::Options::default(), judge)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn judge(how: skep_verifier::Options) -> impl FnMut(Program) -> Result<Loadable, Error> {
+    move |p| {
+        let verdict = skep_verifier::verify(&Arc::new(p), crate::platform(), &how);
+        verdict.map(Loadable::Verified).map_err(Error::Refused)
+    }
+}
+
+/// The same without a verdict: for the checked tier, which checks every step, and for the kernel, which judges itself.
+///
+/// # Errors
+/// None; the type is that of [`judge`].
+pub fn unverified(p: Program) -> Result<Loadable, Error> {
+    Ok(Loadable::Unverified(Arc::new(p)))
 }
 
 /// Judges every program of `object` for which `wanted` holds, by its name. Cost: that of opening the object, and what the

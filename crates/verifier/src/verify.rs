@@ -34,6 +34,8 @@ pub struct RegisterWords {
 /// Why a program was refused, where, and what the work was.
 #[derive(Clone, Debug)]
 pub struct Rejection {
+    /// Name of the program.
+    pub program: String,
     /// The rule broken and the kernel's phrases.
     pub reject: Reject,
     /// Instruction, when the refusal belongs to one.
@@ -119,7 +121,7 @@ pub fn verify_full(
     let started = Instant::now();
     let mut vm = match prepare(program, platform, options) {
         Ok(vm) => vm,
-        Err(reject) => return Err(early(*reject, started)),
+        Err(reject) => return Err(early(program, *reject, started)),
     };
     let result = vm.judge();
     vm.stats.time = started.elapsed();
@@ -135,10 +137,11 @@ pub fn verify_full(
     }
 }
 
-fn early(reject: Reject, started: Instant) -> Box<Rejection> {
+fn early(program: &Program, reject: Reject, started: Instant) -> Box<Rejection> {
     let stats = Stats { time: started.elapsed(), ..Stats::default() };
     let log = reject.lines().fold(String::new(), |s, l| s + l + "\n");
     Box::new(Rejection {
+        program: program.name.clone(),
         reject,
         insn: None,
         line: None,
@@ -369,6 +372,7 @@ impl Vm<'_> {
             reject.lines().fold(String::new(), |s, l| s + l + "\n")
         };
         Box::new(Rejection {
+            program: self.program.name.clone(),
             reject,
             insn,
             line: insn.and_then(|i| self.program.line_at(i)).cloned(),

@@ -18,10 +18,10 @@ use input::Input;
 pub(crate) use input::row_of;
 use machine::Machine;
 use serde_json::{Map, Value};
+use skep::descriptors::Host;
 use skep::descriptors::ctx::UserRun;
-use skep::descriptors::{Host, Program};
 use skep::vm::{FibTable, SystemHost, Tier, User};
-use skep::{Collection, Loadable, LoadedProgram, Options, Select};
+use skep::{Collection, LoadedProgram, Options, Select};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,7 +29,9 @@ use std::sync::Arc;
 pub(crate) static RUN: Cmd = Cmd {
     path: &["run"],
     about: "Run the programs of an object on packets or on a context",
-    long: "Without --prog every program that the input fits runs, one after the other, on the same maps; programs that are only\n\
+    long: "Programs are verified first, as by `skep verify`; what the verifier refuses does not run (exit code 5). With --no-verify\n\
+           they run unverified in the checked tier, which stops at the first wrong step.\n\n\
+           Without --prog every program that the input fits runs, one after the other, on the same maps; programs that are only\n\
            reached by tail calls are left out. Prints, for each program, packets and bytes by verdict and nanoseconds a run,\n\
            and what the maps hold afterwards.\n\n\
            With --engine kernel the object is loaded into the running kernel, whose verifier judges it, and every packet goes through\n\
@@ -86,16 +88,11 @@ fn args() -> Vec<Arg> {
             .long("tier")
             .value_parser(tiers)
             .default_value("checked")
-            .help("How the user engine runs programs; tiers other than checked verify them first"),
-        Arg::new("verify")
-            .long("verify")
-            .action(ArgAction::SetTrue)
-            .conflicts_with("no-verify")
-            .help("Verify programs first and refuse what the verifier refuses"),
+            .help("How the user engine runs programs"),
         Arg::new("no-verify")
             .long("no-verify")
             .action(ArgAction::SetTrue)
-            .help("Do not verify first, which is the default: the checked tier checks every step"),
+            .help("Do not verify programs first: the checked tier checks every step, and the first wrong one stops it"),
         Arg::new("strict-stack").long("strict-stack").action(ArgAction::SetTrue).help(
             "Reading stack bytes that were never written is a fault; Linux allows it to root since 6.3",
         ),
@@ -224,22 +221,26 @@ pub(crate) fn open(
     let config = super::target::kconfig(&object, m.get_one("kconfig"))?;
     let mut options = Options::default();
     options.select = if names.is_empty() { Select::Auto } else { Select::Named(&names) };
-    options.target_btf = super::target::btf(&object, m.get_one("btf"))?;
+    options.target_btf = if verifies(m) {
+        super::target::all_types(m.get_one("btf"))?
+    } else {
+        super::target::btf(&object, m.get_one("btf"))?
+    };
     options.kconfig = super::target::kernel(&config, version);
     options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
-    let how = super::verify::options(m)?;
-    let first = m.try_get_one::<bool>("verify").ok().flatten().is_some_and(|v| *v);
-    // The other tiers check nothing: they take what the verifier accepts.
-    let first = first || tier(m) != Tier::Checked;
-    let judge = &mut |p: Program| {
-        let p = Arc::new(p);
-        if !first {
-            return Ok(Loadable::Unverified(p));
-        }
-        let verdict = skep::verifier::verify(&p, skep::platform(), &how);
-        verdict.map(Loadable::Verified).map_err(skep::Error::Refused)
-    };
+    if !verifies(m) {
+        return Collection::open(object, engine, &options, &mut skep::verify::unverified)
+            .map_err(|e| Failure::open(path, &e));
+    }
+    let judge = &mut skep::verify::judge(super::verify::options(m)?);
     Collection::open(object, engine, &options, judge).map_err(|e| Failure::open(path, &e))
+}
+
+/// Are programs verified first? Where the command can be told not to, and is not; the kernel has its own verifier.
+fn verifies(m: &ArgMatches) -> bool {
+    let given = |name| m.try_get_one::<bool>(name).ok().flatten().copied();
+    let in_kernel = m.try_get_one::<String>("engine").ok().flatten().is_some_and(|e| e == "kernel");
+    given("no-verify") == Some(false) && !in_kernel
 }
 
 /// The programs that run: those named, or all that run on the input, which is called `what`.
@@ -267,11 +268,22 @@ pub(crate) fn choose<'c>(
     if let ([], [(_, why)]) = (&*chosen, &*c.skipped) {
         return Err(Failure::open(path, why));
     }
+    let mut refused = Vec::new();
     for (name, why) in &c.skipped {
-        if let skep::Error::Refused(r) = why {
-            return Err(Failure::Refused(format!("program {name}: the verifier refuses it: {r}")));
+        let prog_type = c.object.program(name).and_then(|f| f.entry.as_ref()).map(|e| e.prog_type);
+        let row = prog_type.and_then(|t| skep::platform().prog_type(t));
+        match why {
+            skep::Error::Refused(r) if row.is_some_and(|r| fits(r.user)) => {
+                refused.push((name.as_str(), &**r))
+            }
+            skep::Error::Refused(r) => {
+                eprintln!("skep: program {name} is left out: the verifier refuses it: {}", r.message());
+            }
+            why => eprintln!("skep: program {name} is left out: {why}"),
         }
-        eprintln!("skep: program {name} is left out: {why}");
+    }
+    if !refused.is_empty() {
+        return Err(Failure::refused(path, &refused));
     }
     if chosen.is_empty() {
         let have: Vec<String> = c

@@ -1,13 +1,18 @@
 //! `skep verify`: the verifier's verdict on the programs of objects, and why.
 
+mod insns;
+mod report;
+
 use crate::commands::Cmd;
 use crate::failure::Failure;
-use crate::output::{Format, Out, object};
+use crate::output::{Format, Out};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
-use serde_json::{Map, Value, json};
+use report::Subject;
+pub(crate) use report::refusal;
+use serde_json::{Map, Value};
 use skep::descriptors::{Host, Version};
-use skep::verifier::{Mode, Options, Rejection, Stats};
-use skep::verify::{Refusal, Verdict, verify_object};
+use skep::verifier::{Mode, Options};
+use skep::verify::{Verdict, verify_object};
 use skep::vm::{SystemHost, User};
 use std::path::{Path, PathBuf};
 
@@ -16,13 +21,19 @@ pub(crate) static VERIFY: Cmd = Cmd {
     path: &["verify"],
     about: "Say whether the Linux kernel would accept the programs of object files, and why not",
     long: "Exit code 5 when a program is refused. JSON has one object a program; -o csv has veristat's columns.\n\n\
-           Examples:\n  skep verify prog.bpf.o\n  skep verify --prog firewall --log-level 2 prog.bpf.o\n  skep verify -o csv *.bpf.o",
+           Examples:\n  skep verify prog.bpf.o\n  skep verify --prog firewall --log-level 2 prog.bpf.o\n  skep verify -o csv *.bpf.o\n  \
+           skep verify --insns programs.jsonl.gz -o jsonl",
     args: || {
         let file = |name: &'static str, help: &'static str| {
             Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
         };
         vec![
-            super::obj::files_arg("Object files"),
+            super::obj::files_arg("Object files").required_unless_present("insns").required(false),
+            file(
+                "insns",
+                "Raw programs instead of objects: JSON lines in test_verifier's format; .gz is unpacked",
+            )
+            .conflicts_with_all(["file", "prog", "kconfig"]),
             Arg::new("prog")
                 .long("prog")
                 .value_name("NAME")
@@ -75,41 +86,73 @@ fn version(text: &str) -> Result<Version, Failure> {
     })
 }
 
-const CSV: &str = "file_name,prog_name,verdict,duration,total_insns,total_states,peak_states,max_states_per_insn,prog_type,attach_type,stack_depth,prog_size";
-
 fn verify(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
-    let engine = super::run::listing_engine();
     let how = options(m)?;
-    if out.format == Format::Csv {
-        out.line(CSV)?;
+    let mut sink = Sink::new(out, how.log_level)?;
+    if let Some(path) = m.get_one::<PathBuf>("insns") {
+        insns::verify(m, path, &how, &mut sink)?;
+        return sink.end();
     }
-    let (mut rows, mut refused, mut trouble) = (Vec::new(), 0, None);
-    for path in m.get_many::<PathBuf>("file").into_iter().flatten() {
-        let verdicts = match verdicts(m, path, &engine, &how) {
-            Ok(v) => v,
-            Err(e) => {
-                eprintln!("skep: {e}");
-                trouble = Some(e);
-                continue;
+    let engine = super::run::listing_engine();
+    let paths: Vec<&PathBuf> = m.get_many::<PathBuf>("file").into_iter().flatten().collect();
+    for path in paths {
+        match verdicts(m, path, &engine, &how) {
+            Ok(all) => {
+                let file = path.display().to_string();
+                all.iter().try_for_each(|v| sink.put(&Subject { file: &file, key: "prog" }, v))?;
             }
-        };
-        for v in &verdicts {
-            refused += usize::from(v.outcome.is_err());
-            match out.format {
-                Format::Csv => out.line(&csv(path, v))?,
-                Format::Text => out.text(&text(path, v, how.log_level))?,
-                _ => rows.push(row(path, v)),
+            Err(e) => sink.trouble(&e),
+        }
+    }
+    sink.end()
+}
+
+/// Where verdicts go, in the format asked for, and what is counted of them.
+struct Sink<'o> {
+    out: &'o mut Out,
+    log_level: u8,
+    rows: Vec<Map<String, Value>>,
+    refused: usize,
+    trouble: usize,
+}
+
+impl<'o> Sink<'o> {
+    fn new(out: &'o mut Out, log_level: u8) -> Result<Sink<'o>, Failure> {
+        if out.format == Format::Csv {
+            out.line(report::CSV)?;
+        }
+        Ok(Sink { out, log_level, rows: Vec::new(), refused: 0, trouble: 0 })
+    }
+
+    fn put(&mut self, s: &Subject<'_>, v: &Verdict) -> Result<(), Failure> {
+        self.refused += usize::from(v.outcome.is_err());
+        match self.out.format {
+            Format::Csv => self.out.line(&report::csv(s, v)),
+            Format::Text => self.out.text(&report::text(s, v, self.log_level)),
+            Format::Jsonl => self.out.json(report::row(s, v)),
+            Format::Json { .. } => {
+                self.rows.push(report::row(s, v));
+                Ok(())
             }
         }
     }
-    if out.is_json() {
-        out.json_rows("programs", rows)?;
+
+    /// Something could not be judged; the rest still is.
+    fn trouble(&mut self, e: &Failure) {
+        eprintln!("skep: {e}");
+        self.trouble += 1;
     }
-    match (trouble, refused) {
-        (Some(_), _) => Err(Failure::Input("some files could not be judged".into())),
-        (None, 0) => Ok(()),
-        (None, 1) => Err(Failure::Refused("1 program is refused".into())),
-        (None, n) => Err(Failure::Refused(format!("{n} programs are refused"))),
+
+    fn end(self) -> Result<(), Failure> {
+        if matches!(self.out.format, Format::Json { .. }) {
+            self.out.json_rows("programs", self.rows)?;
+        }
+        match (self.trouble, self.refused) {
+            (0, 0) => Ok(()),
+            (0, 1) => Err(Failure::Refused("1 program is refused".into())),
+            (0, n) => Err(Failure::Refused(format!("{n} programs are refused"))),
+            _ => Err(Failure::Input("some files could not be judged".into())),
+        }
     }
 }
 
@@ -128,127 +171,4 @@ fn verdicts(m: &ArgMatches, path: &Path, engine: &User, how: &Options) -> Result
     options.kconfig = super::target::kernel(&config, None);
     let wanted = |n: &str| names.is_empty() || names.iter().any(|x| *x == n);
     verify_object(&o, engine, &options, how, &wanted).map_err(|e| Failure::malformed(path, e))
-}
-
-/// Counts of the work, whatever came of it.
-fn stats(v: &Verdict) -> Stats {
-    match &v.outcome {
-        Ok(o) => o.stats,
-        Err(Refusal::Verifier(r)) => r.stats,
-        Err(Refusal::Bind(_)) => Stats::default(),
-    }
-}
-
-fn log(v: &Verdict) -> &str {
-    match &v.outcome {
-        Ok(o) => &o.log,
-        Err(Refusal::Verifier(r)) => &r.log,
-        Err(Refusal::Bind(_)) => "",
-    }
-}
-
-fn text(path: &Path, v: &Verdict, log_level: u8) -> String {
-    let s = stats(v);
-    let mut t = format!("{}: {} ({}): ", path.display(), v.name, v.prog_type.label());
-    match &v.outcome {
-        Ok(_) => t.push_str(&format!(
-            "accepted, {} instructions, {} states, {} µs\n",
-            s.insns,
-            s.total_states,
-            s.time.as_micros()
-        )),
-        Err(Refusal::Bind(e)) => t.push_str(&format!("cannot be loaded: {e}\n")),
-        Err(Refusal::Verifier(r)) => t.push_str(&refusal(r)),
-    }
-    if log_level > 0 {
-        t.push_str(log(v));
-    }
-    t
-}
-
-/// A refusal for a person: the kernel's phrase, where, the registers involved, the rule.
-fn refusal(r: &Rejection) -> String {
-    let mut t = format!("refused [{}]\n  {}\n", r.rule().code(), r.message());
-    if let Some(insn) = r.insn {
-        match &r.line {
-            Some(l) => t.push_str(&format!(
-                "  --> {}:{}:{}, instruction {insn}\n   |  {}\n",
-                l.file,
-                l.line,
-                l.col,
-                l.text.trim()
-            )),
-            None => t.push_str(&format!("  --> instruction {insn}\n")),
-        }
-    }
-    for x in &r.registers {
-        t.push_str(&format!("  r{} holds {}\n", x.reg, x.words));
-    }
-    t.push_str(&format!("  rule: {}\n", r.rule().doc()));
-    t
-}
-
-fn row(path: &Path, v: &Verdict) -> Map<String, Value> {
-    let s = stats(v);
-    let (message, rejections) = match &v.outcome {
-        Ok(_) => (String::new(), Vec::new()),
-        Err(Refusal::Bind(e)) => (e.to_string(), vec![json!({"rule": "bind", "message": e.to_string()})]),
-        Err(Refusal::Verifier(r)) => (r.message().to_string(), vec![rejection(r)]),
-    };
-    object([
-        ("file", path.display().to_string().into()),
-        ("prog", v.name.clone().into()),
-        ("type", v.prog_type.label().into()),
-        ("verdict", if v.outcome.is_ok() { "accept" } else { "reject" }.into()),
-        ("message", message.into()),
-        ("insns", s.insns.into()),
-        ("states", s.total_states.into()),
-        ("peak_states", s.peak_states.into()),
-        ("max_states_per_insn", s.max_states_per_insn.into()),
-        ("stack_depth", s.stack_depth.into()),
-        ("duration_us", (s.time.as_micros() as u64).into()),
-        ("rejections", rejections.into()),
-    ])
-}
-
-fn rejection(r: &Rejection) -> Value {
-    let registers: Vec<Value> =
-        r.registers.iter().map(|x| json!({"register": x.reg, "state": x.kernel, "words": x.words})).collect();
-    json!({
-        "rule": r.rule().code(),
-        "message": r.message(),
-        "about": r.rule().doc(),
-        "insn": r.insn,
-        "file": r.line.as_ref().map(|l| l.file.to_string()),
-        "line": r.line.as_ref().map(|l| l.line),
-        "column": r.line.as_ref().map(|l| l.col),
-        "source": r.line.as_ref().map(|l| l.text.to_string()),
-        "registers": registers,
-        "calls": r.calls,
-    })
-}
-
-fn csv(path: &Path, v: &Verdict) -> String {
-    let s = stats(v);
-    let attach = v.program.as_ref().and_then(|p| p.attach_type).map_or("", |a| a.uapi_name());
-    let size = v.program.as_ref().map_or(0, |p| p.insns.len());
-    let name = path.file_name().map_or(path.to_string_lossy(), |n| n.to_string_lossy());
-    let quoted = |t: &str| {
-        if t.contains([',', '"', '\n']) { format!("\"{}\"", t.replace('"', "\"\"")) } else { t.to_string() }
-    };
-    [
-        quoted(&name),
-        quoted(&v.name),
-        if v.outcome.is_ok() { "success" } else { "failure" }.into(),
-        s.time.as_micros().to_string(),
-        s.insns.to_string(),
-        s.total_states.to_string(),
-        s.peak_states.to_string(),
-        s.max_states_per_insn.to_string(),
-        v.prog_type.label(),
-        attach.to_string(),
-        s.stack_depth.to_string(),
-        size.to_string(),
-    ]
-    .join(",")
 }
