@@ -3,12 +3,13 @@
 use crate::btf::{BtfCache, hidden};
 use crate::door::{Door, TestRun};
 use crate::explain::{self, Asked, Rights};
+use crate::link::{self, AttachTo, Link};
 use crate::load::{self, KernelProgram, Surroundings};
-use crate::map;
+use crate::map::{self, KernelMap};
 use crate::raw::Live;
 use skep_btf::Btf;
 use skep_isa::Insn;
-use skep_platform::engine::{Engine, EngineError, Link, Loadable, Loaded, Platform, RunError};
+use skep_platform::engine::{self, Engine, EngineError, Loadable, Loaded, Platform, RunError};
 use skep_platform::env::{Context, CtxData};
 use skep_platform::map::{Map, MapDef, MapError};
 use skep_platform::{Errno, Fault, MapType, Packet, ProgType, Program};
@@ -87,8 +88,25 @@ impl Kernel {
         self
     }
 
-    pub(crate) fn door(&self) -> &dyn Door {
-        &*self.door
+    /// The way to the kernel.
+    pub fn door(&self) -> &Arc<dyn Door> {
+        &self.door
+    }
+
+    /// Attaches a program. Cost: one to a few system calls.
+    ///
+    /// # Errors
+    /// [`EngineError::Permission`], [`EngineError::Attach`] and [`EngineError::Unsupported`], with cause and remedy.
+    pub fn attach_to(&self, program: &KernelProgram, to: &AttachTo<'_>) -> Result<Link, EngineError> {
+        link::attach(&self.door, program, to)
+    }
+
+    /// Registers a struct_ops map: its functions become the kernel's.
+    ///
+    /// # Errors
+    /// As [`Kernel::attach_to`].
+    pub fn attach_struct_ops(&self, map: &KernelMap) -> Result<Link, EngineError> {
+        Link::struct_ops(&self.door, map)
     }
 
     /// Loads the smallest program of a type that everybody with rights may load.
@@ -272,11 +290,18 @@ impl Engine for Kernel {
         self.run_packet(mine, ctx, 1).map(|(r0, _)| r0)
     }
 
-    fn attach(&self, program: Arc<dyn Loaded>, target: &str) -> Result<Box<dyn Link>, EngineError> {
-        Err(EngineError::Unsupported {
-            what: format!("attaching program {} to {target}", program.program().name),
-            why: "this build loads programs into the kernel and test-runs them; it has no links yet".into(),
-        })
+    /// `target` is what the section name leaves open, by program type: a device for XDP and traffic control, a cgroup's
+    /// folder, a network namespace's file; empty where it leaves nothing open.
+    fn attach(&self, program: Arc<dyn Loaded>, target: &str) -> Result<Box<dyn engine::Link>, EngineError> {
+        let Some(mine) = program.as_any().downcast_ref::<KernelProgram>() else {
+            return Err(EngineError::Unsupported {
+                what: format!("attaching program {} to {target}", program.program().name),
+                why: "it was loaded by another engine".into(),
+            });
+        };
+        let link =
+            crate::auto::attach(self, mine, &crate::auto::Given::from_target(program.program(), target))?;
+        Ok(Box::new(link))
     }
 }
 

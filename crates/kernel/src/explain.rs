@@ -13,6 +13,8 @@ pub enum Asked {
     Load,
     /// To run a program once.
     Run,
+    /// To attach a program.
+    Attach,
 }
 
 /// What this process may do, as far as bpf(2) asks for it.
@@ -115,6 +117,10 @@ fn invalid(asked: Asked) -> &'static str {
         Asked::Load => {
             "the kernel does not take a program of this type, attach type and flags (EINVAL): it may be older than them, \
              or built without the option for them; `skep feature probe` shows what it has"
+        }
+        Asked::Attach => {
+            "the kernel does not take a program of this type on this hook (EINVAL): it may be older than the hook, or built \
+             without the option for it"
         }
         Asked::Run => {
             "the kernel does not run it on this input (EINVAL): packets need at least an Ethernet header and, for XDP \

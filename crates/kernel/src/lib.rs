@@ -6,20 +6,28 @@
 //!                  ├ map.rs, ring.rs   maps, and the ring buffer's memory
 //!                  ├ btf.rs            the object's types as the kernel takes them
 //!                  ├ load.rs, log.rs   programs; the verifier's log read into a `Refusal`
-//!                  ├ probe.rs         what the kernel has, by trying
+//!                  ├ link/, netlink.rs hooks: what programs are attached to, as links
+//!                  ├ pin.rs, info.rs   objects that exist already: pins, ids, what the kernel says of them
+//!                  ├ probe.rs          what the kernel has, by trying
 //!                  └ explain.rs        which permission or kernel option is missing
 //! ```
 //!
-//! Always holds: everything made here is a file descriptor owned by a value; nothing is pinned and nothing attached, so
-//! nothing stays in the kernel once the values are dropped or the process ends, however it ends.
+//! Always holds: everything made here is a file descriptor owned by a value, so nothing stays in the kernel once the values
+//! are dropped or the process ends, however it ends, but for what was pinned on purpose and for the two kinds of attachment
+//! that are named in `link`.
 
+pub mod auto;
 mod btf;
 pub mod door;
 mod engine;
 pub mod explain;
+pub mod info;
+pub mod link;
 mod load;
 pub mod log;
 mod map;
+pub mod netlink;
+pub mod pin;
 mod probe;
 mod raw;
 mod ring;
@@ -28,6 +36,7 @@ mod ring;
 mod fake;
 
 pub use engine::{Kernel, Options, Ran};
+pub use link::{AttachTo, Link};
 pub use load::KernelProgram;
 pub use map::KernelMap;
 pub use probe::Found;

@@ -86,7 +86,7 @@ impl Kernel {
         if t == MapType::StructOps {
             return Found::Unknown("its value is a structure of the kernel's");
         }
-        match try_map(self.door(), t) {
+        match try_map(&**self.door(), t) {
             Ok(_) => Found::Yes,
             Err(e) => Found::No(e),
         }

@@ -1,8 +1,18 @@
-//! bpf(2) and mmap(2): the only file of the crate with unsafe code. Everything with a pointer in it happens here; nothing
+//! bpf(2), mmap(2) and their kin: with the folder `raw/` the only place of the crate with unsafe code. Everything with a pointer in it happens here; nothing
 //! is judged. Layouts: `union bpf_attr` (include/uapi/linux/bpf.h), kernel/bpf/ringbuf.c for the ring buffer's pages.
 
-use crate::door::{Door, LogSize, MapCreate, ProgLoad, RingMemory, TestRan, TestRun};
+mod attach;
+mod net;
+mod perf;
+
+pub(crate) use net::{ifindex, ifname};
+
+use crate::door::{
+    Attached, Batch, Cursor, Door, IdKind, LinkCreate, LogSize, MapCreate, NetError, PerfEvent, ProgAttach,
+    ProgLoad, RingMemory, Target, TaskFd, TestRan, TestRun,
+};
 use skep_platform::Errno;
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -17,10 +27,36 @@ enum Cmd {
     MapDelete = 3,
     MapNextKey = 4,
     ProgLoad = 5,
+    ObjPin = 6,
+    ObjGet = 7,
+    ProgAttach = 8,
+    ProgDetach = 9,
     ProgTestRun = 10,
+    ProgNextId = 11,
+    MapNextId = 12,
+    ProgById = 13,
+    MapById = 14,
+    Info = 15,
+    ProgQuery = 16,
+    RawTracepointOpen = 17,
     BtfLoad = 18,
+    BtfById = 19,
+    TaskFdQuery = 20,
     MapLookupAndDelete = 21,
     MapFreeze = 22,
+    BtfNextId = 23,
+    MapLookupBatch = 24,
+    MapLookupDeleteBatch = 25,
+    MapUpdateBatch = 26,
+    MapDeleteBatch = 27,
+    LinkCreate = 28,
+    LinkUpdate = 29,
+    LinkById = 30,
+    LinkNextId = 31,
+    EnableStats = 32,
+    IterCreate = 33,
+    LinkDetach = 34,
+    TokenCreate = 36,
 }
 
 /// `BPF_MAP_CREATE`, up to `map_extra`.
@@ -253,6 +289,123 @@ impl Door for Live {
             ctx_len: attr.ctx_size_out,
             duration: attr.duration,
         })
+    }
+
+    fn obj_pin(&self, path: &CStr, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        attach::obj_pin(path, fd)
+    }
+
+    fn obj_get(&self, path: &CStr, flags: u32) -> Result<OwnedFd, Errno> {
+        attach::obj_get(path, flags)
+    }
+
+    fn next_id(&self, kind: IdKind, after: u32) -> Result<u32, Errno> {
+        attach::next_id(kind, after)
+    }
+
+    fn by_id(&self, kind: IdKind, id: u32) -> Result<OwnedFd, Errno> {
+        attach::by_id(kind, id)
+    }
+
+    fn info(
+        &self,
+        fd: BorrowedFd<'_>,
+        info: &mut [u8],
+        buffers: &mut [(usize, &mut [u8])],
+    ) -> Result<usize, Errno> {
+        attach::info(fd, info, buffers)
+    }
+
+    fn link_create(&self, link: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
+        attach::link_create(link)
+    }
+
+    fn link_update(
+        &self,
+        link: BorrowedFd<'_>,
+        new: BorrowedFd<'_>,
+        old: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Errno> {
+        attach::link_update(link, new, old)
+    }
+
+    fn link_detach(&self, link: BorrowedFd<'_>) -> Result<(), Errno> {
+        attach::link_detach(link)
+    }
+
+    fn prog_attach(&self, a: &ProgAttach<'_>) -> Result<(), Errno> {
+        attach::prog_attach(a, false)
+    }
+
+    fn prog_detach(&self, a: &ProgAttach<'_>) -> Result<(), Errno> {
+        attach::prog_attach(a, true)
+    }
+
+    fn prog_query(&self, target: Target<'_>, attach_type: u32, flags: u32) -> Result<Attached, Errno> {
+        attach::prog_query(target, attach_type, flags)
+    }
+
+    fn raw_tracepoint_open(&self, name: Option<&CStr>, prog: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        attach::raw_tracepoint_open(name, prog)
+    }
+
+    fn iter_create(&self, link: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        attach::iter_create(link)
+    }
+
+    fn task_fd_query(&self, pid: u32, fd: u32) -> Result<TaskFd, Errno> {
+        attach::task_fd_query(pid, fd)
+    }
+
+    fn enable_stats(&self) -> Result<OwnedFd, Errno> {
+        attach::enable_stats()
+    }
+
+    fn token_create(&self, bpffs: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        attach::token_create(bpffs)
+    }
+
+    fn map_batch(
+        &self,
+        op: Batch,
+        map: BorrowedFd<'_>,
+        cursor: &mut Cursor,
+        cursor_len: usize,
+        keys: &mut [u8],
+        values: &mut [u8],
+        count: u32,
+        flags: u64,
+    ) -> (Result<(), Errno>, u32) {
+        attach::map_batch(op, map, cursor, cursor_len, keys, values, count, flags)
+    }
+
+    fn perf_event(&self, event: &PerfEvent<'_>) -> Result<OwnedFd, Errno> {
+        perf::open(event)
+    }
+
+    fn perf_set_bpf(&self, event: BorrowedFd<'_>, prog: BorrowedFd<'_>) -> Result<(), Errno> {
+        perf::set_bpf(event, prog)
+    }
+
+    fn perf_enable(&self, event: BorrowedFd<'_>, on: bool) -> Result<(), Errno> {
+        perf::enable(event, on)
+    }
+
+    fn perf_ring(&self, event: BorrowedFd<'_>, pages: usize) -> Result<Box<dyn RingMemory>, Errno> {
+        Ok(Box::new(perf::PerfRing::map(event, pages)?))
+    }
+
+    fn netlink(&self, kind: u16, flags: u16, payload: &[u8]) -> Result<Vec<(u16, Vec<u8>)>, NetError> {
+        net::request(kind, flags, payload)
+    }
+
+    fn socket_attach(
+        &self,
+        socket: BorrowedFd<'_>,
+        prog: BorrowedFd<'_>,
+        reuseport: bool,
+    ) -> Result<(), Errno> {
+        net::socket_attach(socket, prog, reuseport)
     }
 }
 

@@ -125,6 +125,17 @@ pub enum EngineError {
         /// What is missing, and how to come by it.
         why: String,
     },
+    /// A hook does not take the program.
+    Attach {
+        /// Program's name.
+        prog: String,
+        /// The hook.
+        to: String,
+        /// The error number that came with it.
+        errno: Errno,
+        /// Why, and what to do.
+        why: String,
+    },
     /// Refused by the verifier that the engine asks.
     Refused(Box<Refusal>),
 }
@@ -176,6 +187,10 @@ impl fmt::Display for EngineError {
             EngineError::Load { prog, insn: None, why } => write!(f, "program {prog}: {why}"),
             EngineError::Unsupported { what, why } => write!(f, "{what} is not supported here: {why}"),
             EngineError::Permission { what, why } => write!(f, "{what} is not permitted: {why}"),
+            EngineError::Attach { prog, to, why, .. } if prog.is_empty() => write!(f, "{to}: {why}"),
+            EngineError::Attach { prog, to, why, .. } => {
+                write!(f, "program {prog} cannot be attached to {to}: {why}")
+            }
             EngineError::Refused(r) => r.fmt(f),
         }
     }

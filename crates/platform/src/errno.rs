@@ -40,6 +40,7 @@ errnos! {
     EDEADLK = 35, "would deadlock";
     ENAMETOOLONG = 36, "name too long";
     ENOSYS = 38, "not implemented";
+    ENOLINK = 67, "link is severed";
     EPROTO = 71, "protocol error";
     EBADMSG = 74, "bad message";
     EMSGSIZE = 90, "message too long";

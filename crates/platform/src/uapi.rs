@@ -376,6 +376,14 @@ impl MapType {
     }
 }
 
+impl AttachType {
+    /// The name that libbpf and bpftool print: `cgroup_inet_ingress`.
+    pub fn label(self) -> String {
+        let name = AttachType::ALL.iter().find(|(t, _)| *t == self).map_or("", |(_, name)| *name);
+        label(name, "BPF_")
+    }
+}
+
 fn label(uapi: &str, prefix: &str) -> String {
     uapi.strip_prefix(prefix).unwrap_or(uapi).to_ascii_lowercase()
 }
