@@ -1,7 +1,9 @@
-//! Benchmarks: `cargo xtask bench run|load [-o json] [FILE…]`.
+//! Benchmarks: `cargo xtask bench run|maps|load [-o json] [FILE…]`.
 //!
 //! Rounds are interleaved (every subject once, then all again) and the median of each subject's rounds counts, so that a
 //! busy machine slows all subjects alike. The machine is named in the output.
+
+mod maps;
 
 use serde_json::{Value, json};
 use skep::descriptors::Context;
@@ -44,8 +46,9 @@ fn main() -> ExitCode {
     let files: Vec<PathBuf> = args.iter().skip(1).map(PathBuf::from).collect();
     let rows = match args.first().map(String::as_str) {
         Some("run") => run(&or_else(files, "bench/objects")),
+        Some("maps") => maps::run(&or_else(files, "bench/objects/maps.bpf.o")[0]),
         Some("load") => load(&or_else(files, "examples")),
-        _ => return usage("what to measure: run or load"),
+        _ => return usage("what to measure: run, maps or load"),
     };
     match rows {
         Ok(rows) => print(&rows, json),
@@ -58,7 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn usage(why: &str) -> ExitCode {
-    eprintln!("bench: {why}\nusage: cargo xtask bench run|load [-o json] [FILE…]");
+    eprintln!("bench: {why}\nusage: cargo xtask bench run|maps|load [-o json] [FILE…]");
     ExitCode::from(2)
 }
 
@@ -68,6 +71,9 @@ fn or_else(files: Vec<PathBuf>, folder: &str) -> Vec<PathBuf> {
         return files;
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).join(folder);
+    if root.is_file() {
+        return vec![root];
+    }
     let mut found = Vec::new();
     let mut open = vec![root];
     while let Some(dir) = open.pop() {
@@ -240,7 +246,7 @@ fn print(rows: &[Row], json: bool) {
     println!("{}", machine());
     println!("{:<10} {:<40} {:>14} {:>8} {:>14}", "engine", "program", "ns", "ratio", "compile ns");
     for r in rows {
-        println!("{:<10} {:<40} {:>14.0} {:>8.4} {:>14.0}", r.engine, r.program, r.ns, r.ratio, r.compile_ns);
+        println!("{:<10} {:<40} {:>14.2} {:>8.4} {:>14.0}", r.engine, r.program, r.ns, r.ratio, r.compile_ns);
     }
 }
 

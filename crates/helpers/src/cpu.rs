@@ -16,6 +16,7 @@ helper! { bpf_get_smp_processor_id = 8, since: (4, 1),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[], rule: Rule::Cpu,
+    fast: Fast::Cpu,
     body: Body::Fn(get_smp_processor_id),
 }
 
@@ -34,6 +35,7 @@ helper! { bpf_get_numa_node_id = 42, since: (4, 10),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[], rule: Rule::None,
+    fast: Fast::Host(Ask::NumaNode),
     body: Body::Fn(get_numa_node_id),
 }
 

@@ -30,6 +30,7 @@ helper! { bpf_map_lookup_elem = 1, since: (3, 19),
     invalidates_packet: false, acquires: Acquires::ForMapTypes(&[MapType::Sockmap, MapType::Sockhash]), lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[], rule: Rule::LooksUp,
+    fast: Fast::Map(MapOp::Lookup),
     body: Body::Fn(map_lookup_elem),
 }
 
@@ -78,6 +79,7 @@ helper! { bpf_map_update_elem = 2, since: (3, 19),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[], rule: Rule::WritesMap,
+    fast: Fast::Map(MapOp::Update),
     body: Body::Fn(map_update_elem),
 }
 
@@ -100,6 +102,7 @@ helper! { bpf_map_delete_elem = 3, since: (3, 19),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[], rule: Rule::WritesMap,
+    fast: Fast::Map(MapOp::Delete),
     body: Body::Fn(map_delete_elem),
 }
 
@@ -121,6 +124,7 @@ helper! { bpf_map_push_elem = 87, since: (4, 20),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[MapType::Queue, MapType::Stack, MapType::BloomFilter], rule: Rule::WritesMap,
+    fast: Fast::Map(MapOp::Push),
     body: Body::Fn(map_push_elem),
 }
 
@@ -141,6 +145,7 @@ helper! { bpf_map_pop_elem = 88, since: (4, 20),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[MapType::Queue, MapType::Stack], rule: Rule::WritesMap,
+    fast: Fast::Map(MapOp::Pop),
     body: Body::Fn(map_pop_elem),
 }
 
@@ -179,6 +184,7 @@ helper! { bpf_map_peek_elem = 89, since: (4, 20),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[MapType::Queue, MapType::Stack, MapType::BloomFilter], rule: Rule::None,
+    fast: Fast::Map(MapOp::Peek),
     body: Body::Fn(map_peek_elem),
 }
 
@@ -274,6 +280,7 @@ helper! { bpf_map_lookup_percpu_elem = 195, since: (5, 19),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: PERCPU_MAPS, rule: Rule::None,
+    fast: Fast::Map(MapOp::LookupPercpu),
     body: Body::Fn(map_lookup_percpu_elem),
 }
 

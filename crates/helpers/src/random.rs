@@ -16,6 +16,7 @@ helper! { bpf_get_prandom_u32 = 7, since: (4, 1),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[], rule: Rule::None,
+    fast: Fast::Host(Ask::Prandom),
     body: Body::Fn(get_prandom_u32),
 }
 

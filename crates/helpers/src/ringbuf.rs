@@ -30,6 +30,7 @@ helper! { bpf_ringbuf_output = 130, since: (5, 8),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[MapType::Ringbuf], rule: Rule::None,
+    fast: Fast::Map(MapOp::Output),
     body: Body::Fn(ringbuf_output),
 }
 
@@ -56,6 +57,7 @@ helper! { bpf_ringbuf_reserve = 131, since: (5, 8),
     invalidates_packet: false, acquires: Acquires::Yes, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[MapType::Ringbuf], rule: Rule::None,
+    fast: Fast::Map(MapOp::Reserve),
     body: Body::Fn(ringbuf_reserve),
 }
 
@@ -83,6 +85,7 @@ helper! { bpf_ringbuf_submit = 132, since: (5, 8),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[], rule: Rule::None,
+    fast: Fast::Record(MapOp::Submit),
     body: Body::Fn(ringbuf_submit),
 }
 
@@ -121,6 +124,7 @@ helper! { bpf_ringbuf_discard = 133, since: (5, 8),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[], rule: Rule::None,
+    fast: Fast::Record(MapOp::Discard),
     body: Body::Fn(ringbuf_discard),
 }
 

@@ -6,9 +6,11 @@
 //! also where the kernel leaves that flag out and the helper needs `CAP_PERFMON`, with which it does not matter.
 
 pub(crate) use crate::absent;
+pub(crate) use skep_platform::env::Ask;
 pub(crate) use skep_platform::helper::{
-    Acquires, Callback, CallbackParams, Capability, DynptrKind, LockEffect, Rule,
+    Acquires, Callback, CallbackParams, Capability, DynptrKind, Fast, LockEffect, Rule,
 };
+pub(crate) use skep_platform::map::MapOp;
 pub(crate) use skep_platform::uapi::AttachType as A;
 pub(crate) use skep_platform::uapi::ProgType as P;
 pub(crate) use skep_platform::{Arg, ArgKind, Body, Env, Errno, Fault, Helper, MapType, Proto, Ret, Version};
@@ -30,6 +32,7 @@ macro_rules! helper {
         invalidates_packet: $inv:literal, acquires: $acq:expr, lock: $lock:expr,
         callback: $callback:expr, tail_call: $tail:literal,
         map_types: $maps:expr, rule: $rule:expr,
+        $(fast: $fast:expr,)?
         body: $body:expr,
     ) => {
         #[allow(non_upper_case_globals, reason = "a row is named as its helper")]
@@ -59,9 +62,12 @@ macro_rules! helper {
             tail_call: $tail,
             map_types: $maps,
             rule: $rule,
+            fast: helper!(@fast $($fast)?),
             body: $body,
         };
     };
+    (@fast $fast:expr) => { $fast };
+    (@fast) => { Fast::None };
 }
 
 /// Who may call.

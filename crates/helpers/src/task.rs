@@ -27,6 +27,7 @@ helper! { bpf_get_current_pid_tgid = 14, since: (4, 2),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[], rule: Rule::None,
+    fast: Fast::Host(Ask::PidTgid),
     body: Body::Fn(get_current_pid_tgid),
 }
 
@@ -56,6 +57,7 @@ helper! { bpf_get_current_uid_gid = 15, since: (4, 2),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[], rule: Rule::None,
+    fast: Fast::Host(Ask::UidGid),
     body: Body::Fn(get_current_uid_gid),
 }
 

@@ -22,6 +22,7 @@ helper! { bpf_ktime_get_ns = 5, since: (4, 1),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[], rule: Rule::None,
+    fast: Fast::Host(Ask::Ktime),
     body: Body::Fn(ktime_get_ns),
 }
 
@@ -40,6 +41,7 @@ helper! { bpf_jiffies64 = 118, since: (5, 6),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[], rule: Rule::None,
+    fast: Fast::Host(Ask::Jiffies),
     body: Body::Fn(jiffies64),
 }
 
@@ -58,6 +60,7 @@ helper! { bpf_ktime_get_boot_ns = 125, since: (5, 8),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[], rule: Rule::None,
+    fast: Fast::Host(Ask::KtimeBoot),
     body: Body::Fn(ktime_get_boot_ns),
 }
 
@@ -80,6 +83,7 @@ helper! { bpf_ktime_get_coarse_ns = 160, since: (5, 11),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[], rule: Rule::None,
+    fast: Fast::Host(Ask::KtimeCoarse),
     body: Body::Fn(ktime_get_coarse_ns),
 }
 
@@ -98,6 +102,7 @@ helper! { bpf_ktime_get_tai_ns = 208, since: (6, 1),
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
     map_types: &[], rule: Rule::None,
+    fast: Fast::Host(Ask::KtimeTai),
     body: Body::Fn(ktime_get_tai_ns),
 }
 

@@ -230,6 +230,11 @@ impl Asm {
         self.op_rr(wide, &[0x0f, 0xaf], dst, src);
     }
 
+    /// `reg = reg * memory`.
+    pub(crate) fn imul_load(&mut self, reg: R, m: M) {
+        self.op_rm(true, &[0x0f, 0xaf], reg, m, false);
+    }
+
     /// `dst = src * imm`.
     pub(crate) fn imul_imm(&mut self, wide: bool, dst: R, src: R, imm: i32) {
         self.op_rr(wide, &[0x69], dst, src);

@@ -30,6 +30,27 @@ pub enum Step {
     },
     /// A look-up in an array, without a call: `r0` is the address of the value whose index `r2` points to, or 0.
     Index(Index),
+    /// A call of a routine that cannot fail and needs no engine: `r0` of `r1` to `r5` and a sixth argument.
+    Direct(Direct),
+    /// `r0` is the CPU that the program believes to be on ([`crate::Head::cpu`]).
+    Cpu,
+    /// Takes the lock at `r1`; the helper does it where somebody has it.
+    Lock {
+        /// Call site of the helper.
+        site: u32,
+    },
+    /// Gives the lock at `r1` back, which the program has.
+    Unlock {
+        /// Call site of the helper.
+        site: u32,
+    },
+    /// Calls a function of the program `r1` times, or until it returns another value than 0 (`bpf_loop`).
+    Loop {
+        /// Its first slot.
+        func: usize,
+        /// Call site of the helper.
+        site: u32,
+    },
     /// A load from the context, at the place where the engine keeps the field.
     CtxLoad(CtxLoad),
     /// A store into the context.
@@ -111,6 +132,28 @@ pub struct Index {
     pub stride: u32,
     /// Number of values.
     pub entries: u32,
+    /// Bytes from one CPU's values to the next one's; 0 where all share them.
+    pub percpu: u64,
+}
+
+/// A routine that is called directly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Direct {
+    /// Address of an `extern "C" fn(u64, u64, u64, u64, u64, u64) -> u64`, or of one that takes fewer.
+    pub call: u64,
+    /// Its sixth argument.
+    pub last: Last,
+}
+
+/// The sixth argument of a [`Direct`] call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Last {
+    /// None.
+    Nothing,
+    /// [`crate::Head::cpu`].
+    Cpu,
+    /// This.
+    Value(u64),
 }
 
 /// A lowered program.
@@ -120,6 +163,8 @@ pub struct Code {
     pub steps: Vec<Step>,
     /// First slot of every function, ascending; the first is 0, the program itself.
     pub functions: Vec<usize>,
+    /// Whether a step reads [`crate::Head::cpu`].
+    pub cpu: bool,
     /// Bytes of the context as the program sees it: what [`Step::AnyLoad`] tells contexts by.
     pub ctx_size: u32,
 }

@@ -3,6 +3,8 @@
 //! Compiled code keeps the head's address in `r12` and calls the engine through the pointers in it. There is a compiler for
 //! Unix alone, where `extern "C"` is the System V convention.
 
+use std::cell::Cell;
+
 /// What a call of the engine gives back, in `rax` and `rdx`.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +43,10 @@ pub struct Head {
     pub ctx: u64,
     /// Second argument of a program that begins: the length of the memory, for raw programs.
     pub ctx_len: u64,
+    /// CPU that the program believes to be on; known before a program with [`crate::Code::cpu`] begins.
+    pub cpu: Cell<u64>,
+    /// Address of the spin lock that the program holds, or 0.
+    pub lock: u64,
     /// Calls a helper.
     pub helper: CallFn,
     /// Calls what a register says.

@@ -14,7 +14,7 @@ mod asm;
 mod baseline;
 mod pages;
 
-pub use code::{Code, CtxLoad, Index, Step};
+pub use code::{Code, CtxLoad, Direct, Index, Last, Step};
 pub use head::{Head, Outcome};
 
 use pages::Pages;

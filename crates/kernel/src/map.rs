@@ -268,6 +268,8 @@ impl RingBuf for KernelMap {
         Err(Errno::EOPNOTSUPP)
     }
 
+    fn abandon(&self) {}
+
     fn query(&self, _: u64) -> u64 {
         0
     }

@@ -2,9 +2,10 @@
 //!
 //! File: header | values, from a page on, 8-byte stride: the kernel's mmap layout | for per-CPU arrays one such region a CPU.
 
+use crate::direct;
 use crate::file::{BODY, Layout, MapFile, round8};
 use crate::mem::PAGE;
-use skep_platform::map::{FastPath, Map, MapDef, Side, flags};
+use skep_platform::map::{FastPath, LastArg, Map, MapDef, MapOp, Side, flags};
 use skep_platform::{Errno, MapType};
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -60,6 +61,13 @@ impl Array {
     #[inline(always)]
     fn value(&self, index: u32, cpu: u32) -> u64 {
         BODY + u64::from(cpu) * self.region.unwrap_or(0) + u64::from(index) * self.stride
+    }
+
+    /// Address of a value for the CPU and its words; `None` where there is none.
+    #[inline(always)]
+    pub(crate) fn word_place(&self, index: u32, cpu: u32) -> Option<(u64, u32)> {
+        let there = index < self.file.def.max_entries && (self.region.is_none() || cpu < self.file.cpus);
+        there.then(|| (self.file.mem.addr(self.value(index, cpu)), (self.stride / 8) as u32))
     }
 
     fn index(&self, key: &[u8]) -> Result<Option<u32>, Errno> {
@@ -164,10 +172,19 @@ impl Map for Array {
         self.region.is_none().then(|| (self.file.mem.addr(BODY), len))
     }
 
-    fn fast_path(&self) -> Option<FastPath> {
-        let (base, _) = self.direct()?;
-        let stride = u32::try_from(self.stride).ok()?;
-        Some(FastPath::Index { base, stride, entries: self.file.def.max_entries })
+    fn fast_path(&self, op: MapOp) -> Option<FastPath> {
+        match op {
+            MapOp::Lookup => Some(FastPath::Index {
+                base: self.file.mem.addr(BODY),
+                stride: u32::try_from(self.stride).ok()?,
+                entries: self.file.def.max_entries,
+                percpu: self.region.unwrap_or(0),
+            }),
+            MapOp::LookupPercpu => direct::path(direct::lookup_percpu::<Array>, LastArg::None),
+            MapOp::Update if self.file.plain_words() => direct::path(direct::array_update, LastArg::Cpu),
+            MapOp::Update => direct::path(direct::update::<Array>, LastArg::Cpu),
+            _ => None,
+        }
     }
 
     fn file(&self) -> Option<BorrowedFd<'_>> {

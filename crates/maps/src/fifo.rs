@@ -5,10 +5,11 @@
 //! effect by one store, so a dead holder of the lock leaves nothing to mend.
 
 use crate::check::{Check, KMALLOC_MAX};
+use crate::direct;
 use crate::file::{BODY, Layout, MapFile, TYPE_WORDS, round8};
 use crate::lock::{Guard, lock};
 use crate::owner::Owner;
-use skep_platform::map::{Map, MapDef, MapError, Side, flags};
+use skep_platform::map::{FastPath, LastArg, Map, MapDef, MapError, MapOp, Side, flags};
 use skep_platform::{Errno, MapType};
 use std::any::Any;
 use std::os::fd::BorrowedFd;
@@ -157,6 +158,15 @@ impl Map for Fifo {
 
     fn peek(&self, value: &mut [u8]) -> Result<(), Errno> {
         self.get(value, false)
+    }
+
+    fn fast_path(&self, op: MapOp) -> Option<FastPath> {
+        match op {
+            MapOp::Push => direct::path(direct::push::<Fifo>, LastArg::None),
+            MapOp::Pop => direct::path(direct::pop::<Fifo>, LastArg::None),
+            MapOp::Peek => direct::path(direct::peek::<Fifo>, LastArg::None),
+            _ => None,
+        }
     }
 
     fn freeze(&self) -> Result<(), Errno> {

@@ -166,6 +166,12 @@ impl MapFile {
         if same { Ok(()) } else { Err(Errno::EINVAL) }
     }
 
+    /// Whether compiled code may write values word by word: they are whole words without special fields, and programs may write.
+    pub(crate) fn plain_words(&self) -> bool {
+        let words = self.def.value_size.is_multiple_of(8) && self.fields.holes.is_empty();
+        words && self.may_write(Side::Prog { cpu: 0 }).is_ok()
+    }
+
     /// Whether user space may no longer write.
     pub(crate) fn frozen(&self) -> bool {
         self.mem.u32(FROZEN).load(Acquire) != 0

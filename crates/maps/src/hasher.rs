@@ -13,7 +13,7 @@ const K1: u64 = 0xd1b5_4a32_d192_ed03;
 pub(crate) struct Seed(pub(crate) u64);
 
 #[inline(always)]
-fn fold(a: u64, b: u64) -> u64 {
+pub(crate) fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
 }
@@ -31,10 +31,16 @@ impl Seed {
         }
     }
 
+    /// The two words that the hash of a key of `len` bytes begins with.
+    #[inline(always)]
+    pub(crate) fn start(self, len: usize) -> (u64, u64) {
+        (self.0 ^ K0, self.0.rotate_left(32) ^ K1 ^ len as u64)
+    }
+
     /// Hash of `key`.
     #[inline(always)]
     pub(crate) fn hash(self, key: &[u8]) -> u64 {
-        let (a, b) = (self.0 ^ K0, self.0.rotate_left(32) ^ K1 ^ key.len() as u64);
+        let (a, b) = self.start(key.len());
         match key.len() {
             0..=8 => fold(load_word(key) ^ a, b),
             9..=16 => fold(load_word(&key[..8]) ^ a, load_word(&key[8..]) ^ b),
@@ -59,6 +65,24 @@ fn long(a: u64, b: u64, key: &[u8]) -> u64 {
     }
     let (low, high) = rest.split_at(rest.len().min(8));
     fold(load_word(low) ^ left, load_word(high) ^ right)
+}
+
+/// The same over words, the last one padded with zeros, when their number is known to the compiler.
+#[inline(always)]
+pub(crate) fn long_words<const W: usize>(a: u64, b: u64, key: &[u64; W]) -> u64 {
+    let (mut left, mut right) = (a, b);
+    let mut at = 0;
+    while W - at >= 4 {
+        left = fold(key[at] ^ left, key[at + 1] ^ K1);
+        right = fold(key[at + 2] ^ right, key[at + 3] ^ K0);
+        at += 4;
+    }
+    if W - at > 2 {
+        left = fold(key[at] ^ left, key[at + 1] ^ K1);
+        at += 2;
+    }
+    let word = |at: usize| key.get(at).copied().unwrap_or(0);
+    fold(word(at) ^ left, word(at + 1) ^ right)
 }
 
 #[cfg(test)]

@@ -10,13 +10,14 @@
 //! last passed. With `BPF_F_NO_COMMON_LRU` each CPU has its own range of slots and its own hand.
 
 use crate::check::{Check, KMALLOC_MAX};
+use crate::direct;
 use crate::file::{BODY, Layout, MapFile, TYPE_WORDS, possible_cpus, round8};
 use crate::hasher::Seed;
 use crate::htab::{BUCKET, Hashed, Htab, Locked};
 use crate::mem::PAGE;
 use crate::owner::Owner;
 use crate::slab::{SLOT_HEADER, Slab};
-use skep_platform::map::{Map, MapDef, MapError, Side, flags};
+use skep_platform::map::{FastPath, LastArg, Map, MapDef, MapError, MapOp, Side, flags};
 use skep_platform::{Errno, MapType};
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -31,6 +32,8 @@ pub(crate) struct HashMap {
     pub(crate) tab: Htab,
     values: Values,
     lru: Option<Lru>,
+    /// The same for compiled code.
+    pub(crate) table: direct::Table,
 }
 
 /// Where values are.
@@ -157,7 +160,33 @@ impl HashMap {
         };
         let own_range = file.def.flags & flags::NO_COMMON_LRU != 0;
         let lru = is_lru(&file.def).then_some(Lru { used: plan.used, own_range });
-        HashMap { file, tab, values, lru }
+        let mem = &file.mem;
+        let table = direct::Table {
+            buckets: mem.addr(plan.buckets),
+            mask: tab.mask,
+            count: tab.slab.count,
+            slots: mem.addr(plan.slots),
+            stride: plan.stride,
+            seeds: seed.start(file.def.key_size as usize),
+            used: mem.addr(plan.used),
+            percpu: [mem.addr(plan.values), plan.region, round8(file.def.value_size)],
+            cpus: file.cpus,
+            value_words: file.def.value_size.div_ceil(8),
+        };
+        HashMap { file, tab, values, lru, table }
+    }
+
+    /// The look-up of compiled code.
+    fn direct_lookup(&self) -> Option<FastPath> {
+        let kind = match (self.values, self.lru) {
+            (Values::InSlot(_), None) => direct::PLAIN,
+            (Values::InSlot(_), Some(_)) => direct::LRU,
+            (Values::PerCpu { .. }, None) => direct::PERCPU,
+            (Values::PerCpu { .. }, Some(_)) => direct::LRU_PERCPU,
+        };
+        let last = if self.copies() > 1 { LastArg::Cpu } else { LastArg::None };
+        let call = direct::hash_lookup_for(self.file.def.key_size, kind);
+        direct::path(call.unwrap_or(direct::lookup::<HashMap>), last)
     }
 
     /// As a map for everybody.
@@ -496,6 +525,24 @@ impl Map for HashMap {
             }
         }
         Ok(seen)
+    }
+
+    fn fast_path(&self, op: MapOp) -> Option<FastPath> {
+        match op {
+            MapOp::Lookup => self.direct_lookup(),
+            MapOp::LookupPercpu if self.copies() > 1 => {
+                direct::path(direct::lookup_percpu::<HashMap>, LastArg::None)
+            }
+            MapOp::Update => {
+                let (size, plain) = (self.file.def.key_size, self.file.plain_words());
+                let kind = if self.lru.is_some() { direct::LRU } else { direct::PLAIN };
+                let short = direct::hash_update_for(size, kind)
+                    .filter(|_| plain && self.copies() == 1 && !is_per_cpu(&self.file.def));
+                direct::path(short.unwrap_or(direct::update::<HashMap>), LastArg::Cpu)
+            }
+            MapOp::Delete => direct::path(direct::delete::<HashMap>, LastArg::Cpu),
+            _ => None,
+        }
     }
 
     fn freeze(&self) -> Result<(), Errno> {

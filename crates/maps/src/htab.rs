@@ -80,14 +80,14 @@ impl Hashed<'_> {
 
 /// Top 16 bits of the hash; 0 means "free", so it is moved to 1.
 #[inline(always)]
-fn tag_of(hash: u64) -> u16 {
+pub(crate) fn tag_of(hash: u64) -> u16 {
     ((hash >> 48) as u16).max(1)
 }
 
 /// The top bit of each 16-bit lane of `lanes` that may equal `tag`: no lane that does is missed, and the lowest one set
 /// is right.
 #[inline(always)]
-fn matching(lanes: u64, tag: u16) -> u64 {
+pub(crate) fn matching(lanes: u64, tag: u16) -> u64 {
     const ONES: u64 = 0x0001_0001_0001_0001;
     let diff = lanes ^ (ONES * u64::from(tag));
     diff.wrapping_sub(ONES) & !diff & (ONES << 15)
@@ -95,7 +95,7 @@ fn matching(lanes: u64, tag: u16) -> u64 {
 
 /// Place of a bit in the matches of both halves of the tags, those of the second half shifted right by one.
 #[inline(always)]
-fn place_of(bit: u32) -> u64 {
+pub(crate) fn place_of(bit: u32) -> u64 {
     u64::from(bit >> 4 | (!bit & 1) << 2)
 }
 

@@ -36,10 +36,11 @@
 //!   holder left half-done is mended by its successor (`htab`, `slab`, `types::ringbuf`);
 //! - numbers read from the file are checked before they are used as indexes: another process that scribbles over a map
 //!   can spoil its contents, not our memory;
-//! - `unsafe` is in `mem` alone.
+//! - `unsafe` is in `mem`, and in `direct` for what compiled code calls.
 
 mod arraymap;
 mod check;
+mod direct;
 mod fields;
 mod fifo;
 mod file;

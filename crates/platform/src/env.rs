@@ -323,6 +323,29 @@ impl Context {
     }
 }
 
+/// A question that a program asks the host by a helper without arguments.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Ask {
+    /// [`Host::ktime_ns`]
+    Ktime,
+    /// [`Host::ktime_boot_ns`]
+    KtimeBoot,
+    /// [`Host::ktime_coarse_ns`]
+    KtimeCoarse,
+    /// [`Host::ktime_tai_ns`]
+    KtimeTai,
+    /// [`Host::jiffies64`]
+    Jiffies,
+    /// [`Host::prandom_u32`]
+    Prandom,
+    /// [`Host::numa_node`]
+    NumaNode,
+    /// [`Host::pid_tgid`]
+    PidTgid,
+    /// [`Host::uid_gid`]
+    UidGid,
+}
+
 /// The outside world as helpers see it; replaced in tests to make runs repeatable.
 pub trait Host: Send + Sync {
     /// `CLOCK_MONOTONIC` in ns.
@@ -357,6 +380,12 @@ pub trait Host: Send + Sync {
     }
     /// Cookie of the network namespace.
     fn netns_cookie(&self) -> u64;
+    /// A routine that answers a question for good, for compiled code to call; `None` where the answer goes through the
+    /// methods.
+    fn direct(&self, ask: Ask) -> Option<extern "C" fn() -> u64> {
+        let _ = ask;
+        None
+    }
     /// Reads memory of the calling process without faulting; `EFAULT` for unmapped addresses.
     fn probe_read(&self, addr: u64, out: &mut [u8]) -> Result<(), Errno>;
     /// Writes it.

@@ -3,7 +3,8 @@
 //! One helper, one [`Helper`] entry, written next to its body in `skep-helpers`. Where the kernel has several
 //! prototypes of one helper by program type (`bpf_perf_event_output`, `bpf_sk_lookup_tcp`), the row has several [`Proto`]s.
 
-use crate::env::{Env, Fault, Ret};
+use crate::env::{Ask, Env, Fault, Ret};
+use crate::map::MapOp;
 use crate::uapi::{AttachType, ProgType};
 use std::fmt;
 
@@ -47,8 +48,26 @@ pub struct Helper {
     pub map_types: &'static [crate::uapi::MapType],
     /// What else holds of a call, beyond the prototype.
     pub rule: Rule,
+    /// How compiled code may do without the body. The body stays the measure: both mean the same.
+    pub fast: Fast,
     /// Its implementation in the user engine.
     pub body: Body,
+}
+
+/// What a helper does, for compilers that have a shorter way than a call of the engine. Locks, loops and tail calls are told by the
+/// fields that the verifier reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fast {
+    /// Nothing known.
+    None,
+    /// An operation on the map in argument 0.
+    Map(MapOp),
+    /// An operation on the record in argument 0, which some ring buffer holds.
+    Record(MapOp),
+    /// Gives what the host answers.
+    Host(Ask),
+    /// Gives the CPU that the program believes to be on.
+    Cpu,
 }
 
 /// What holds of a helper's calls that its prototype does not say. Arguments are counted from 0.

@@ -245,8 +245,9 @@ pub trait Map: Any + Send + Sync + fmt::Debug {
         None
     }
 
-    /// How programs may look a key up without a call, if they may.
-    fn fast_path(&self) -> Option<FastPath> {
+    /// How compiled code does an operation of a program on this map without the helper's body, if it may.
+    fn fast_path(&self, op: MapOp) -> Option<FastPath> {
+        let _ = op;
         None
     }
 
@@ -281,7 +282,34 @@ pub trait Map: Any + Send + Sync + fmt::Debug {
     fn as_any(&self) -> &dyn Any;
 }
 
-/// A look-up as steps that a compiler can put into the program. Holds as long as the map lives.
+/// What a program does with a map through a helper. Arguments are the helper's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MapOp {
+    /// Value of a key: address or 0.
+    Lookup,
+    /// Value of a key for a CPU that the program names: address or 0.
+    LookupPercpu,
+    /// Sets the value of a key.
+    Update,
+    /// Removes a key.
+    Delete,
+    /// Adds a value.
+    Push,
+    /// Takes a value out.
+    Pop,
+    /// Shows a value.
+    Peek,
+    /// Reserves a record: address or 0.
+    Reserve,
+    /// Publishes a reserved record, which is argument 0 in the place of the map.
+    Submit,
+    /// Gives a reserved record up; as [`MapOp::Submit`].
+    Discard,
+    /// Copies a record in.
+    Output,
+}
+
+/// An operation on a map as a description that compilers translate. Holds as long as the map lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FastPath {
     /// The key is a 32-bit index: below `entries` the value is at `base + index * stride`, else there is none.
@@ -292,7 +320,48 @@ pub enum FastPath {
         stride: u32,
         /// Number of values.
         entries: u32,
+        /// Bytes from one CPU's values to the next one's; 0 where all share them.
+        percpu: u64,
     },
+    /// A routine does it.
+    Call(MapRoutine),
+}
+
+/// Does an operation on a map; what it returns is `r0`.
+///
+/// Takes `r1` to `r5` and, sixth, what [`MapRoutine::last`] says.
+///
+/// # Safety
+/// The arguments are those of a verified program: `r1` is the address of the very map that gave the routine, addresses are
+/// those of as many bytes as the map's definition says.
+pub type RoutineFn = unsafe extern "C" fn(u64, u64, u64, u64, u64, u64) -> u64;
+
+/// A routine of a map, for code that knows the map when it is compiled.
+#[derive(Clone, Copy, Debug)]
+pub struct MapRoutine {
+    /// Its code.
+    pub call: RoutineFn,
+    /// Its sixth argument.
+    pub last: LastArg,
+}
+
+impl PartialEq for MapRoutine {
+    fn eq(&self, other: &MapRoutine) -> bool {
+        std::ptr::fn_addr_eq(self.call, other.call) && self.last == other.last
+    }
+}
+
+impl Eq for MapRoutine {}
+
+/// What a routine gets beside the program's arguments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LastArg {
+    /// Nothing: any value.
+    None,
+    /// The CPU that the program believes to be on.
+    Cpu,
+    /// The address of the map.
+    Map,
 }
 
 /// Producer and consumer of a ring buffer (kernel/bpf/ringbuf.c layout).
@@ -307,6 +376,8 @@ pub trait RingBuf {
     fn reserved_len(&self, addr: u64) -> Option<u64>;
     /// Copies a record in.
     fn output(&self, data: &[u8], flags: u64) -> Result<(), Errno>;
+    /// Discards the records that the calling thread has reserved and not yet ended: what a run leaves that was stopped.
+    fn abandon(&self);
     /// `bpf_ringbuf_query`.
     fn query(&self, flags: u64) -> u64;
     /// Consumes what is there, calling `f` with each record; number of records.

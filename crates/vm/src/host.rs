@@ -2,10 +2,11 @@
 //! every time, for tests.
 
 use crate::fib::FibTable;
-use skep_platform::env::{Fib, Host};
+use skep_platform::env::{Ask, Fib, Host};
 use skep_platform::errno::Errno;
-use std::sync::Mutex;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 /// `CONFIG_HZ` of the kernels that distributions ship.
 const HZ: u64 = 250;
@@ -18,7 +19,6 @@ pub struct SystemHost {
     cpus: u32,
     cgroup: u64,
     fib: Option<FibTable>,
-    random: AtomicU64,
     /// CPU that programs believe to be on instead of the one that they are on.
     cpu: Option<u32>,
 }
@@ -32,8 +32,7 @@ impl Default for SystemHost {
 impl SystemHost {
     /// The machine as it is. Reads the number of CPUs and the process's cgroup once.
     pub fn new() -> SystemHost {
-        let random = AtomicU64::new(clock(libc::CLOCK_MONOTONIC) | 1);
-        SystemHost { cpus: possible_cpus(), cgroup: own_cgroup(), fib: None, random, cpu: None }
+        SystemHost { cpus: possible_cpus(), cgroup: own_cgroup(), fib: None, cpu: None }
     }
 
     /// The same with a route table for `bpf_fib_lookup`.
@@ -53,27 +52,42 @@ impl SystemHost {
 
 impl Host for SystemHost {
     fn ktime_ns(&self) -> u64 {
-        clock(libc::CLOCK_MONOTONIC)
+        ktime()
     }
 
     fn ktime_boot_ns(&self) -> u64 {
-        clock(libc::CLOCK_BOOTTIME)
+        ktime_boot()
     }
 
     fn ktime_coarse_ns(&self) -> u64 {
-        clock(libc::CLOCK_MONOTONIC_COARSE)
+        ktime_coarse()
     }
 
     fn ktime_tai_ns(&self) -> u64 {
-        clock(libc::CLOCK_TAI)
+        ktime_tai()
     }
 
     fn jiffies64(&self) -> u64 {
-        INITIAL_JIFFIES + clock(libc::CLOCK_MONOTONIC) / (1_000_000_000 / HZ)
+        jiffies()
     }
 
     fn prandom_u32(&self) -> u32 {
-        next_random(&self.random)
+        prandom() as u32
+    }
+
+    fn direct(&self, ask: Ask) -> Option<extern "C" fn() -> u64> {
+        Some(match ask {
+            Ask::Ktime => ktime,
+            Ask::KtimeBoot => ktime_boot,
+            Ask::KtimeCoarse => ktime_coarse,
+            Ask::KtimeTai => ktime_tai,
+            Ask::Jiffies => jiffies,
+            Ask::Prandom => prandom,
+            Ask::NumaNode => numa_node,
+            Ask::PidTgid => pid_tgid,
+            // They change under a process that gives rights up.
+            Ask::UidGid => return None,
+        })
     }
 
     fn cpus(&self) -> u32 {
@@ -81,18 +95,15 @@ impl Host for SystemHost {
     }
 
     fn current_cpu(&self) -> u32 {
-        // SAFETY: takes nothing. Negative on failure, which the C library's own fallback does not know.
-        self.cpu
-            .unwrap_or_else(|| u32::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0).min(self.cpus - 1))
+        self.cpu.unwrap_or_else(|| this_cpu().min(self.cpus - 1))
     }
 
     fn numa_node(&self) -> u32 {
-        current_cpu().1
+        numa_node() as u32
     }
 
     fn pid_tgid(&self) -> u64 {
-        let (pid, tid) = (std::process::id(), thread_id());
-        u64::from(pid) << 32 | u64::from(tid)
+        pid_tgid()
     }
 
     fn uid_gid(&self) -> u64 {
@@ -164,6 +175,131 @@ fn clock(id: libc::clockid_t) -> u64 {
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
 
+extern "C" fn ktime() -> u64 {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
+extern "C" fn ktime_boot() -> u64 {
+    clock(libc::CLOCK_BOOTTIME)
+}
+
+extern "C" fn ktime_coarse() -> u64 {
+    clock(libc::CLOCK_MONOTONIC_COARSE)
+}
+
+extern "C" fn ktime_tai() -> u64 {
+    clock(libc::CLOCK_TAI)
+}
+
+extern "C" fn jiffies() -> u64 {
+    INITIAL_JIFFIES + clock(libc::CLOCK_MONOTONIC_COARSE) / (1_000_000_000 / HZ)
+}
+
+thread_local! {
+    /// State of this thread's random numbers; 0 before the first.
+    static RANDOM: Cell<u64> = const { Cell::new(0) };
+    /// CPU that was last asked about, plus 1, and its node.
+    static NODE: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+    /// Fork that the ids were asked after, plus 1, and the ids.
+    static IDS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+}
+
+/// Of a counter that each thread has of its own, folded by one multiplication (the wyrand generator), the lower half.
+extern "C" fn prandom() -> u64 {
+    let mut state = RANDOM.get();
+    if state == 0 {
+        state = clock(libc::CLOCK_MONOTONIC) ^ u64::from(thread_id()) << 40 | 1;
+    }
+    let state = state.wrapping_add(0xa076_1d64_78bd_642f);
+    RANDOM.set(state);
+    let product = u128::from(state) * u128::from(state ^ 0xe703_7ed1_a0b4_28db);
+    u64::from(product as u32 ^ (product >> 64) as u32)
+}
+
+/// NUMA nodes do not move from CPU to CPU: one system call for each time that the thread did.
+extern "C" fn numa_node() -> u64 {
+    let (known, node) = NODE.get();
+    let cpu = this_cpu();
+    if known == cpu.wrapping_add(1) {
+        return node.into();
+    }
+    let (cpu, node) = current_cpu();
+    NODE.set((cpu.wrapping_add(1), node));
+    node.into()
+}
+
+extern "C" fn pid_tgid() -> u64 {
+    let (known, ids) = IDS.get();
+    let fork = forks();
+    if known == fork + 1 {
+        return ids;
+    }
+    let ids = u64::from(std::process::id()) << 32 | u64::from(thread_id());
+    IDS.set((fork + 1, ids));
+    ids
+}
+
+/// Forks that made this process, counted since its first ancestor that asked.
+fn forks() -> u64 {
+    static FORKS: AtomicU64 = AtomicU64::new(0);
+    static WATCHED: OnceLock<bool> = OnceLock::new();
+    extern "C" fn forked() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    // SAFETY: the handler only counts.
+    let watched = *WATCHED.get_or_init(|| unsafe { libc::pthread_atfork(None, None, Some(forked)) } == 0);
+    // Unwatched, every question is asked anew.
+    if watched { FORKS.load(Ordering::Relaxed) } else { FORKS.fetch_add(1, Ordering::Relaxed) }
+}
+
+/// The CPU that the calling thread is on: as the kernel keeps it for the thread's restartable sequences, where the C library
+/// has registered those (a load), else by asking.
+fn this_cpu() -> u32 {
+    if let Some(cpu) = rseq_cpu() {
+        return cpu;
+    }
+    // SAFETY: takes nothing. Negative on failure, which the C library's own fallback does not know.
+    u32::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0)
+}
+
+/// `cpu_id` of `struct rseq`, which lies at a constant distance from the thread pointer (glibc 2.35: `__rseq_offset`).
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[inline(always)]
+fn rseq_cpu() -> Option<u32> {
+    /// Offset of `cpu_id` from the thread pointer; 0 where there is none.
+    static OFFSET: OnceLock<isize> = OnceLock::new();
+    let offset = *OFFSET.get_or_init(|| {
+        // SAFETY: asks for symbols by name.
+        let [offset, size] = unsafe {
+            [c"__rseq_offset", c"__rseq_size"].map(|name| libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()))
+        };
+        if offset.is_null() || size.is_null() {
+            return 0;
+        }
+        // SAFETY: the C library defines them with these types and never changes them after its start.
+        match unsafe { (*offset.cast::<isize>(), *size.cast::<u32>()) } {
+            (_, 0..8) => 0,
+            (offset, _) => offset + 4,
+        }
+    });
+    if offset == 0 {
+        return None;
+    }
+    let cpu: u32;
+    // SAFETY: every thread of a process whose C library has registered rseq has it there, as long as it lives.
+    unsafe {
+        std::arch::asm!("mov {cpu:e}, fs:[{offset}]", cpu = out(reg) cpu, offset = in(reg) offset,
+            options(nostack, preserves_flags, readonly));
+    }
+    // A thread that could not be registered has a negative number.
+    (cpu as i32 >= 0).then_some(cpu)
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+fn rseq_cpu() -> Option<u32> {
+    None
+}
+
 /// CPU and NUMA node of the calling thread.
 fn current_cpu() -> (u32, u32) {
     let (mut cpu, mut node) = (0u32, 0u32);
@@ -203,7 +339,12 @@ fn own_cgroup() -> u64 {
 
 /// splitmix64, upper half.
 fn next_random(state: &AtomicU64) -> u32 {
-    let z = state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed(state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP))
+}
+
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+fn mixed(z: u64) -> u32 {
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((z ^ (z >> 31)) >> 32) as u32

@@ -11,12 +11,12 @@ mod track;
 
 use crate::checked::code::handle_of;
 use skep_isa::{Callee, Imm64, Op, Operand, Reg, Size};
-use skep_jit::{Code, CtxLoad, Index, Step};
+use skep_jit::{Code, CtxLoad, Direct, Index, Last, Step};
 use skep_platform::ctx::{CtxAccess, CtxField, CtxLayout};
 use skep_platform::engine::{EngineError, Platform};
-use skep_platform::env::Fault;
-use skep_platform::helper::{Body, Helper, HelperFn, Rule};
-use skep_platform::map::FastPath;
+use skep_platform::env::{Fault, Host};
+use skep_platform::helper::{Body, Callback, CallbackParams, Fast, Helper, HelperFn, LockEffect};
+use skep_platform::map::{FastPath, LastArg, Map, MapOp};
 use skep_platform::program::{Program, Verified};
 use skep_platform::uapi::ProgType;
 use std::sync::Arc;
@@ -41,7 +41,13 @@ pub(crate) struct Lowered {
 }
 
 /// Lowers. Cost: one pass over the instructions, and for contexts that are kept in another layout a data-flow analysis.
-pub(crate) fn lower(verified: &Verified, platform: &Platform) -> Result<Lowered, EngineError> {
+///
+/// Helpers that the host, the map or the step itself can do without a call of the engine become such steps.
+pub(crate) fn lower(
+    verified: &Verified,
+    platform: &Platform,
+    host: &dyn Host,
+) -> Result<Lowered, EngineError> {
     let program = verified.program().clone();
     let ops = decode(&program)?;
     let layout = moved_layout(&program, platform);
@@ -52,22 +58,27 @@ pub(crate) fn lower(verified: &Verified, platform: &Platform) -> Result<Lowered,
     let functions = functions(&program, &ops);
     let meets = track::meets(&ops, &functions);
     let (sites, reasons) = (Vec::new(), Vec::new());
-    let mut l = Lowering { platform, layout, bases, map: None, sites, reasons, program };
+    let mut l = Lowering { platform, host, layout, bases, map: None, func: None, sites, reasons, program };
     let mut steps = Vec::with_capacity(ops.len());
     for (pc, op) in ops.iter().enumerate() {
         if meets[pc] {
-            l.map = None;
+            (l.map, l.func) = (None, None);
         }
         steps.push(match op {
             Some(op) => l.step(*op, pc),
             None => Step::Second,
         });
         if let Some(op) = op {
-            l.follow(*op);
+            l.follow(*op, pc);
         }
     }
     let ctx_size = layout.map_or(0, |l| l.size.into());
-    let code = Code { steps, functions, ctx_size };
+    let cpu = steps.iter().any(|s| match s {
+        Step::Cpu | Step::Direct(Direct { last: Last::Cpu, .. }) => true,
+        Step::Index(i) => i.percpu != 0,
+        _ => false,
+    });
+    let code = Code { steps, functions, cpu, ctx_size };
     Ok(Lowered { program: l.program, layout, code, sites: l.sites, reasons: l.reasons })
 }
 
@@ -126,11 +137,14 @@ fn target(pc: usize, op: Op) -> Option<usize> {
 
 struct Lowering<'p> {
     platform: &'p Platform,
+    host: &'p dyn Host,
     program: Arc<Program>,
     layout: Option<&'static CtxLayout>,
     bases: track::Bases,
     /// The map that `r1` is known to hold.
     map: Option<usize>,
+    /// First slot of the function that `r2` is known to hold.
+    func: Option<usize>,
     sites: Vec<Site>,
     reasons: Vec<(Fault, usize)>,
 }
@@ -168,21 +182,46 @@ impl Lowering<'_> {
         Step::Trap { reason: self.reasons.len() as u32 - 1 }
     }
 
-    /// Keeps [`Lowering::map`] true behind an instruction.
-    fn follow(&mut self, op: Op) {
+    /// Keeps [`Lowering::map`] and [`Lowering::func`] true behind an instruction.
+    fn follow(&mut self, op: Op, pc: usize) {
+        if op.defs().contains(Reg::R1) {
+            self.map = None;
+        }
+        if op.defs().contains(Reg::R2) {
+            self.func = None;
+        }
         match op {
             Op::LoadImm64 { dst: Reg::R1, imm: Imm64::MapIdx(idx) } => self.map = usize::try_from(idx).ok(),
-            op if op.defs().contains(Reg::R1) => self.map = None,
+            Op::LoadImm64 { dst: Reg::R2, imm: Imm64::Func(_) } => self.func = target(pc, op),
             _ => {}
         }
     }
 
-    /// A look-up in a map that is known and can be looked up in place.
+    /// A call that needs no engine.
     fn in_place(&self, helper: &Helper) -> Option<Step> {
-        let map = self.program.maps.get(self.map?)?;
-        match (helper.rule, map.fast_path()?) {
-            (Rule::LooksUp, FastPath::Index { base, stride, entries }) => {
-                Some(Step::Index(Index { base, stride, entries }))
+        match helper.fast {
+            Fast::None => None,
+            Fast::Map(op) => on_map(self.program.maps.get(self.map?)?, op),
+            Fast::Record(op) => {
+                // The record tells no ring buffer; where there is one alone it is that one.
+                let mut rings = self.program.maps.iter().filter(|m| m.ringbuf().is_some());
+                rings.next().filter(|_| rings.next().is_none()).and_then(|ring| on_map(ring, op))
+            }
+            Fast::Host(ask) => {
+                let call = self.host.direct(ask)? as *const ();
+                Some(Step::Direct(Direct { call: call.expose_provenance() as u64, last: Last::Nothing }))
+            }
+            Fast::Cpu => Some(Step::Cpu),
+        }
+    }
+
+    /// A call that is short where nothing unusual happens, with the helper to go to where it does.
+    fn short(&self, helper: &Helper, site: u32) -> Option<Step> {
+        match (helper.lock, helper.callback) {
+            (LockEffect::Lock, _) => Some(Step::Lock { site }),
+            (LockEffect::Unlock, _) => Some(Step::Unlock { site }),
+            (_, Callback::Sync { params: CallbackParams::Index, .. }) => {
+                Some(Step::Loop { func: self.func?, site })
             }
             _ => None,
         }
@@ -196,7 +235,8 @@ impl Lowering<'_> {
         match helper.map(|h| (h.body, h)) {
             Some((Body::Fn(body), h)) => {
                 self.sites.push(Site { body, pc });
-                Step::Helper { site: self.sites.len() as u32 - 1, tail: h.tail_call }
+                let site = self.sites.len() as u32 - 1;
+                self.short(h, site).unwrap_or(Step::Helper { site, tail: h.tail_call })
             }
             Some((Body::Absent(why), h)) => self.trap(Fault::NoHelper { id: h.id, why }, pc),
             None => self.stop("unknown-helper", format!("there is no helper #{id}"), pc),
@@ -261,6 +301,23 @@ impl Lowering<'_> {
     fn no_field(&mut self, off: i32, pc: usize) -> Step {
         self.stop("context", format!("no field of the context may be accessed so at offset {off}"), pc)
     }
+}
+
+/// The operation as a step, where the map has a short way.
+fn on_map(map: &Arc<dyn Map>, op: MapOp) -> Option<Step> {
+    Some(match map.fast_path(op)? {
+        FastPath::Index { base, stride, entries, percpu } => {
+            Step::Index(Index { base, stride, entries, percpu })
+        }
+        FastPath::Call(routine) => Step::Direct(Direct {
+            call: (routine.call as *const ()).expose_provenance() as u64,
+            last: match routine.last {
+                LastArg::None => Last::Nothing,
+                LastArg::Cpu => Last::Cpu,
+                LastArg::Map => Last::Value(handle_of(map)),
+            },
+        }),
+    })
 }
 
 /// Where the engine keeps what a context access asks for.

@@ -14,8 +14,9 @@ mod interp;
 
 use crate::checked::keep::Chain;
 use crate::lower::{Lowered, Site, func_addr, lower};
+use crate::mem::{Order, Span};
 use crate::user::Tier;
-use skep_isa::Op;
+use skep_isa::{Op, Size};
 use skep_jit::{Compiled, Head};
 use skep_platform::ctx::{CtxField, FieldKind, Rights, UserRun};
 use skep_platform::engine::{EngineError, Platform, RunError};
@@ -25,7 +26,6 @@ use skep_platform::map::Map;
 use skep_platform::packet::PacketCtx;
 use skep_platform::program::{Program, Verified};
 use skep_platform::uapi::ProgType;
-use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// Tail calls in a row (`MAX_TAIL_CALL_CNT`).
@@ -42,6 +42,8 @@ pub(crate) struct Native {
     machine: Option<Compiled>,
     tier: Tier,
     platform: Platform,
+    /// The host of the engine that loaded it, which its code may ask directly.
+    host: Arc<dyn Host>,
     /// Bytes that a plain context must have at least.
     ctx_len: usize,
 }
@@ -54,9 +56,14 @@ impl std::fmt::Debug for Native {
 
 impl Native {
     /// Lowers a program for a tier.
-    pub(crate) fn new(verified: &Verified, platform: &Platform, tier: Tier) -> Result<Native, EngineError> {
+    pub(crate) fn new(
+        verified: &Verified,
+        platform: &Platform,
+        host: &Arc<dyn Host>,
+        tier: Tier,
+    ) -> Result<Native, EngineError> {
         own_memory_only(verified.program(), platform, tier)?;
-        let lowered = Box::new(lower(verified, platform)?);
+        let lowered = Box::new(lower(verified, platform, &**host)?);
         let p = &lowered.program;
         let raw = p.prog_type == ProgType::Unspec;
         let layout = platform.prog_type(p.prog_type).and_then(|d| d.layout(p.attach_type));
@@ -65,7 +72,7 @@ impl Native {
             Tier::Checked | Tier::Interp => None,
             Tier::Baseline | Tier::Optimized => Some(compiled(&lowered)?),
         };
-        Ok(Native { lowered, machine, tier, platform: *platform, ctx_len })
+        Ok(Native { lowered, machine, tier, platform: *platform, host: host.clone(), ctx_len })
     }
 
     /// The program it was made from.
@@ -164,8 +171,6 @@ pub(crate) struct Run<'r, 'm> {
     code: &'r Native,
     /// Address and length of the context.
     entry: [u64; 2],
-    /// CPU that the program believes to be on, once it has asked.
-    cpu: OnceCell<u32>,
     depth: usize,
     tail_calls: u32,
     /// The last helper call, or the instruction that stopped the run.
@@ -181,7 +186,6 @@ pub(crate) fn run(
     machine: &mut Machine,
     code: &Arc<Native>,
     ctx: &mut Context,
-    host: &dyn Host,
 ) -> Result<u64, Box<RunError>> {
     let (maps, codes) = (Chain::new(), Chain::new());
     let first = code;
@@ -191,21 +195,24 @@ pub(crate) fn run(
         head: baseline::head(entry, raw),
         machine,
         ctx,
-        host,
+        host: &*code.host,
         maps: &maps,
         first,
         codes: &codes,
         code,
         entry,
-        cpu: OnceCell::new(),
         depth: 0,
         tail_calls: 0,
         at: 0,
         dead: None,
         stopped: None,
     };
+    run.know_cpu(code);
     let ended = run.accept(code).and_then(|()| run.enter(code, 0, run.entry_args(code)));
-    ended.map_err(|fault| Box::new(run.error(fault)))
+    ended.map_err(|fault| {
+        run.let_go();
+        Box::new(run.error(fault))
+    })
 }
 
 /// Address and length of the context.
@@ -248,6 +255,21 @@ impl<'r> Run<'r, '_> {
         }
     }
 
+    /// Finds out the CPU before a program begins that reads it without asking.
+    fn know_cpu(&self, code: &Native) {
+        if code.lowered.code.cpu {
+            self.current_cpu();
+        }
+    }
+
+    /// The CPU that the program believes to be on: the one that it was on when it first asked.
+    fn current_cpu(&self) -> u32 {
+        if self.head.cpu.get() == baseline::CPU_UNKNOWN {
+            self.head.cpu.set(self.host.current_cpu().into());
+        }
+        self.head.cpu.get() as u32
+    }
+
     fn entry_args(&self, code: &Native) -> [u64; 5] {
         let [addr, len] = self.entry;
         let raw = code.program().prog_type == ProgType::Unspec;
@@ -283,6 +305,7 @@ impl<'r> Run<'r, '_> {
             )
         })?;
         self.accept(next)?;
+        self.know_cpu(next);
         self.tail_calls += 1;
         let known = self.program(|c| std::ptr::eq(c, &**next));
         Ok(Some(known.unwrap_or_else(|| self.codes.push(next.clone()))))
@@ -294,6 +317,25 @@ impl<'r> Run<'r, '_> {
             return Some(self.first);
         }
         self.codes.find(|c| is(c)).map(|c| &**c)
+    }
+
+    /// Gives back what a stopped run holds: its spin lock and its ring buffer records.
+    #[cold]
+    fn let_go(&mut self) {
+        let lock = std::mem::take(&mut self.head.lock);
+        if lock != 0 {
+            let _ = Span::declare(lock, 4).store(0, Size::W, 0, Order::AcquireRelease);
+        }
+        let programs = |f: &mut dyn FnMut(&Native)| {
+            f(self.first);
+            self.codes.find(|c| {
+                f(c);
+                false
+            });
+        };
+        programs(&mut |code| {
+            code.program().maps.iter().filter_map(|m| m.ringbuf()).for_each(|ring| ring.abandon());
+        });
     }
 
     fn error(&self, fault: Fault) -> RunError {

@@ -100,7 +100,9 @@ impl User {
             (Tier::Optimized, _) => {
                 return Err(self.unsupported("this build has no optimising compiler; use --tier baseline"));
             }
-            (_, Loadable::Verified(v)) => Form::Native(Arc::new(Native::new(v, &self.platform, self.tier)?)),
+            (_, Loadable::Verified(v)) => {
+                Form::Native(Arc::new(Native::new(v, &self.platform, &self.host, self.tier)?))
+            }
             (_, Loadable::Unverified(_)) => {
                 return Err(self.unsupported("it runs verified programs only; use --tier checked"));
             }
@@ -200,7 +202,7 @@ impl Runner {
         let options = Options { unset_stack, ..self.options };
         match &program.form {
             Form::Checked(code) => checked::run(&mut self.machine, code, ctx, &*self.host, options),
-            Form::Native(code) => native::run(&mut self.native, code, ctx, &*self.host),
+            Form::Native(code) => native::run(&mut self.native, code, ctx),
         }
     }
 }

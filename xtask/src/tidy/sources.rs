@@ -7,6 +7,7 @@ use std::path::Path;
 static UNSAFE: &[(&str, &str)] = &[
     ("crates/platform/src/program.rs", "declares `Verified::assume`"),
     ("crates/maps/src/mem.rs", "maps live in shared memory"),
+    ("crates/maps/src/direct.rs", "is called by compiled code with its addresses"),
     ("crates/vm/src/mem.rs", "copies between guest memory and buffers"),
     ("crates/vm/src/native/interp.rs", "accesses that the verifier allowed"),
     ("crates/vm/src/native/baseline.rs", "enters compiled code and is called by it"),

@@ -9,10 +9,13 @@
 use super::Made;
 use super::frame::{BUDGET, Frame, HEAD, head};
 use crate::asm::{Arith, Asm, Cc, Hole, M, R, Shift};
-use crate::code::{Code, CtxLoad, Index, Step};
+use crate::code::{Code, CtxLoad, Direct, Index, Last, Step};
 use crate::head::{Head, STOP, any_flags};
 use skep_isa::{AluOp, AtomicOp, Callee, Cond, Op, Operand, Reg, Size, Width};
 use std::mem::offset_of;
+
+/// Most calls of `bpf_loop` (`BPF_MAX_LOOPS`).
+const MAX_LOOPS: i32 = 8 << 20;
 
 /// The machine register of an eBPF register.
 pub(super) fn map(r: Reg) -> R {
@@ -71,7 +74,13 @@ fn bound(step: &Step) -> u32 {
         },
         Step::Wide { .. } | Step::CtxLoad(_) | Step::CtxStore { .. } => 12,
         Step::Second => 0,
-        Step::Helper { tail: false, .. } | Step::Index(_) => 48,
+        Step::Helper { tail: false, .. }
+        | Step::Index(_)
+        | Step::Direct(_)
+        | Step::Cpu
+        | Step::Unlock { .. } => 56,
+        Step::Lock { .. } => 90,
+        Step::Loop { .. } => 110,
         Step::Helper { tail: true, .. } | Step::AnyLoad { .. } | Step::AnyStore { .. } => 140,
         Step::PacketLoad { .. } | Step::Trap { .. } => 70,
     }
@@ -180,6 +189,20 @@ impl<'c> Emit<'c> {
             Step::Second => {}
             Step::Helper { site, tail } => self.helper(site, tail),
             Step::Index(i) => self.index(i),
+            Step::Direct(d) => self.direct(d),
+            Step::Cpu => {
+                self.a.load(Size::W, false, R::AX, head(offset_of!(Head, cpu)));
+                self.clobber();
+                self.set_upper_zero(Reg::R0, true);
+            }
+            Step::Lock { site } => self.lock(site),
+            Step::Unlock { .. } => {
+                self.a.store_imm(Size::W, M(R::DI, 0), 0);
+                self.a.store_imm(Size::Dw, head(offset_of!(Head, lock)), 0);
+                self.a.zero(R::AX);
+                self.clobber();
+            }
+            Step::Loop { func, .. } => self.counted_loop(func, pc),
             Step::CtxLoad(l) => self.ctx_load(l),
             Step::CtxStore { dst, disp, size, src } => self.store(size, M(map(dst), disp), src),
             Step::AnyLoad { size, sx, dst, src, off } => {
@@ -394,7 +417,75 @@ impl<'c> Emit<'c> {
         }
         a.mov_imm(R::R11, i.base);
         a.arith(Arith::Add, true, R::AX, R::R11);
+        if i.percpu != 0 {
+            a.mov_imm(R::R11, i.percpu);
+            a.imul_load(R::R11, head(offset_of!(Head, cpu)));
+            a.arith(Arith::Add, true, R::AX, R::R11);
+        }
         a.land(done);
+        self.clobber();
+    }
+
+    fn direct(&mut self, d: Direct) {
+        match d.last {
+            Last::Nothing => {}
+            Last::Cpu => self.a.load(Size::W, false, R::R9, head(offset_of!(Head, cpu))),
+            Last::Value(v) => self.a.mov_imm(R::R9, v),
+        }
+        self.a.mov_imm(R::AX, d.call);
+        self.a.call_reg(R::AX);
+        self.clobber();
+    }
+
+    /// One compare-and-exchange while nobody has the lock; else the helper waits for it.
+    fn lock(&mut self, site: u32) {
+        self.a.zero(R::AX);
+        self.a.mov_imm(R::CX, 1);
+        self.a.lock_cmpxchg(false, M(R::DI, 0), R::CX);
+        let free = self.a.jump(Some(Cc::E), true);
+        self.a.push(R::DI);
+        self.a.push(R::DI);
+        self.helper(site, false);
+        self.a.pop(R::DI);
+        self.a.pop(R::DI);
+        self.a.land(free);
+        self.a.store(Size::Dw, head(offset_of!(Head, lock)), R::DI);
+        self.a.zero(R::AX);
+        self.clobber();
+    }
+
+    /// `r1` calls of a function with the iteration and `r3`; what the helper gives: the number of calls, or an error.
+    fn counted_loop(&mut self, func: usize, pc: usize) {
+        let a = &mut self.a;
+        // The order of the checks is the helper's: flags, then the number.
+        a.mov_imm(R::AX, -22i64 as u64);
+        a.test(true, R::CX, R::CX);
+        let flags = a.jump(Some(Cc::Ne), false);
+        a.mov_imm(R::AX, -7i64 as u64);
+        a.arith_imm(Arith::Cmp, false, R::DI, MAX_LOOPS);
+        let many = a.jump(Some(Cc::A), false);
+        [R::BX, R::R13].into_iter().for_each(|r| a.push(r));
+        // Number and context stay on the stack; the registers are those that callees keep.
+        [R::DX, R::DI].into_iter().for_each(|r| a.push(r));
+        a.zero(R::BX);
+        let again = a.here();
+        a.load(Size::W, false, R::AX, M(R::SP, 0));
+        a.arith(Arith::Cmp, false, R::BX, R::AX);
+        let done = a.jump(Some(Cc::Ae), true);
+        a.mov(false, R::DI, R::BX);
+        a.load(Size::Dw, false, R::SI, M(R::SP, 8));
+        [R::DX, R::CX, R::R8].into_iter().for_each(|r| a.zero(r));
+        let hole = a.call();
+        a.arith_imm(Arith::Add, false, R::BX, 1);
+        a.test(true, R::AX, R::AX);
+        a.jump_back(Some(Cc::E), again);
+        a.land(done);
+        a.mov(false, R::AX, R::BX);
+        a.arith_imm(Arith::Add, true, R::SP, 16);
+        [R::R13, R::BX].into_iter().for_each(|r| a.pop(r));
+        a.land(flags);
+        a.land(many);
+        self.calls.push((hole, func, pc));
         self.clobber();
     }
 

@@ -25,7 +25,7 @@ unsafe extern "C" fn trap(_: *mut Head, _: u32) {
 }
 
 fn run(steps: Vec<Step>, bmi2: bool) -> u64 {
-    let code = Code { steps, functions: vec![0], ctx_size: 0 };
+    let code = Code { steps, functions: vec![0], cpu: false, ctx_size: 0 };
     let mut emit = Emit::new(&code, 0, super::emit::bounds(&code));
     emit.bmi2 &= bmi2;
     let made = emit.program().expect("the bounds hold");
@@ -37,6 +37,8 @@ fn run(steps: Vec<Step>, bmi2: bool) -> u64 {
         token: 0,
         ctx: 0,
         ctx_len: 0,
+        cpu: 0.into(),
+        lock: 0,
         helper: call,
         call_reg: call,
         packet,

@@ -4,11 +4,12 @@
 //! a power of two; the hash functions are our own, so which other values seem to be there differs.
 
 use crate::check::{ACCESS, Check, KMALLOC_MAX};
+use crate::direct;
 use crate::file::{BODY, Layout, MapFile, TYPE_WORDS};
 use crate::hasher::Seed;
 use crate::storage::Storage;
 use skep_platform::helper::Version;
-use skep_platform::map::{Create, Map, MapDef, MapError, MapTypeDesc, Side, flags};
+use skep_platform::map::{Create, FastPath, LastArg, Map, MapDef, MapError, MapOp, MapTypeDesc, Side, flags};
 use skep_platform::{Errno, MapType};
 use std::any::Any;
 use std::os::fd::BorrowedFd;
@@ -158,6 +159,14 @@ impl Map for Bloom {
 
     fn peek(&self, value: &mut [u8]) -> Result<(), Errno> {
         self.has(value)
+    }
+
+    fn fast_path(&self, op: MapOp) -> Option<FastPath> {
+        match op {
+            MapOp::Push => direct::path(direct::push::<Bloom>, LastArg::None),
+            MapOp::Peek => direct::path(direct::ask::<Bloom>, LastArg::None),
+            _ => None,
+        }
     }
 
     fn freeze(&self) -> Result<(), Errno> {

@@ -4,12 +4,13 @@
 //! File: header (lock, root, counters) | table | nodes. The layout is told in `trie`.
 
 use crate::check::{ACCESS, Check, KMALLOC_MAX};
+use crate::direct;
 use crate::file::{BODY, Layout, MapFile, round8};
 use crate::owner::Owner;
 use crate::storage::Storage;
 use crate::trie::{Prefix, Trie};
 use skep_platform::helper::Version;
-use skep_platform::map::{Create, Map, MapDef, MapError, MapTypeDesc, Side, flags};
+use skep_platform::map::{Create, FastPath, LastArg, Map, MapDef, MapError, MapOp, MapTypeDesc, Side, flags};
 use skep_platform::{Errno, MapType};
 use std::any::Any;
 use std::os::fd::BorrowedFd;
@@ -166,6 +167,15 @@ impl Map for LpmTrie {
         let key = key.map(|k| self.prefix(k)).transpose()?;
         let _held = self.trie.lock(&self.file.mem, Owner::me())?;
         self.trie.next_key(&self.file.mem, key, out)
+    }
+
+    fn fast_path(&self, op: MapOp) -> Option<FastPath> {
+        match op {
+            MapOp::Lookup => direct::path(direct::lookup::<LpmTrie>, LastArg::None),
+            MapOp::Update => direct::path(direct::update::<LpmTrie>, LastArg::Cpu),
+            MapOp::Delete => direct::path(direct::delete::<LpmTrie>, LastArg::Cpu),
+            _ => None,
+        }
     }
 
     fn freeze(&self) -> Result<(), Errno> {

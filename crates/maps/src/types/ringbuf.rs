@@ -10,6 +10,7 @@
 //! [`OPEN`] at a time), and the consumer discards one that it waits for when its owner is dead.
 
 use crate::check::Check;
+use crate::direct;
 use crate::file::{BODY, Layout, MapFile, TYPE_WORDS};
 use crate::lock::{Guard, lock};
 use crate::mem::{Memory, PAGE, errno};
@@ -17,7 +18,9 @@ use crate::owner::Owner;
 use crate::storage::Storage;
 use rustix::event::{EventfdFlags, eventfd};
 use skep_platform::helper::Version;
-use skep_platform::map::{Create, Map, MapDef, MapError, MapTypeDesc, RingBuf, Side, flags};
+use skep_platform::map::{
+    Create, FastPath, LastArg, Map, MapDef, MapError, MapOp, MapTypeDesc, RingBuf, Side, flags,
+};
 use skep_platform::{Errno, MapType};
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -189,7 +192,13 @@ impl Ring {
         }
         let word = self.mem().u32(at);
         let len = word.load(Relaxed) & !BUSY;
-        word.swap(if discard { len | DISCARD } else { len }, AcqRel);
+        let ended = if discard { len | DISCARD } else { len };
+        if wakeup & (NO_WAKEUP | FORCE_WAKEUP) == NO_WAKEUP || self.wake.get().is_none() {
+            word.store(ended, Release);
+            return Ok(());
+        }
+        // Locked: the consumer's position must not be read before the record can be seen.
+        word.swap(ended, AcqRel);
         self.notify(offset, wakeup);
         Ok(())
     }
@@ -289,6 +298,16 @@ impl RingBuf for Ring {
         Ok(())
     }
 
+    fn abandon(&self) {
+        let me = Owner::me();
+        while let Some(entry) = self.listed(|_, owner| owner == me.0) {
+            let pos = self.mem().u64(entry).load(Relaxed).wrapping_sub(1);
+            if self.commit(self.mem().addr(self.header(pos) + HEADER), true, 0).is_err() {
+                self.mem().u64(entry).store(0, Release);
+            }
+        }
+    }
+
     fn query(&self, what: u64) -> u64 {
         let consumer = self.position(CONSUMER).load(Acquire);
         let producer = self.position(PRODUCER).load(Acquire);
@@ -373,6 +392,16 @@ impl Map for Ring {
 
     fn next_key(&self, _key: Option<&[u8]>, _out: &mut Vec<u8>) -> Result<(), Errno> {
         Err(Errno::ENOTSUPP)
+    }
+
+    fn fast_path(&self, op: MapOp) -> Option<FastPath> {
+        match op {
+            MapOp::Reserve => direct::path(direct::reserve::<Ring>, LastArg::None),
+            MapOp::Submit => direct::path(direct::submit::<Ring>, LastArg::Map),
+            MapOp::Discard => direct::path(direct::discard::<Ring>, LastArg::Map),
+            MapOp::Output => direct::path(direct::output::<Ring>, LastArg::None),
+            _ => None,
+        }
     }
 
     fn freeze(&self) -> Result<(), Errno> {

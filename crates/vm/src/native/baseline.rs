@@ -21,6 +21,8 @@ pub(super) fn head(entry: [u64; 2], raw: bool) -> Head {
         token: 0,
         ctx,
         ctx_len: if raw { len } else { 0 },
+        cpu: CPU_UNKNOWN.into(),
+        lock: 0,
         helper,
         call_reg,
         packet,
@@ -28,6 +30,9 @@ pub(super) fn head(entry: [u64; 2], raw: bool) -> Head {
         trap,
     }
 }
+
+/// [`Head::cpu`] of a run that has not asked.
+pub(super) const CPU_UNKNOWN: u64 = u64::MAX;
 
 const STOPPED: Outcome = Outcome { r0: 0, next: STOP };
 

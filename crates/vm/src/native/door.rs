@@ -101,7 +101,7 @@ impl<'r> Env<'r> for Run<'r, '_> {
     }
 
     fn cpu(&self) -> u32 {
-        *self.cpu.get_or_init(|| self.host.current_cpu())
+        self.current_cpu()
     }
 
     fn call(&mut self, func: u64, args: [u64; 5]) -> Result<u64, Fault> {

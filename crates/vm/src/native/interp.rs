@@ -6,7 +6,7 @@ use crate::lower::place;
 use crate::mem::{self, Order, Span};
 use crate::region::ALL_FRAMES;
 use skep_isa::{AluOp, AtomicOp, Callee, Op, Operand, Reg, Size, Width, eval};
-use skep_jit::{CtxLoad, Step};
+use skep_jit::{CtxLoad, Direct, Last, Step};
 use skep_platform::Errno;
 use skep_platform::ctx::CtxAccess;
 use skep_platform::env::{CtxData, Fault, Ret};
@@ -119,8 +119,24 @@ impl<'r> Run<'r, '_> {
             Step::Op(op) => self.op(f, op)?,
             Step::Index(i) => {
                 let at = load(f.regs.0[2], Size::W);
-                f.regs.0[0] = if at < i.entries.into() { i.base + at * u64::from(i.stride) } else { 0 };
+                let cpu = if i.percpu == 0 { 0 } else { u64::from(self.current_cpu()) };
+                f.regs.0[0] = match at < i.entries.into() {
+                    true => i.base + at * u64::from(i.stride) + cpu * i.percpu,
+                    false => 0,
+                };
             }
+            Step::Direct(d) => f.regs.0[0] = direct(&f.regs, d, self.head.cpu.get()),
+            Step::Cpu => f.regs.0[0] = self.current_cpu().into(),
+            Step::Lock { site } => {
+                let at = f.regs.0[1];
+                self.call_helper(f, site)?;
+                self.head.lock = at;
+            }
+            Step::Unlock { site } => {
+                self.call_helper(f, site)?;
+                self.head.lock = 0;
+            }
+            Step::Loop { site, .. } => self.call_helper(f, site)?,
             Step::CtxLoad(l) => ctx_load(f, l),
             Step::CtxStore { dst, disp, size, src } => {
                 let v = f.regs.operand(src);
@@ -315,6 +331,22 @@ fn load(addr: u64, size: Size) -> u64 {
 fn store(addr: u64, size: Size, v: u64) {
     // SAFETY: as in `load`.
     unsafe { mem::store(addr, size, v) }
+}
+
+fn direct(regs: &Regs, d: Direct, cpu: u64) -> u64 {
+    type Call = unsafe extern "C" fn(u64, u64, u64, u64, u64, u64) -> u64;
+    let last = match d.last {
+        Last::Nothing => 0,
+        Last::Cpu => cpu,
+        Last::Value(v) => v,
+    };
+    let [r1, r2, r3, r4, r5] = regs.args();
+    let call = std::ptr::with_exposed_provenance::<()>(d.call as usize);
+    // SAFETY: lowering made the step of a routine with this signature, for this program, which was verified; one with fewer
+    // parameters leaves the other registers alone.
+    let call = unsafe { std::mem::transmute::<*const (), Call>(call) };
+    // SAFETY: as above.
+    unsafe { call(r1, r2, r3, r4, r5, last) }
 }
 
 #[cold]

@@ -1,0 +1,176 @@
+//! `bench maps`: what a map operation or helper costs inside of a program, beside the running kernel where that may be asked.
+//!
+//! Each program of `maps.bpf.c` does 256 operations; the same loop without any is taken off. Maps are filled with the keys that
+//! the programs ask for. Rounds are interleaved over engines and programs, and short enough for ring buffers not to fill.
+
+use crate::{ROUNDS, Row, median, object};
+use skep::descriptors::map::{Handle, Side, flags};
+use skep::descriptors::{Context, ProgType};
+use skep::hooks::input;
+use skep::kernel::{Kernel, KernelProgram};
+use skep::vm::{SystemHost, Tier, User, UserProgram};
+use skep::{Collection, Engine, Loadable, Map, Options};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Operations of one run.
+const OPS: f64 = 256.0;
+/// Operations of one run of a program that does another number.
+const OTHER: [(&str, f64); 1] = [("tail0", 31.0)];
+/// Runs of one round.
+const RUNS: u32 = 200;
+/// Prefixes in the trie.
+const PREFIXES: u64 = 10_000;
+/// Keys in the big map.
+const BIG: u64 = 1 << 19;
+
+/// An engine with the object opened in it.
+struct Subject {
+    name: &'static str,
+    engine: Which,
+    collection: Collection,
+}
+
+enum Which {
+    Kernel(Kernel),
+    User(User),
+}
+
+impl Which {
+    fn engine(&self) -> &dyn Engine {
+        match self {
+            Which::Kernel(k) => k,
+            Which::User(u) => u,
+        }
+    }
+}
+
+/// Nanoseconds an operation, for every program of the object on every engine.
+pub(crate) fn run(path: &Path) -> Result<Vec<Row>, String> {
+    let mut sides = Vec::new();
+    match Kernel::open(*skep::platform()) {
+        Ok(kernel) => sides.push(open("kernel", Which::Kernel(kernel), path)?),
+        Err(e) => eprintln!("bench: without the kernel: {e}"),
+    }
+    for tier in [Tier::Baseline, Tier::Interp] {
+        let user = User::new(*skep::platform(), Arc::new(SystemHost::new())).with_tier(tier);
+        sides.push(open(tier.name(), Which::User(user), path)?);
+    }
+    let names: Vec<String> =
+        sides[0].collection.programs.iter().map(|p| p.loaded.program().name.clone()).collect();
+    let mut samples = vec![vec![Vec::new(); sides.len()]; names.len()];
+    for _ in 0..ROUNDS * 3 {
+        for (name, samples) in names.iter().zip(&mut samples) {
+            for (side, samples) in sides.iter().zip(samples) {
+                samples.push(side.round(name)?);
+            }
+        }
+    }
+    let medians: Vec<Vec<f64>> = samples.into_iter().map(|s| s.into_iter().map(median).collect()).collect();
+    let base =
+        names.iter().position(|n| n == "base").map_or(vec![0.0; sides.len()], |at| medians[at].clone());
+    let mut rows = Vec::new();
+    for (name, ns) in names.iter().zip(&medians) {
+        let ops = OTHER.iter().find(|(n, _)| n == name).map_or(OPS, |(_, n)| *n);
+        let off = |side: usize| if ops == OPS && name != "base" { base[side] } else { 0.0 };
+        let per = |side: usize| (ns[side] - off(side)) / ops;
+        for (at, side) in sides.iter().enumerate() {
+            rows.push(Row {
+                engine: side.name,
+                program: name.clone(),
+                ns: per(at),
+                ratio: per(at) / per(0),
+                compile_ns: 0.0,
+            });
+        }
+    }
+    Ok(rows)
+}
+
+fn open(name: &'static str, engine: Which, path: &Path) -> Result<Subject, String> {
+    let user = matches!(engine, Which::User(_));
+    let judge = &mut |p| match user {
+        false => Ok(Loadable::Unverified(Arc::new(p))),
+        true => {
+            let how = skep::verifier::Options::default();
+            let v = skep::verifier::verify(&Arc::new(p), skep::platform(), &how);
+            Ok(Loadable::Verified(v.map_err(skep::Error::Refused)?))
+        }
+    };
+    let collection = Collection::open(object(path)?, engine.engine(), &Options::default(), judge)
+        .map_err(|e| format!("{name}: {e}"))?;
+    if let Some((program, why)) = collection.skipped.first() {
+        return Err(format!("{name}: {program}: {why}"));
+    }
+    for map in collection.maps.iter().flatten() {
+        fill(&**map).map_err(|e| format!("{name}: map {}: {e}", map.def().name))?;
+    }
+    if let (Some(map), Some(tail)) = (collection.map("pa"), collection.program("tail0")) {
+        let _ = map.set_handle(&0u32.to_ne_bytes(), Handle::Prog(tail.loaded.clone().into_handle()), 0);
+    }
+    Ok(Subject { name, engine, collection })
+}
+
+/// The key that `maps.bpf.c` asks for in iteration `i`.
+fn key(i: u64) -> u64 {
+    (i * 13 + 5 & 4095).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn fill(map: &dyn Map) -> Result<(), skep::descriptors::Errno> {
+    let def = map.def();
+    let row = skep::platform().map_type(def.map_type);
+    let copies = if row.is_some_and(|r| r.per_cpu) { skep::kernel::possible_cpus() } else { 1 };
+    let value = vec![1; (def.value_size as usize).next_multiple_of(8) * copies];
+    let value = if copies == 1 { &value[..def.value_size as usize] } else { &value[..] };
+    let put = |key: &[u8]| map.update(key, value, flags::ANY, Side::User);
+    let words = |first: u64, rest: &[u64]| -> Vec<u8> {
+        std::iter::once(&first).chain(rest).flat_map(|w| w.to_ne_bytes()).collect()
+    };
+    match def.name.as_str() {
+        "h4" => (0..4096).try_for_each(|i: u32| put(&i.to_ne_bytes())),
+        "h8" | "lru" | "phash" => (0..256).try_for_each(|i| put(&words(key(i), &[]))),
+        "h16" => (0..256).try_for_each(|i| put(&words(key(i), &[7]))),
+        "h64" => (0..256).try_for_each(|i| put(&words(key(i), &[1, 2, 3, 4, 5, 6, 7]))),
+        "hbig" => (0..BIG).try_for_each(|i| put(&words(i.wrapping_mul(0x9e37_79b9_7f4a_7c15), &[]))),
+        "lpm" => (0..PREFIXES).try_for_each(|i| {
+            let x = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let (len, ip) = (8 + (x >> 32) as u32 % 25, (x >> 8) as u32);
+            put(&[len.to_ne_bytes(), ip.to_ne_bytes()].concat())
+        }),
+        _ => Ok(()),
+    }
+}
+
+impl Subject {
+    /// Nanoseconds a run.
+    fn round(&self, name: &str) -> Result<f64, String> {
+        let loaded = &self.collection.program(name).ok_or("no such program")?.loaded;
+        if let Some(ring) = self.collection.map("rb").and_then(|m| m.ringbuf()) {
+            let _ = ring.consume(&mut |_| ControlFlow::Continue(()));
+        }
+        match &self.engine {
+            Which::Kernel(kernel) => {
+                let program = loaded.as_any().downcast_ref::<KernelProgram>().ok_or("not the kernel's")?;
+                let ran = kernel.run(program, &[0; 64], &[], RUNS).map_err(|e| format!("{name}: {e}"))?;
+                Ok(f64::from(ran.ns))
+            }
+            Which::User(user) => {
+                user_round(user, loaded.as_any().downcast_ref().ok_or("not a program of the engine")?)
+            }
+        }
+    }
+}
+
+fn user_round(user: &User, program: &UserProgram) -> Result<f64, String> {
+    let mut runner = user.runner();
+    let row = skep::platform().prog_type(ProgType::Xdp).ok_or("no XDP")?;
+    let given = input::Input { data: Some(&[0; 64]), ctx: None };
+    let mut ctx: Context = input::context(row, None, &given).map_err(|e| e.to_string())?;
+    let began = Instant::now();
+    for _ in 0..RUNS {
+        runner.run(program, &mut ctx).map_err(|e| e.to_string())?;
+    }
+    Ok(began.elapsed().as_nanos() as f64 / f64::from(RUNS))
+}
