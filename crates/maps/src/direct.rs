@@ -402,21 +402,20 @@ unsafe extern "C" fn hash_update<const N: usize, const W: usize, const KIND: u8>
         let t = &map.table;
         let words = key_words::<N, W>(key);
         let hash = hash::<N, W>(t, &words);
-        if flags & !flags::EXIST == 0 {
-            if let Ok(held) = map.tab.lock(&map.file.mem, hash as u32, Owner::me()) {
-                if let Some((slot, number)) = scan(t, t.bucket(hash), hash, &words) {
-                    let to = slot + SLOT_HEADER + (W as u64) * 8;
-                    if t.value_words == 1 {
-                        copy_words(to, value, 1);
-                    } else {
-                        held.write_value(|| copy_words(to, value, t.value_words));
-                    }
-                    if KIND == LRU {
-                        touch(t, number);
-                    }
-                    return 0;
-                }
+        if flags & !flags::EXIST == 0
+            && let Ok(held) = map.tab.lock(&map.file.mem, hash as u32, Owner::me())
+            && let Some((slot, number)) = scan(t, t.bucket(hash), hash, &words)
+        {
+            let to = slot + SLOT_HEADER + (W as u64) * 8;
+            if t.value_words == 1 {
+                copy_words(to, value, 1);
+            } else {
+                held.write_value(|| copy_words(to, value, t.value_words));
             }
+            if KIND == LRU {
+                touch(t, number);
+            }
+            return 0;
         }
         update::<HashMap>(std::ptr::from_ref(map).expose_provenance() as u64, key, value, flags, 0, cpu)
     }
