@@ -107,10 +107,21 @@ impl Program {
     /// What it returns for a packet: a socket keeps that many bytes of it. No allocation; at most one step an
     /// instruction.
     pub fn run(&self, packet: &Packet<'_>) -> u32 {
+        self.each_step(packet, || ())
+    }
+
+    /// What it returns for a packet, and how many instructions it executed for that.
+    pub fn run_counting(&self, packet: &Packet<'_>) -> (u32, usize) {
+        let mut steps = 0;
+        (self.each_step(packet, || steps += 1), steps)
+    }
+
+    fn each_step(&self, packet: &Packet<'_>, mut executed: impl FnMut()) -> u32 {
         let mut s = State { a: 0, x: 0, mem: [0; 16], packet: *packet, random: packet.meta.random };
         let mut pc = 0;
         // A checked program ends by a return; the loop's own end is for the type.
         while let Some(op) = self.ops().get(pc) {
+            executed();
             match s.step(op) {
                 Ok(skip) => pc = (pc + 1).wrapping_add(skip),
                 Err(result) => return result,

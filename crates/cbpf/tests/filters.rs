@@ -144,32 +144,51 @@ fn packets_accepted_are_the_oracles() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The usual filters against libpcap: none is longer, all together are 5 % shorter at least, and none executes more
+/// instructions over the suite's packets.
 #[test]
 fn usual_filters_are_short() {
     let dir = match suites::dir("filters") {
         Ok(dir) => dir,
         Err(why) => return println!("{why}"),
     };
+    let packets = packets(&dir.join("eth_mut.bin.gz"));
     let table = read_to_string(dir.join("usual_64_libpcap.tsv")).expect("libpcap's figures");
-    let (mut ours, mut theirs, mut longer) = (0, 0, Vec::new());
+    let (mut ours, mut theirs, mut count, mut bad, mut missing) = (0, 0, 0, Vec::new(), Vec::new());
     for line in table.lines().filter(|l| !l.starts_with('#')) {
         let cells: Vec<&str> = line.split('\t').collect();
-        let (Some(expr), Some(len)) = (cells.last(), cells.first().and_then(|n| n.parse::<usize>().ok()))
-        else {
-            continue;
+        let [len, .., expr] = cells[..] else { continue };
+        let (len, executed): (usize, f64) =
+            (len.parse().expect("a length"), cells[5].parse().expect("a mean"));
+        let f = match Filter::compile(expr, &options("EN10MB", &TestNames)) {
+            Ok(f) => f,
+            Err(e) if matches!(e.why, Why::NotYet(_)) => {
+                missing.push(expr);
+                continue;
+            }
+            Err(e) => panic!("{expr}: {e}"),
         };
-        let Ok(f) = Filter::compile(expr, &options("EN10MB", &TestNames)) else { continue };
-        (ours, theirs) = (ours + f.insns().len(), theirs + len);
-        if f.insns().len() > len {
-            longer.push(format!("{expr}: {} instead of {len}", f.insns().len()));
+        (ours, theirs, count) = (ours + f.insns().len(), theirs + len, count + 1);
+        let mean = executed_mean(f.program(), &packets);
+        if f.insns().len() > len || mean > executed + 0.005 {
+            bad.push(format!("{expr}: {} and {mean:.2} instead of {len} and {executed}", f.insns().len()));
         }
     }
-    if let Ok(expr) = std::env::var("SKEP_EXPR") {
-        let f = Filter::compile(&expr, &options("EN10MB", &TestNames)).expect("compiles");
-        println!("{}", skep_cbpf::text::listing(f.insns()));
-    }
-    println!("usual filters: {ours} instructions, libpcap {theirs}; longer: {longer:?}");
-    assert!(ours <= USUAL, "{ours} instructions, {USUAL} before");
+    println!(
+        "usual filters: {count} with {ours} instructions, libpcap {theirs}; longer: {bad:?}; not built yet: {missing:?}"
+    );
+    assert!(
+        bad.is_empty() && ours * 100 <= theirs * 95 && count >= USUAL,
+        "{ours} instead of {theirs}: {bad:?}"
+    );
+}
+
+/// Instructions that a program executes for a packet, on average.
+fn executed_mean(program: &Program, packets: &[(u32, Vec<u8>)]) -> f64 {
+    let meta = Meta::default();
+    let steps =
+        packets.iter().map(|(len, bytes)| program.run_counting(&Packet { bytes, len: *len, meta: &meta }).1);
+    steps.sum::<usize>() as f64 / packets.len() as f64
 }
 
 /// What is held of libpcap's tests: outcome, least and most cases. To be moved in one direction only.
@@ -178,8 +197,8 @@ const HELD: &[(&str, usize, usize)] = &[
     ("refused, with the text", 9294, usize::MAX),
     ("accepted, wrongly", 0, 0),
 ];
-/// Most instructions of the usual filters together (libpcap: 934 for those that are built).
-const USUAL: usize = 898;
+/// How many of the 64 usual filters compile.
+const USUAL: usize = 62;
 
 #[test]
 fn libpcaps_own_tests() {

@@ -96,11 +96,12 @@ impl Filter {
         }
         let parsed = parse::expression(&words, expr.len())?;
         let tree = r#gen::Gen::new(options).expr(&parsed)?;
-        let insns = cfg::compile(&tree, 0, options.snaplen, options.optimize)
-            .map_err(|_| fail(Why::Text("out of registers needed to evaluate expression".into())))?;
-        if options.optimize && rejects_all(&insns) && options.snaplen != 0 {
-            return Err(fail(Why::Text("expression rejects all packets".into())));
-        }
+        let insns = cfg::compile(&tree, 0, options.snaplen, options.optimize).map_err(|fault| {
+            fail(Why::Text(match fault {
+                cfg::Fault::TooComplex => "out of registers needed to evaluate expression".into(),
+                cfg::Fault::RejectsAll => "expression rejects all packets".into(),
+            }))
+        })?;
         let len = insns.len();
         let program = Program::with_loops(insns).map_err(|e| {
             fail(if len > MAX_INSNS {
@@ -126,8 +127,4 @@ impl Filter {
     pub fn to_ebpf(&self, target: &Target) -> Result<Vec<skep_isa::Insn>, TranslateError> {
         translate(&self.program, target)
     }
-}
-
-fn rejects_all(insns: &[Insn]) -> bool {
-    insns.len() == 1 && insns[0].k == 0
 }

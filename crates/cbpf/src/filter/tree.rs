@@ -77,20 +77,6 @@ impl Tree {
 }
 
 impl Val {
-    /// Whether a word of scratch memory is part of it.
-    pub(super) fn mentions(&self, word: u8) -> bool {
-        match self {
-            Val::K(_) | Val::Len | Val::Chain(_) => false,
-            Val::Word(w) => *w == word,
-            Val::Neg(a) => a.mentions(word),
-            Val::Alu(_, a, b) => a.mentions(word) || b.mentions(word),
-            Val::Load(_, base, _) => match base {
-                Base::Start | Base::BehindIpv4(_) => false,
-                Base::At(at) | Base::AtBehindIpv4(at, _) => at.mentions(word),
-            },
-        }
-    }
-
     pub(super) fn and(value: Val, mask: u32) -> Val {
         Val::Alu(AluOp::And, Box::new(value), Box::new(Val::K(mask)))
     }

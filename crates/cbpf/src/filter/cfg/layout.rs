@@ -1,0 +1,119 @@
+//! Nodes and their instructions in a row: tests by falling numbers, so that all jumps go forward, then `ret` for accepted
+//! packets, then for the others. A jump over more than 255 instructions goes through a `ja` behind it.
+
+use super::graph::{Graph, Node, Step, To};
+use crate::insn::{Insn, Op, Source};
+
+/// The instructions in front of each node's jump.
+#[derive(Default)]
+pub(super) struct Code {
+    pub ops: Vec<Op>,
+    /// For each node its first instruction, and behind its last.
+    pub ranges: Vec<(u32, u32)>,
+}
+
+impl Code {
+    pub(super) fn of(&self, node: usize) -> &[Op] {
+        let (start, end) = self.ranges[node];
+        &self.ops[start as usize..end as usize]
+    }
+}
+
+/// A node's place, and what its jump takes.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    at: usize,
+    /// Nothing jumps: what follows is where it goes on.
+    falls: bool,
+    /// The ways that go through a `ja`.
+    far_yes: bool,
+    far_no: bool,
+}
+
+impl Place {
+    /// Instructions of the jump.
+    fn jump(self) -> usize {
+        usize::from(!self.falls) + usize::from(self.far_yes) + usize::from(self.far_no)
+    }
+}
+
+/// All instructions of a filter.
+pub(super) fn layout(graph: &Graph, order: &[usize], code: &Code, snaplen: u32) -> Vec<Insn> {
+    let mut places = vec![Place::default(); graph.nodes.len()];
+    for (i, id) in order.iter().enumerate() {
+        let next = order.get(i + 1).map_or(To::ACCEPT, |n| To::new(*n));
+        let Node { step, yes, .. } = graph.nodes[*id];
+        places[*id].falls = matches!(step, Step::Set(..)) && yes == next;
+    }
+    loop {
+        let mut end = 0;
+        for id in order {
+            places[*id].at = end;
+            end += code.of(*id).len() + places[*id].jump();
+        }
+        let mut stable = true;
+        for id in order.iter().filter(|id| matches!(graph.nodes[**id].step, Step::Test(_))) {
+            let jump = places[*id].at + code.of(*id).len();
+            let Node { yes, no, .. } = graph.nodes[*id];
+            let far = |to: To| place(&places, to, end) - jump - 1 > 253;
+            let (far_yes, far_no) = (far(yes), far(no));
+            let p = &mut places[*id];
+            let grown = (p.far_yes || far_yes, p.far_no || far_no);
+            stable &= grown == (p.far_yes, p.far_no);
+            (p.far_yes, p.far_no) = grown;
+        }
+        if stable {
+            return write(graph, order, code, &places, end, snaplen);
+        }
+    }
+}
+
+fn place(places: &[Place], to: To, end: usize) -> usize {
+    match to.node() {
+        Some(n) => places[n].at,
+        None if to == To::ACCEPT => end,
+        None => end + 1,
+    }
+}
+
+fn write(
+    graph: &Graph,
+    order: &[usize],
+    code: &Code,
+    places: &[Place],
+    end: usize,
+    snaplen: u32,
+) -> Vec<Insn> {
+    let mut out: Vec<Insn> = Vec::with_capacity(end + 2);
+    for id in order {
+        out.extend(code.of(*id).iter().map(|op| op.encode()));
+        let Node { step, yes, no } = graph.nodes[*id];
+        let (yes, no, p) = (place(places, yes, end), place(places, no, end), places[*id]);
+        let next = out.len() + 1;
+        let Step::Test(test) = step else {
+            if !p.falls {
+                out.push(Op::Ja((yes - next) as u32).encode());
+            }
+            continue;
+        };
+        // A far target is reached by the `ja` behind the jump: first that of yes, then that of no.
+        let jt = if p.far_yes { 0 } else { yes - next };
+        let jf = if p.far_no { usize::from(p.far_yes) } else { no - next };
+        out.push(Op::Jump(graph.tests[test as usize].cond, source(graph, test), jt as u8, jf as u8).encode());
+        for (far, to) in [(p.far_yes, yes), (p.far_no, no)] {
+            if far {
+                out.push(Op::Ja((to - out.len() - 1) as u32).encode());
+            }
+        }
+    }
+    out.extend([Op::RetK(snaplen).encode(), Op::RetK(0).encode()]);
+    out
+}
+
+/// What a test compares A with.
+pub(super) fn source(graph: &Graph, test: super::graph::TestId) -> Source {
+    match graph.values.constant(graph.tests[test as usize].b) {
+        Some(k) => Source::K(k),
+        None => Source::X,
+    }
+}
