@@ -62,7 +62,7 @@ impl Failure {
     pub(crate) fn open(path: &Path, e: &skep::Error) -> Failure {
         match e {
             skep::Error::Engine(e) => Failure::engine(path, e),
-            skep::Error::Refused(r) => Failure::refused(path, &[(&r.program, r)]),
+            skep::Error::Refused(r) => Failure::refused(path, &[(&r.program.name, r)]),
             e => Failure::malformed(path, e),
         }
     }
@@ -70,7 +70,11 @@ impl Failure {
     /// Programs that the verifier refuses: its reports.
     pub(crate) fn refused(path: &Path, programs: &[(&str, &skep::verifier::Rejection)]) -> Failure {
         let report = |&(name, r): &(&str, &skep::verifier::Rejection)| {
-            format!("{}: {name}: {}", path.display(), crate::cmd::verify::refusal(r).trim_end())
+            format!(
+                "{}: {name}: {}",
+                path.display(),
+                crate::cmd::verify::refusal(r, Some(&skep::explain::explain(r))).trim_end()
+            )
         };
         Failure::Refused(programs.iter().map(report).collect::<Vec<_>>().join("\n"))
     }

@@ -6,6 +6,7 @@
 pub mod cases;
 mod collection;
 mod definition;
+pub mod explain;
 pub mod raw;
 mod set;
 pub mod verify;

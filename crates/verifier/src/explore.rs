@@ -22,7 +22,10 @@ impl Vm<'_> {
     pub(crate) fn run(&mut self) -> Check {
         self.relocate();
         loop {
-            let flow = self.one()?;
+            let flow = match self.one() {
+                Ok(flow) => flow,
+                Err(why) => self.caught(why)?,
+            };
             if let Flow::To(next) = flow {
                 self.prev = Some(self.cur.insn);
                 let frames = self.here_frames();
@@ -40,6 +43,7 @@ impl Vm<'_> {
             self.log.branch(p.log_mark, self.prev, p.state.insn);
             self.cur = p.state;
             self.prev = p.prev;
+            self.trace_back(p.trace_mark);
             self.relocate();
         }
     }
@@ -77,6 +81,7 @@ impl Vm<'_> {
         }
         let names = LogNames { platform: self.platform, kernel: self.kernel.as_deref() };
         self.log.insn(self.program, &self.code, &names, &self.cur, pc);
+        self.trace_step(pc);
         self.life.begin();
         let flow = self.step()?;
         self.life.commit(&self.code, &self.here);
@@ -143,6 +148,7 @@ impl Vm<'_> {
             match self.meets(id, pc, force, &mut keep)? {
                 Some(in_loop) => {
                     self.kept[id as usize].hits += 1;
+                    self.trace_pruned(pc);
                     if mark.jump {
                         self.note(|_| {});
                     }
@@ -154,6 +160,7 @@ impl Vm<'_> {
                     return Ok(true);
                 }
                 None => {
+                    self.trace_missed(id, pc);
                     if self.miss(id, mark.checkpoint, keep) {
                         left.push(id);
                     }
@@ -289,6 +296,7 @@ impl Vm<'_> {
         let site = self.cur.frame().callsite;
         self.kept_at_mut(pc, site).insert(0, id);
         self.stats.total_states += 1;
+        self.trace_kept(pc);
         self.stats.peak_states = self.stats.peak_states.max((self.kept.len() - self.free.len()) as u64);
         self.stats.max_states_per_insn = self.stats.max_states_per_insn.max(self.kept_at(pc).len() as u64);
         self.enter_loop(id);

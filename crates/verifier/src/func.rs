@@ -97,7 +97,8 @@ impl Vm<'_> {
         frame.callback_ret = Some((0, 0));
         let mut state = State::new(frame, start, false);
         state.sleepable = false;
-        self.pending.push(Pending { state, prev: None, log_mark: self.log.mark() });
+        let trace_mark = self.trace_mark();
+        self.pending.push(Pending { state, prev: None, log_mark: self.log.mark(), trace_mark });
         if self.pending.len() > self.options.limits.branches {
             refuse!(TooComplex, "The sequence of {} jumps is too complex for async cb.", self.pending.len());
         }

@@ -10,7 +10,7 @@
 //!  program     code ─► cfg (prune points, loops, live registers)   live (stack slots by call chain)
 //!  one step    step ─► alu, jump, mem (stackmem, regions, btfs, special), call, func, kfunc, dynptr
 //!  all paths   explore ─► equal (is it covered?), precise (which ranges matter?)
-//!  outcome     depth, log, reject, options
+//!  outcome     depth, log, reject, options, explain
 //! ```
 //!
 //! What always holds: nothing is accepted that was not walked or is not covered by a kept state that was; work and
@@ -29,6 +29,7 @@ mod compat;
 mod depth;
 mod dynptr;
 mod equal;
+pub mod explain;
 mod explore;
 mod facts;
 mod func;

@@ -24,6 +24,7 @@ pub(crate) struct Pending {
     pub(crate) state: State,
     pub(crate) prev: Option<usize>,
     pub(crate) log_mark: usize,
+    pub(crate) trace_mark: usize,
 }
 
 /// A kept state.
@@ -86,6 +87,8 @@ pub(crate) struct Vm<'a> {
     pub(crate) last_insns: u64,
     pub(crate) stats: Stats,
     pub(crate) log: Log,
+    /// The path walked, when a refusal is being explained.
+    pub(crate) trace: Option<Box<crate::explain::Trace>>,
     pub(crate) seen: Vec<bool>,
     /// For the compilers.
     pub(crate) facts: crate::facts::Gathered,
@@ -172,7 +175,8 @@ impl<'a> Vm<'a> {
         if let Some(p) = state.parent {
             self.kept[p as usize].branches += 1;
         }
-        self.pending.push(Pending { state, prev: Some(prev), log_mark: self.log.mark() });
+        let trace_mark = self.trace_mark();
+        self.pending.push(Pending { state, prev: Some(prev), log_mark: self.log.mark(), trace_mark });
         if self.pending.len() > self.options.limits.branches {
             refuse!(TooComplex, "The sequence of {} jumps is too complex.", self.pending.len());
         }

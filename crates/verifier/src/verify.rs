@@ -3,6 +3,7 @@
 use crate::attach::Attach;
 use crate::cfg::{Cfg, live_registers, successors};
 use crate::code::Code;
+use crate::explain::Explanation;
 use crate::live::{StackLife, Where};
 use crate::log::{Log, words};
 use crate::machine::{Vm, call_shape};
@@ -32,10 +33,12 @@ pub struct RegisterWords {
 }
 
 /// Why a program was refused, where, and what the work was.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Rejection {
-    /// Name of the program.
-    pub program: String,
+    /// The program.
+    pub program: Arc<Program>,
+    /// How it was judged.
+    pub options: Options,
     /// The rule broken and the kernel's phrases.
     pub reject: Reject,
     /// Instruction, when the refusal belongs to one.
@@ -62,11 +65,22 @@ impl Rejection {
     pub fn message(&self) -> &str {
         &self.reject.message
     }
+
+    /// Why, in full: see [`crate::explain::explain`]. Cost: some times that of the verdict.
+    pub fn explain(&self, platform: &Platform) -> Explanation {
+        crate::explain::explain(&self.program, platform, &self.options, self.stats.insns)
+    }
+}
+
+impl fmt::Debug for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rejection of {}: {self}", self.program.name)
+    }
 }
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} [{}]", self.reject.message, self.reject.rule.code())?;
+        write!(f, "{} [{}]", self.reject.message, self.reject.rule.name())?;
         if let Some(i) = self.insn {
             write!(f, " at instruction {i}")?;
         }
@@ -121,7 +135,7 @@ pub fn verify_full(
     let started = Instant::now();
     let mut vm = match prepare(program, platform, options) {
         Ok(vm) => vm,
-        Err(reject) => return Err(early(program, *reject, started)),
+        Err(reject) => return Err(early(program, options, *reject, started)),
     };
     let result = vm.judge();
     vm.stats.time = started.elapsed();
@@ -133,15 +147,16 @@ pub fn verify_full(
             let verified = unsafe { Verified::assume(program.clone(), facts) };
             Ok(Outcome { verified, stats: vm.stats, log: vm.log.text() })
         }
-        Err(reject) => Err(vm.rejection(*reject)),
+        Err(reject) => Err(vm.rejection(program, *reject)),
     }
 }
 
-fn early(program: &Program, reject: Reject, started: Instant) -> Box<Rejection> {
+fn early(program: &Arc<Program>, options: &Options, reject: Reject, started: Instant) -> Box<Rejection> {
     let stats = Stats { time: started.elapsed(), ..Stats::default() };
     let log = reject.lines().fold(String::new(), |s, l| s + l + "\n");
     Box::new(Rejection {
-        program: program.name.clone(),
+        program: program.clone(),
+        options: options.clone(),
         reject,
         insn: None,
         line: None,
@@ -152,7 +167,11 @@ fn early(program: &Program, reject: Reject, started: Instant) -> Box<Rejection> 
     })
 }
 
-fn prepare<'a>(program: &'a Arc<Program>, platform: &'a Platform, options: &'a Options) -> Check<Vm<'a>> {
+pub(crate) fn prepare<'a>(
+    program: &'a Arc<Program>,
+    platform: &'a Platform,
+    options: &'a Options,
+) -> Check<Vm<'a>> {
     let Some(desc) = platform.prog_type(program.prog_type) else {
         refuse!(Load, "program type {:?} is not known", program.prog_type);
     };
@@ -215,6 +234,7 @@ fn prepare<'a>(program: &'a Arc<Program>, platform: &'a Platform, options: &'a O
         last_insns: 0,
         stats: Stats::default(),
         log: Log::new(options.log_level),
+        trace: None,
         seen: vec![false; n],
         facts: crate::facts::Gathered::new(n),
         depths: vec![0; funcs],
@@ -316,7 +336,7 @@ fn fields_allowed(map: &MapInfo, prog: ProgType) -> Check {
 }
 
 impl Vm<'_> {
-    fn judge(&mut self) -> Check<Facts> {
+    pub(crate) fn judge(&mut self) -> Check<Facts> {
         self.abnormal_returns()?;
         self.main_entry();
         self.run()?;
@@ -353,7 +373,7 @@ impl Vm<'_> {
         }
     }
 
-    fn rejection(&mut self, reject: Reject) -> Box<Rejection> {
+    fn rejection(&mut self, program: &Arc<Program>, reject: Reject) -> Box<Rejection> {
         let pc = self.cur.insn;
         let late = matches!(reject.rule, Rule::StackDepth);
         let insn = (!late && pc < self.code.len()).then_some(pc);
@@ -372,7 +392,8 @@ impl Vm<'_> {
             reject.lines().fold(String::new(), |s, l| s + l + "\n")
         };
         Box::new(Rejection {
-            program: self.program.name.clone(),
+            program: program.clone(),
+            options: self.options.clone(),
             reject,
             insn,
             line: insn.and_then(|i| self.program.line_at(i)).cloned(),

@@ -1,18 +1,19 @@
 //! `skep verify`: the verifier's verdict on the programs of objects, and why.
 
 mod insns;
+mod refusal;
 mod report;
 
 use crate::commands::Cmd;
 use crate::failure::Failure;
 use crate::output::{Format, Out};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
+pub(crate) use refusal::refusal;
 use report::Subject;
-pub(crate) use report::refusal;
 use serde_json::{Map, Value};
 use skep::descriptors::{Host, Version};
 use skep::verifier::{Mode, Options};
-use skep::verify::{Verdict, verify_object};
+use skep::verify::{Refusal, Verdict, verify_object};
 use skep::vm::{SystemHost, User};
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,10 @@ pub(crate) static VERIFY: Cmd = Cmd {
                 .value_parser(value_parser!(u8).range(0..=2))
                 .default_value("0")
                 .help("Print the log in the kernel's format: 1 the failing path, 2 every path"),
+            Arg::new("no-explain")
+                .long("no-explain")
+                .action(ArgAction::SetTrue)
+                .help("Of refusals tell phrase and place only: look for no cause, input or fix"),
             file("btf", "Types of the kernel; default: the running kernel's"),
             file("kconfig", "Kernel configuration for .kconfig externs; default: the running kernel's"),
         ]
@@ -88,7 +93,7 @@ fn version(text: &str) -> Result<Version, Failure> {
 
 fn verify(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     let how = options(m)?;
-    let mut sink = Sink::new(out, how.log_level)?;
+    let mut sink = Sink::new(out, how.log_level, !m.get_flag("no-explain"))?;
     if let Some(path) = m.get_one::<PathBuf>("insns") {
         insns::verify(m, path, &how, &mut sink)?;
         return sink.end();
@@ -111,27 +116,33 @@ fn verify(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
 struct Sink<'o> {
     out: &'o mut Out,
     log_level: u8,
+    explain: bool,
     rows: Vec<Map<String, Value>>,
     refused: usize,
     trouble: usize,
 }
 
 impl<'o> Sink<'o> {
-    fn new(out: &'o mut Out, log_level: u8) -> Result<Sink<'o>, Failure> {
+    fn new(out: &'o mut Out, log_level: u8, explain: bool) -> Result<Sink<'o>, Failure> {
         if out.format == Format::Csv {
             out.line(report::CSV)?;
         }
-        Ok(Sink { out, log_level, rows: Vec::new(), refused: 0, trouble: 0 })
+        Ok(Sink { out, log_level, explain, rows: Vec::new(), refused: 0, trouble: 0 })
     }
 
     fn put(&mut self, s: &Subject<'_>, v: &Verdict) -> Result<(), Failure> {
         self.refused += usize::from(v.outcome.is_err());
+        let explained = self.explain && self.out.format != Format::Csv;
+        let why = match &v.outcome {
+            Err(Refusal::Verifier(r)) if explained => Some(skep::explain::explain(r)),
+            _ => None,
+        };
         match self.out.format {
             Format::Csv => self.out.line(&report::csv(s, v)),
-            Format::Text => self.out.text(&report::text(s, v, self.log_level)),
-            Format::Jsonl => self.out.json(report::row(s, v)),
+            Format::Text => self.out.text(&report::text(s, v, self.log_level, why.as_ref())),
+            Format::Jsonl => self.out.json(report::row(s, v, why.as_ref())),
             Format::Json { .. } => {
-                self.rows.push(report::row(s, v));
+                self.rows.push(report::row(s, v, why.as_ref()));
                 Ok(())
             }
         }

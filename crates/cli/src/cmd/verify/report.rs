@@ -1,8 +1,10 @@
 //! A verdict as text, as JSON and as a row of CSV.
 
+use super::refusal::{heat_json, refusal, rejections};
 use crate::output::object;
 use serde_json::{Map, Value, json};
-use skep::verifier::{Rejection, Stats};
+use skep::explain::Report;
+use skep::verifier::Stats;
 use skep::verify::{Refusal, Verdict};
 
 /// What a verdict is about.
@@ -34,7 +36,7 @@ fn log(v: &Verdict) -> &str {
 }
 
 /// For a person; with the log where one was asked for.
-pub(super) fn text(s: &Subject<'_>, v: &Verdict, log_level: u8) -> String {
+pub(super) fn text(s: &Subject<'_>, v: &Verdict, log_level: u8, report: Option<&Report>) -> String {
     let mut t = format!("{}: {} ({}): ", s.file, v.name, v.prog_type.label());
     let s = stats(v);
     match &v.outcome {
@@ -45,7 +47,7 @@ pub(super) fn text(s: &Subject<'_>, v: &Verdict, log_level: u8) -> String {
             s.time.as_micros()
         )),
         Err(Refusal::Bind(e)) => t.push_str(&format!("cannot be loaded: {e}\n")),
-        Err(Refusal::Verifier(r)) => t.push_str(&refusal(r)),
+        Err(Refusal::Verifier(r)) => t.push_str(&refusal(r, report)),
     }
     if log_level > 0 {
         t.push_str(log(v));
@@ -53,36 +55,16 @@ pub(super) fn text(s: &Subject<'_>, v: &Verdict, log_level: u8) -> String {
     t
 }
 
-/// A refusal for a person: the kernel's phrase, where, the registers involved, the rule.
-pub(crate) fn refusal(r: &Rejection) -> String {
-    let mut t = format!("refused [{}]\n  {}\n", r.rule().code(), r.message());
-    if let Some(insn) = r.insn {
-        match &r.line {
-            Some(l) => t.push_str(&format!(
-                "  --> {}:{}:{}, instruction {insn}\n   |  {}\n",
-                l.file,
-                l.line,
-                l.col,
-                l.text.trim()
-            )),
-            None => t.push_str(&format!("  --> instruction {insn}\n")),
-        }
-    }
-    for x in &r.registers {
-        t.push_str(&format!("  r{} holds {}\n", x.reg, x.words));
-    }
-    t.push_str(&format!("  rule: {}\n", r.rule().doc()));
-    t
-}
-
 /// The contract's JSON object.
-pub(super) fn row(subject: &Subject<'_>, v: &Verdict) -> Map<String, Value> {
+pub(super) fn row(subject: &Subject<'_>, v: &Verdict, report: Option<&Report>) -> Map<String, Value> {
     let s = stats(v);
     let (message, rejections) = match &v.outcome {
         Ok(_) => (String::new(), Vec::new()),
         Err(Refusal::Bind(e)) => (e.to_string(), vec![json!({"rule": "bind", "message": e.to_string()})]),
-        Err(Refusal::Verifier(r)) => (r.message().to_string(), vec![rejection(r)]),
+        Err(Refusal::Verifier(r)) => (r.message().to_string(), rejections(r, report)),
     };
+    let heat = report.map_or_else(Vec::new, |r| r.explanation.heat.iter().map(heat_json).collect());
+    let more = report.is_some_and(|r| r.explanation.more);
     object([
         ("file", subject.file.into()),
         (subject.key, v.name.clone().into()),
@@ -96,24 +78,9 @@ pub(super) fn row(subject: &Subject<'_>, v: &Verdict) -> Map<String, Value> {
         ("stack_depth", s.stack_depth.into()),
         ("duration_us", (s.time.as_micros() as u64).into()),
         ("rejections", rejections.into()),
+        ("more_rejections", more.into()),
+        ("heat", heat.into()),
     ])
-}
-
-fn rejection(r: &Rejection) -> Value {
-    let registers: Vec<Value> =
-        r.registers.iter().map(|x| json!({"register": x.reg, "state": x.kernel, "words": x.words})).collect();
-    json!({
-        "rule": r.rule().code(),
-        "message": r.message(),
-        "about": r.rule().doc(),
-        "insn": r.insn,
-        "file": r.line.as_ref().map(|l| l.file.to_string()),
-        "line": r.line.as_ref().map(|l| l.line),
-        "column": r.line.as_ref().map(|l| l.col),
-        "source": r.line.as_ref().map(|l| l.text.to_string()),
-        "registers": registers,
-        "calls": r.calls,
-    })
 }
 
 /// The row for [`CSV`].

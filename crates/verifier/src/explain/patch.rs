@@ -1,0 +1,114 @@
+//! Instructions put into a program, or replaced: jumps, calls, functions and source lines follow.
+
+use skep_isa::Insn;
+use skep_isa::insn::LDIMM64;
+use skep_platform::Program;
+use std::sync::Arc;
+
+/// One change. Places are those of the program as it was.
+#[derive(Clone, Debug)]
+pub(super) enum Edit {
+    /// These go before the instruction at `at`; jumps to it come to them first.
+    Insert { at: usize, insns: Vec<Insn> },
+    /// Another licence.
+    License(&'static str),
+}
+
+/// A changed program, and where its instructions came from.
+pub(super) struct Patched {
+    pub(super) program: Arc<Program>,
+    /// By new slot: the old one; `None` for what was put in.
+    pub(super) origin: Vec<Option<usize>>,
+}
+
+/// Applies the edits. `None` where a jump would become too long.
+pub(super) fn apply(program: &Program, edits: &[Edit]) -> Option<Patched> {
+    let mut new = program.clone();
+    let (mut insns, mut origin) = (Vec::new(), Vec::new());
+    // Where a jump to an old slot goes, and where the slot itself is now.
+    let (mut entry, mut place) = (Vec::new(), Vec::new());
+    for (pc, insn) in program.insns.iter().enumerate() {
+        entry.push(insns.len());
+        for e in edits {
+            if let Edit::Insert { at, insns: more } = e
+                && *at == pc
+            {
+                insns.extend_from_slice(more);
+                origin.extend(more.iter().map(|_| None));
+            }
+        }
+        place.push(insns.len());
+        insns.push(*insn);
+        origin.push(Some(pc));
+    }
+    entry.push(insns.len());
+    let moved = |pc: usize, distance: i64| -> Option<i64> {
+        let target = usize::try_from(pc as i64 + 1 + distance).ok()?;
+        Some(*entry.get(target)? as i64 - place[pc] as i64 - 1)
+    };
+    let mut second = false;
+    for (pc, insn) in program.insns.iter().enumerate() {
+        if std::mem::take(&mut second) {
+            continue;
+        }
+        second = insn.opcode() == LDIMM64;
+        insns[place[pc]] = retarget(*insn, |distance| moved(pc, distance))?;
+    }
+    new.insns = insns;
+    for s in &mut new.subprogs {
+        s.start = *entry.get(s.start)?;
+    }
+    for l in &mut new.lines {
+        l.insn = *entry.get(l.insn)?;
+    }
+    for (at, _) in &mut new.poisoned {
+        *at = *place.get(*at)?;
+    }
+    for e in edits {
+        if let Edit::License(l) = e {
+            new.license = (*l).into();
+        }
+    }
+    Some(Patched { program: Arc::new(new), origin })
+}
+
+/// An instruction with its jump or call distance changed.
+fn retarget(insn: Insn, moved: impl Fn(i64) -> Option<i64>) -> Option<Insn> {
+    let by_imm = match (insn.opcode(), insn.src()) {
+        // call of a function, address of a function, gotol
+        (0x85, 1) | (LDIMM64, 4) | (0x06, _) => true,
+        (0x85 | 0x8d | 0x95, _) => return Some(insn),
+        _ if matches!(insn.class(), 5 | 6) => false,
+        _ => return Some(insn),
+    };
+    if by_imm {
+        let imm = i32::try_from(moved(insn.imm().into())?).ok()?;
+        return Some(insn.with_imm(imm));
+    }
+    let off = i16::try_from(moved(insn.off().into())?).ok()?;
+    Some(insn.with_off(off))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Edit, apply};
+    use skep_isa::asm::parse_insns;
+    use skep_platform::{ProgType, Program};
+
+    #[test]
+    fn jumps_and_calls_follow() {
+        let asm = "if r1 == 0x0 goto +2\ncall pc+2\ngoto -3\nexit\nr0 = 0x0\nexit\n";
+        let insns = parse_insns(asm).expect("it is assembly");
+        let program = Program::from_insns("p", ProgType::Xdp, insns);
+        let more = parse_insns("r2 = 0x1\nr3 = 0x2\n").expect("it is assembly");
+        let edits =
+            [Edit::Insert { at: 0, insns: more[..1].to_vec() }, Edit::Insert { at: 3, insns: more.clone() }];
+        let patched = apply(&program, &edits).expect("it fits");
+        let now =
+            "r2 = 0x1\nif r1 == 0x0 goto +2\ncall pc+4\ngoto -4\nr2 = 0x1\nr3 = 0x2\nexit\nr0 = 0x0\nexit\n";
+        assert_eq!(patched.program.insns, parse_insns(now).expect("it is assembly"));
+        let from: Vec<Option<usize>> =
+            [None, Some(0), Some(1), Some(2), None, None, Some(3), Some(4), Some(5)].to_vec();
+        assert_eq!(patched.origin, from);
+    }
+}
