@@ -93,3 +93,34 @@ fn prog_types() {
     }
     agrees("program-types.md", &t);
 }
+
+/// Each rule of the verifier has a page: its head is generated, what follows is written by hand and kept.
+#[test]
+fn rules() {
+    use skep::verifier::Rule;
+    let mut index =
+        format!("# Rules of the verifier\n{NOTE}| code | name | what it asks for |\n|---|---|---|\n");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rules");
+    let mut pages = vec!["README.md".to_string()];
+    for (i, r) in Rule::ALL.iter().enumerate() {
+        let first = |f: fn(Rule) -> &'static str| Rule::ALL[..i].iter().all(|o| f(*o) != f(*r));
+        assert!(first(Rule::code) && first(Rule::name), "{} or {} twice", r.code(), r.name());
+        let _ = writeln!(index, "| {} | [{}]({}.md) | {} |", r.code(), r.name(), r.name(), r.doc());
+        let file = format!("{}.md", r.name());
+        let page = std::fs::read_to_string(folder.join(&file)).unwrap_or_default();
+        let Some(at) = page.find("## Why\n") else { panic!("docs/rules/{file}: no section \"Why\"") };
+        for section in ["## What Linux says\n", "## What to do\n"] {
+            assert!(page.contains(section), "docs/rules/{file}: no section {section:?}");
+        }
+        agrees(
+            &format!("rules/{file}"),
+            &format!("# {} {}\n\n{}\n\n{}", r.code(), r.name(), r.doc(), &page[at..]),
+        );
+        pages.push(file);
+    }
+    agrees("rules/README.md", &index);
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        assert!(pages.contains(&name), "docs/rules/{name} is no rule's page");
+    }
+}

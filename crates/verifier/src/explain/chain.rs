@@ -70,7 +70,7 @@ impl Vm<'_> {
         for _ in 0..4 * LONGEST {
             let Some(i) = self.writer(frame, reg, at) else {
                 self.tests(frame, reg, 0, at, out);
-                self.from_start(frame, reg, out);
+                self.never_written(frame, reg, out);
                 return;
             };
             self.tests(frame, reg, i, at, out);
@@ -202,7 +202,7 @@ impl Vm<'_> {
     }
 
     /// A value that no step of the path wrote.
-    fn from_start(&self, frame: u8, reg: u8, out: &mut Vec<(usize, Cause)>) {
+    fn never_written(&self, frame: u8, reg: u8, out: &mut Vec<(usize, Cause)>) {
         let subprog = self.cur.frames.get(frame as usize).map_or(0, |f| f.subprog);
         let start = self.code.funcs.get(subprog).map_or(0, |f| f.start);
         let value = *self.cur.reg(reg as usize);
@@ -244,8 +244,7 @@ impl Vm<'_> {
     /// Branches on a register between two steps.
     fn tests(&self, frame: u8, reg: u8, from: usize, to: usize, out: &mut Vec<(usize, Cause)>) {
         let path = self.path();
-        for i in from..to.min(path.len()) {
-            let s = &path[i];
+        for (i, s) in path.iter().enumerate().take(to).skip(from) {
             let Some(Op::JumpIf { dst, src, .. }) = self.code.op(s.pc) else { continue };
             let on = dst.index() as u8 == reg
                 || *src == Operand::Reg(skep_isa::Reg::new(reg).unwrap_or(skep_isa::Reg::R10));

@@ -38,7 +38,7 @@ fn scalar(r: &Reg) -> String {
     if r.val.is_unknown() {
         return "any 64-bit number".into();
     }
-    let signed = (v.smin > i64::MIN).then(|| v.smin).zip((v.smax < i64::MAX).then(|| v.smax));
+    let signed = (v.smin > i64::MIN).then_some(v.smin).zip((v.smax < i64::MAX).then_some(v.smax));
     match (v.umax, signed) {
         (0xffff_ffff, _) if v.umin == 0 => "any number of 32 bits".into(),
         (0xffff, _) if v.umin == 0 => "any number of 16 bits".into(),
