@@ -1,9 +1,10 @@
-//! Benchmarks: `cargo xtask bench run|maps|load [-o json] [FILE…]`.
+//! Benchmarks: `cargo xtask bench run|maps|load|verifier [-o json] [FILE…]`.
 //!
 //! Rounds are interleaved (every subject once, then all again) and the median of each subject's rounds counts, so that a
 //! busy machine slows all subjects alike. The machine is named in the output.
 
 mod maps;
+mod verifier;
 
 use serde_json::{Value, json};
 use skep::descriptors::Context;
@@ -43,12 +44,15 @@ fn main() -> ExitCode {
         Some(_) => return usage("-o takes json"),
         None => false,
     };
+    if args.first().is_some_and(|a| a == "verifier") {
+        return judge(args.split_off(1), json);
+    }
     let files: Vec<PathBuf> = args.iter().skip(1).map(PathBuf::from).collect();
     let rows = match args.first().map(String::as_str) {
         Some("run") => run(&or_else(files, "bench/objects")),
         Some("maps") => maps::run(&or_else(files, "bench/objects/maps.bpf.o")[0]),
         Some("load") => load(&or_else(files, "examples")),
-        _ => return usage("what to measure: run, maps or load"),
+        _ => return usage("what to measure: run, maps, load or verifier"),
     };
     match rows {
         Ok(rows) => print(&rows, json),
@@ -61,8 +65,37 @@ fn main() -> ExitCode {
 }
 
 fn usage(why: &str) -> ExitCode {
-    eprintln!("bench: {why}\nusage: cargo xtask bench run|maps|load [-o json] [FILE…]");
+    eprintln!("bench: {why}\nusage: cargo xtask bench run|maps|load [-o json] [FILE…]\n       cargo xtask bench verifier [-o json] [--rounds N] [--only NAME] [--no-kernel] [FILE|FOLDER…]");
     ExitCode::from(2)
+}
+
+/// `bench verifier`: without files the kernel's own test programs.
+fn judge(args: Vec<String>, json: bool) -> ExitCode {
+    let mut plan = verifier::Plan { paths: Vec::new(), rounds: 3, only: String::new(), kernel: true };
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--no-kernel" => plan.kernel = false,
+            "--only" => plan.only = args.next().unwrap_or_default(),
+            "--rounds" => match args.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0) {
+                Some(n) => plan.rounds = n,
+                None => return usage("--rounds takes a number from 1 on"),
+            },
+            _ => plan.paths.push(arg.into()),
+        }
+    }
+    if plan.paths.is_empty() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+        let given = std::env::var_os("SKEP_SELFTESTS").map(PathBuf::from);
+        plan.paths.push(given.unwrap_or_else(|| root.join("target/selftests")));
+    }
+    match verifier::run(&plan, json) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("bench: {e}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The files given, or every object below a folder of the repository.

@@ -57,6 +57,24 @@ pub fn unverified(p: Program) -> Result<Loadable, Error> {
     Ok(Loadable::Unverified(Arc::new(p)))
 }
 
+/// The maps of an object in an engine, data sections filled and the read-only ones frozen; one that the engine cannot make
+/// stands as its definition. Cost: that of creating them.
+///
+/// # Errors
+/// Maps that cannot be filled; configuration externs without value.
+pub fn filled_maps(
+    object: &Object,
+    engine: &dyn Engine,
+    options: &Options<'_>,
+) -> Result<Vec<Option<Arc<dyn Map>>>, Error> {
+    let (mut maps, _) = create_maps(object, engine);
+    for (spec, map) in object.maps.iter().zip(&mut maps) {
+        map.get_or_insert_with(|| Arc::new(Definition(spec.def.clone())) as Arc<dyn Map>);
+    }
+    fill_data(object, &maps, options)?;
+    Ok(maps)
+}
+
 /// Judges every program of `object` for which `wanted` holds, by its name. Cost: that of opening the object, and what the
 /// verifier takes for each program.
 ///
@@ -69,11 +87,7 @@ pub fn verify_object(
     how: &skep_verifier::Options,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<Verdict>, Error> {
-    let (mut maps, _) = create_maps(object, engine);
-    for (spec, map) in object.maps.iter().zip(&mut maps) {
-        map.get_or_insert_with(|| Arc::new(Definition(spec.def.clone())) as Arc<dyn Map>);
-    }
-    fill_data(object, &maps, options)?;
+    let maps = filled_maps(object, engine, options)?;
     let mut env = BindEnv::new(&maps);
     env.target_btf = options.target_btf.clone();
     let mut verdicts = Vec::new();
