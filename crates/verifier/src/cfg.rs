@@ -21,6 +21,8 @@ pub struct Mark {
     pub callback: bool,
     /// An iterator's step.
     pub iter_next: bool,
+    /// It may write the stack.
+    pub stores: bool,
     /// Loop it lies in; 0: none.
     pub scc: u32,
 }
@@ -131,6 +133,10 @@ impl Cfg {
             }
             _ => {}
         }
+        self.marks[pc].stores = matches!(
+            op,
+            Op::Store { .. } | Op::StoreRelease { .. } | Op::Atomic { .. } | Op::Call(_)
+        );
         if let (Op::LoadAbs { .. } | Op::LoadInd { .. }, Some(next)) = (op, self.marks.get_mut(pc + 1)) {
             next.jump = true;
         }

@@ -37,7 +37,7 @@ impl Vm<'_> {
                 }
                 continue;
             }
-            self.life.update(&self.code, &self.cfg, &self.next, &self.here);
+            self.life.update(&self.code, &self.cfg, &self.here);
             self.done_with(self.cur.parent)?;
             let Some(p) = self.pending.pop() else { return Ok(()) };
             self.log.branch(p.log_mark, self.prev, p.state.insn);
@@ -82,9 +82,12 @@ impl Vm<'_> {
         let names = LogNames { platform: self.platform, kernel: self.kernel.as_deref() };
         self.log.insn(self.program, &self.code, &names, &self.cur, pc);
         self.trace_step(pc);
+        if !mark.stores {
+            return self.step();
+        }
         self.life.begin();
         let flow = self.step()?;
-        self.life.commit(&self.code, &self.here);
+        self.life.commit(&self.here);
         Ok(flow)
     }
 
@@ -340,12 +343,12 @@ impl Vm<'_> {
     fn clean_state(&mut self, id: StateId) {
         self.kept[id as usize].cleaned = true;
         let st = &self.kept[id as usize].state;
-        let sites: Vec<(usize, usize)> = st.frames.iter().map(|f| (f.callsite, f.subprog)).collect();
-        let at: Vec<usize> = (0..sites.len()).map(|i| st.insn_of_frame(i)).collect();
-        let w = self.life.locate(&self.code, &sites, at.clone());
-        self.life.update(&self.code, &self.cfg, &self.next, &w);
-        for (f, &pc) in at.iter().enumerate() {
-            let alive = self.life.alive(&self.code, &self.cfg, &w, f);
+        let mut w = std::mem::take(&mut self.there);
+        self.life.locate(&self.code, st.chain(), &mut w);
+        self.life.update(&self.code, &self.cfg, &w);
+        for f in 0..w.depth() {
+            let pc = w.frame(f);
+            let alive = self.life.alive(&self.cfg, &w, f);
             let regs = self.live_regs.get(pc).copied().unwrap_or(u16::MAX);
             let frame = self.kept[id as usize].state.frame_at_mut(f);
             for i in 0..10 {
@@ -359,6 +362,7 @@ impl Vm<'_> {
                 }
             }
         }
+        self.there = w;
     }
 
     // Loops that settle later.

@@ -159,7 +159,7 @@ impl Vm<'_> {
                 }
             }
         }
-        self.life.update(&self.code, &self.cfg, &self.next, &self.here);
+        self.life.update(&self.code, &self.cfg, &self.here);
         self.cur.frames.pop();
         if !callback {
             self.set(0, r0);

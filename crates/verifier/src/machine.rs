@@ -61,7 +61,6 @@ pub(crate) struct Vm<'a> {
     pub(crate) code: Arc<Code>,
     pub(crate) cfg: Arc<Cfg>,
     pub(crate) live_regs: Vec<u16>,
-    pub(crate) next: Vec<[u32; 2]>,
     pub(crate) maps: Vec<MapInfo>,
     pub(crate) kernel: Option<Arc<Btf>>,
     pub(crate) own: Option<Arc<Btf>>,
@@ -80,6 +79,8 @@ pub(crate) struct Vm<'a> {
     pub(crate) doomed: Vec<StateId>,
     pub(crate) life: StackLife,
     pub(crate) here: Where,
+    /// Room for the place of another state.
+    pub(crate) there: Where,
     /// Has the instruction at hand written its history already?
     pub(crate) hist_open: bool,
     pub(crate) jumps: u64,
@@ -237,14 +238,12 @@ impl<'a> Vm<'a> {
 
     /// Brings the chain of instances up to date after a call, a return or a change of branch.
     pub(crate) fn relocate(&mut self) {
-        let sites: Vec<(usize, usize)> = self.cur.frames.iter().map(|f| (f.callsite, f.subprog)).collect();
-        let at = (0..sites.len()).map(|i| self.cur.insn_of_frame(i)).collect();
-        self.here = self.life.locate(&self.code, &sites, at);
+        self.life.locate(&self.code, self.cur.chain(), &mut self.here);
     }
 
     /// The instruction reads stack slots of a frame.
     pub(crate) fn stack_read(&mut self, frame: usize, slots: u64) {
-        self.life.read(&self.code, &self.here, frame, slots);
+        self.life.read(&self.here, frame, slots);
     }
 
     /// The value must be exact from where it was made (`mark_chain_precision`).

@@ -281,6 +281,11 @@ impl State {
         if i == self.depth() { self.insn } else { self.frames[i + 1].callsite }
     }
 
+    /// Call site, function and place of every frame, the outermost first.
+    pub fn chain(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        self.frames.iter().enumerate().map(|(i, f)| (f.callsite, f.subprog, self.insn_of_frame(i)))
+    }
+
     /// Locks held.
     pub fn locks(&self) -> usize {
         self.refs.iter().filter(|r| matches!(r.kind, RefKind::Lock(_) | RefKind::ResLock(_))).count()

@@ -1,7 +1,7 @@
 //! The way through: passes in the kernel's order, and the outcome.
 
 use crate::attach::Attach;
-use crate::cfg::{Cfg, live_registers, successors};
+use crate::cfg::{Cfg, live_registers};
 use crate::code::Code;
 use crate::explain::Explanation;
 use crate::live::{StackLife, Where};
@@ -199,7 +199,7 @@ pub(crate) fn prepare<'a>(
     let shape = |op: &Op| call_shape(platform, &caller, options, kernel.as_ref(), op);
     let cfg = Cfg::new(&mut code, &shape)?;
     let live_regs = live_registers(&code, &cfg, &shape);
-    let next = next_table(&code);
+    let life = StackLife::new(&code, &cfg);
     let n = code.len();
     let funcs = code.funcs.len();
     let cur = State::new(Frame::new(0, usize::MAX, 0), 0, program.sleepable);
@@ -212,7 +212,6 @@ pub(crate) fn prepare<'a>(
         code: Arc::new(code),
         cfg: Arc::new(cfg),
         live_regs,
-        next,
         maps,
         kernel,
         own: program.btf.clone(),
@@ -226,8 +225,9 @@ pub(crate) fn prepare<'a>(
         loops: HashMap::new(),
         open_edges: 0,
         doomed: Vec::new(),
-        life: StackLife::default(),
+        life,
         here: Where::default(),
+        there: Where::default(),
         hist_open: false,
         jumps: 0,
         last_jumps: 0,
@@ -245,15 +245,6 @@ pub(crate) fn prepare<'a>(
         names: HashMap::new(),
         attach,
     })
-}
-
-fn next_table(code: &Code) -> Vec<[u32; 2]> {
-    (0..code.len())
-        .map(|pc| {
-            let s = successors(code, pc);
-            [0, 1].map(|i| s.get(i).map_or(u32::MAX, |n| *n as u32))
-        })
-        .collect()
 }
 
 /// Calls of kernel functions name functions, reached or not (`add_kfunc_call`).
