@@ -538,9 +538,8 @@ impl Vm<'_> {
         for f in 0..self.cur.frames.len() {
             let hit = |s: &crate::state::Slot| s.is_spill() && s.reg.base == Base::NotInit;
             if self.cur.frames[f].stack.iter().any(hit) {
-                for s in self.cur.frame_at_mut(f).stack.iter_mut().filter(|s| hit(s)) {
-                    s.bytes = s.bytes.map(|b| if b == Byte::Spill { Byte::Misc } else { b });
-                }
+                let plain = |b| if b == Byte::Spill { Byte::Misc } else { b };
+                self.cur.frame_at_mut(f).stack.change(|_, s| hit(s), |_, s| s.bytes = s.bytes.map(plain));
             }
         }
     }

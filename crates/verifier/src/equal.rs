@@ -268,7 +268,7 @@ pub(crate) fn iterators_differ(old: &State, cur: &State) -> bool {
         _ => None,
     };
     old.frames.iter().zip(&cur.frames).any(|(o, c)| {
-        o.stack.iter().zip(&c.stack).any(|(a, b)| match (depth(a), depth(b)) {
+        o.stack.iter().zip(c.stack.iter()).any(|(a, b)| match (depth(a), depth(b)) {
             (Some(x), Some(y)) => x != y,
             _ => false,
         })
@@ -284,9 +284,10 @@ pub(crate) fn widen(old: &State, cur: &mut State) {
         for (a, b) in o.regs.iter().zip(frame.regs.iter_mut()) {
             widen_reg(a, b, &mut ids);
         }
-        for (a, b) in o.stack.iter().zip(frame.stack.iter_mut()) {
-            if a.is_spill() && b.is_spill() {
-                widen_reg(&a.reg, &mut b.reg, &mut ids);
+        for (i, a) in o.stack.iter().enumerate().take(frame.stack.len()) {
+            let spilled = a.is_scalar_spill() && frame.stack[i].is_scalar_spill();
+            if spilled && !a.reg.precise && !frame.stack[i].reg.precise {
+                widen_reg(&a.reg, &mut frame.stack[i].reg, &mut ids);
             }
         }
     }

@@ -10,9 +10,10 @@ use crate::equal::{Compare, Mode, iterators_differ, maybe_looping};
 use crate::log::LogNames;
 use crate::machine::{Kept, LoopKey, Vm};
 use crate::reject::{Check, refuse};
-use crate::state::{Byte, Slot, State, StateId};
+use crate::state::{Frame, Slot, State, StateId};
 use crate::step::Flow;
 use crate::value::{ADD_CONST, Base, Reg};
+use std::sync::Arc;
 
 /// Turns in which precision is carried over back edges before all numbers are marked.
 const MAX_BACKEDGE_TURNS: usize = 64;
@@ -350,17 +351,7 @@ impl Vm<'_> {
             let pc = w.frame(f);
             let alive = self.life.alive(&self.cfg, &w, f);
             let regs = self.live_regs.get(pc).copied().unwrap_or(u16::MAX);
-            let frame = self.kept[id as usize].state.frame_at_mut(f);
-            for i in 0..10 {
-                if regs >> i & 1 == 0 {
-                    frame.regs[i] = Reg::NOT_INIT;
-                }
-            }
-            for (spi, s) in frame.stack.iter_mut().enumerate() {
-                if alive >> spi & 1 == 0 {
-                    *s = Slot { bytes: [Byte::Invalid; 8], reg: Reg::NOT_INIT };
-                }
-            }
+            forget_dead(&mut self.kept[id as usize].state.frames[f], regs, alive);
         }
         self.there = w;
     }
@@ -477,6 +468,22 @@ impl Vm<'_> {
         self.loops.entry(key).or_default().backedges.push((to, st));
         self.open_edges += 1;
     }
+}
+
+/// Registers and slots that cannot be read any more are gone.
+fn forget_dead(frame: &mut Arc<Frame>, regs: u16, slots: u64) {
+    let reg = |i: usize, r: &Reg| regs >> i & 1 == 0 && r.base != Base::NotInit;
+    let slot = |i: usize, s: &Slot| slots >> i & 1 == 0 && *s != Slot::EMPTY;
+    let some = frame.regs.iter().take(10).enumerate().any(|(i, r)| reg(i, r))
+        || frame.stack.iter().enumerate().any(|(i, s)| slot(i, s));
+    if !some {
+        return;
+    }
+    let frame = Arc::make_mut(frame);
+    for (_, r) in frame.regs.iter_mut().take(10).enumerate().filter(|(i, r)| reg(*i, r)) {
+        *r = Reg::NOT_INIT;
+    }
+    frame.stack.change(slot, |_, s| *s = Slot::EMPTY);
 }
 
 /// An id that only one number has says nothing.

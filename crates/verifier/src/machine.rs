@@ -7,6 +7,7 @@ use crate::kinds::{Kfunc, KfuncKind};
 use crate::live::{StackLife, Where};
 use crate::log::Log;
 use crate::maps::MapInfo;
+use crate::precise::Backward;
 use crate::options::{Options, Stats};
 use crate::reject::{Check, refuse};
 use crate::state::{Hist, Place, State, StateId};
@@ -64,6 +65,7 @@ pub(crate) struct Vm<'a> {
     pub(crate) maps: Vec<MapInfo>,
     pub(crate) kernel: Option<Arc<Btf>>,
     pub(crate) own: Option<Arc<Btf>>,
+    pub(crate) backward: Vec<Backward>,
     pub(crate) cur: State,
     pub(crate) prev: Option<usize>,
     pub(crate) ids: u32,

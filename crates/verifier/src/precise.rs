@@ -22,6 +22,57 @@ struct Wanted {
 /// The way back cannot be followed.
 struct Lost;
 
+/// What an instruction is on the way back: the registers of which one must be wanted for it to matter, and marks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backward(u16);
+
+impl Backward {
+    /// It may matter whatever is wanted.
+    const ALWAYS: u16 = 1 << 15;
+    /// The instruction before it takes two slots.
+    const WIDE: u16 = 1 << 14;
+
+    fn new(slot: &Slot, before: Option<&Slot>) -> Backward {
+        let reg = |r: skep_isa::Reg| 1 << r.index();
+        let regs = match slot {
+            Slot::Op(op, _) => match *op {
+                Op::Neg { .. } | Op::End { .. } | Op::Ja { .. } | Op::MayGoto { .. } => 0,
+                Op::JumpIf { src: Operand::Imm(_), .. } => 0,
+                Op::JumpIf { dst, src: Operand::Reg(src), .. } => reg(dst) | reg(src),
+                Op::Alu { dst, .. }
+                | Op::MovSx { dst, .. }
+                | Op::AddrSpaceCast { dst, .. }
+                | Op::LoadImm64 { dst, .. }
+                | Op::Load { dst, .. }
+                | Op::LoadAcquire { dst, .. }
+                | Op::Store { dst, .. }
+                | Op::StoreRelease { dst, .. } => reg(dst),
+                _ => Backward::ALWAYS,
+            },
+            _ => 0,
+        };
+        let wide = matches!(before, Some(Slot::Second));
+        Backward(regs | if wide { Backward::WIDE } else { 0 })
+    }
+
+    /// For all slots of a program.
+    pub(crate) fn table(slots: &[Slot]) -> Vec<Backward> {
+        let before = |pc: usize| pc.checked_sub(1).map(|b| &slots[b]);
+        slots.iter().enumerate().map(|(pc, s)| Backward::new(s, before(pc))).collect()
+    }
+}
+
+/// The members of a set of bits.
+fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let i = bits.trailing_zeros() as usize;
+        (bits != 0).then(|| {
+            bits &= bits - 1;
+            i
+        })
+    })
+}
+
 impl Wanted {
     fn is_empty(&self) -> bool {
         self.regs[..=self.frame].iter().all(|r| *r == 0) && self.slots[..=self.frame].iter().all(|s| *s == 0)
@@ -98,22 +149,17 @@ impl Vm<'_> {
 
     /// The kept state has gone on to its end with these numbers precise: the current one, equal to it, needs the same.
     pub(crate) fn propagate_precision(&mut self, old: StateId) -> Check<bool> {
-        let mut places = Vec::new();
-        for (f, frame) in self.kept[old as usize].state.frames.iter().enumerate() {
-            let regs = frame.regs.iter().take(10).enumerate();
-            let regs = regs.filter(|(_, r)| r.is_scalar() && r.precise).map(|(i, _)| (i, false));
-            let slots = frame.stack.iter().enumerate();
-            let slots = slots
-                .filter(|(_, s)| s.is_spill() && s.reg.is_scalar() && s.reg.precise)
-                .map(|(i, _)| (i, true));
-            places.extend(regs.chain(slots).map(|(i, slot)| Place { frame: f as u8, index: i as u8, slot }));
-        }
-        if places.is_empty() {
-            return Ok(false);
-        }
         let mut w = Wanted { frame: self.cur.depth(), ..Wanted::default() };
-        for p in &places {
-            w.add(p);
+        for (f, frame) in self.kept[old as usize].state.frames.iter().enumerate() {
+            for (i, r) in frame.regs.iter().take(10).enumerate() {
+                w.regs[f] |= u16::from(r.precise && r.is_scalar()) << i;
+            }
+            for (i, s) in frame.stack.iter().enumerate() {
+                w.slots[f] |= u64::from(s.reg.precise && s.is_scalar_spill()) << i;
+            }
+        }
+        if w.is_empty() {
+            return Ok(false);
         }
         match self.walk_back(w) {
             Ok(()) => Ok(true),
@@ -160,13 +206,14 @@ impl Vm<'_> {
         let mut i = last;
         loop {
             let entry = hist[..end].last().filter(|h| h.insn as usize == i);
+            let step = self.backward[i];
             if *skip {
                 *skip = false;
-            } else {
+            } else if entry.is_some() || step.0 & (w.regs[w.frame] | Backward::ALWAYS) != 0 {
                 self.undo(w, i, *subseq, entry)?;
-            }
-            if w.is_empty() {
-                return Ok(true);
+                if w.is_empty() {
+                    return Ok(true);
+                }
             }
             *subseq = Some(i);
             // The first instruction of the state is the end of the way, unless history says that it was come back to.
@@ -182,8 +229,7 @@ impl Vm<'_> {
                     i = h.prev as usize;
                 }
                 None => {
-                    let two = i >= 1 && matches!(self.code.slots[i - 1], Slot::Second);
-                    i = i.checked_sub(if two { 2 } else { 1 }).ok_or(Lost)?;
+                    i = i.checked_sub(if step.0 & Backward::WIDE != 0 { 2 } else { 1 }).ok_or(Lost)?;
                 }
             }
         }
@@ -196,28 +242,24 @@ impl Vm<'_> {
             if w.regs[f] == 0 && w.slots[f] == 0 {
                 continue;
             }
-            let frame = Arc::make_mut(&mut st.frames[f]);
-            for i in 0..10 {
-                if w.regs[f] >> i & 1 == 0 {
-                    continue;
-                }
-                let r = &mut frame.regs[i];
-                if !r.is_scalar() || std::mem::replace(&mut r.precise, true) {
+            let frame = &st.frames[f];
+            for i in ones(w.regs[f].into()) {
+                let r = &frame.regs[i];
+                if !r.is_scalar() || r.precise {
                     w.regs[f] &= !(1 << i);
                 }
             }
-            for i in 0..64 {
-                if w.slots[f] >> i & 1 == 0 {
-                    continue;
-                }
-                let done = match frame.stack.get_mut(i) {
-                    Some(s) if s.is_scalar_spill() => std::mem::replace(&mut s.reg.precise, true),
-                    _ => true,
-                };
-                if done {
+            for i in ones(w.slots[f]) {
+                if frame.stack.get(i).is_none_or(|s| !s.is_scalar_spill() || s.reg.precise) {
                     w.slots[f] &= !(1 << i);
                 }
             }
+            if w.regs[f] == 0 && w.slots[f] == 0 {
+                continue;
+            }
+            let frame = Arc::make_mut(&mut st.frames[f]);
+            ones(w.regs[f].into()).for_each(|i| frame.regs[i].precise = true);
+            ones(w.slots[f]).for_each(|i| frame.stack[i].reg.precise = true);
         }
         !w.is_empty()
     }

@@ -81,13 +81,28 @@ impl<const W: u32, const H: u32> Dom<W, H> {
     /// Lets the parts learn from each other.
     pub fn sync(&mut self) {
         self.learn_bits();
+        if self.is_settled() {
+            return;
+        }
         for _ in 0..3 {
+            let before = *self;
             self.deduce_sub();
             self.r.deduce_crossing();
             self.deduce_whole();
+            if *self == before {
+                break;
+            }
         }
         self.learn_ranges();
         self.learn_bits();
+    }
+
+    /// One number, or nothing known: there is nothing to learn.
+    fn is_settled(&self) -> bool {
+        match self.bits.is_const() {
+            true => self.r == Range::constant(self.bits.value) && self.sub == Range::constant(self.bits.value),
+            false => self.bits.mask == ones(W) && self.r.is_full() && self.sub.is_full(),
+        }
     }
 
     fn learn_bits(&mut self) {
@@ -233,6 +248,9 @@ impl<const W: u32, const H: u32> Dom<W, H> {
         if divides || (shifts && shift.is_none()) {
             // Not even that a 32-bit result has no upper half is remembered.
             return Self::UNKNOWN;
+        }
+        if let (64, 32, Some(a), Some(b)) = (W, H, self.as_const(), src.as_const()) {
+            return Self::constant(op.eval(width, a, b));
         }
         let mut out = match op {
             AluOp::Mov => *src,

@@ -57,7 +57,7 @@ impl Vm<'_> {
 
     pub(crate) fn grow(&mut self, frame: usize, bytes: i64) {
         if self.cur.frames[frame].stack.len() * 8 < bytes as usize {
-            self.cur.frame_at_mut(frame).grow(bytes);
+            self.cur.frame_at_mut(frame).stack.grow(bytes);
         }
         let f = self.cur.frames[frame].subprog;
         self.depths[f] = self.depths[f].max(bytes);

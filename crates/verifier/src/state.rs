@@ -3,6 +3,7 @@
 //! Frames are shared between states and copied when they are written (`Arc::make_mut`): a branch costs a few counts.
 //! A state also knows how it was reached since its parent state: the history that precision is tracked back through.
 
+use crate::stack::Stack;
 use crate::value::{Base, Reg};
 use std::sync::Arc;
 
@@ -78,8 +79,8 @@ pub type RetBounds = Option<(i32, i32)>;
 pub struct Frame {
     /// `r0` to `r10`.
     pub regs: [Reg; 11],
-    /// Slots from the top of the frame downwards: slot 0 is bytes -8 to -1.
-    pub stack: Vec<Slot>,
+    /// Its slots.
+    pub stack: Stack,
     /// Instruction that called it.
     pub callsite: usize,
     /// Subprogram.
@@ -203,7 +204,7 @@ impl Frame {
         regs[10] = Reg::pointer(Base::Stack(index as u8));
         Frame {
             regs,
-            stack: Vec::new(),
+            stack: Stack::default(),
             callsite,
             subprog,
             callback: false,
@@ -215,13 +216,6 @@ impl Frame {
         }
     }
 
-    /// Makes room for slots up to this depth in bytes.
-    pub fn grow(&mut self, bytes: i64) {
-        let slots = (bytes.clamp(0, MAX_STACK) as usize).div_ceil(8);
-        if self.stack.len() < slots {
-            self.stack.resize(slots, Slot::EMPTY);
-        }
-    }
 }
 
 /// Slot and byte of a stack offset (negative, above -512).
@@ -272,7 +266,7 @@ impl State {
             }
             let frame = Arc::make_mut(frame);
             frame.regs.iter_mut().filter(|r| wanted(r)).for_each(&mut f);
-            frame.stack.iter_mut().filter(|s| spilled(s) && wanted(&s.reg)).for_each(|s| f(&mut s.reg));
+            frame.stack.change(|_, s| spilled(s) && wanted(&s.reg), |_, s| f(&mut s.reg));
         }
     }
 

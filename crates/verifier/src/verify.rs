@@ -200,6 +200,7 @@ pub(crate) fn prepare<'a>(
     let cfg = Cfg::new(&mut code, &shape)?;
     let live_regs = live_registers(&code, &cfg, &shape);
     let life = StackLife::new(&code, &cfg);
+    let backward = crate::precise::Backward::table(&code.slots);
     let n = code.len();
     let funcs = code.funcs.len();
     let cur = State::new(Frame::new(0, usize::MAX, 0), 0, program.sleepable);
@@ -215,6 +216,7 @@ pub(crate) fn prepare<'a>(
         maps,
         kernel,
         own: program.btf.clone(),
+        backward,
         cur,
         prev: None,
         ids: 0,

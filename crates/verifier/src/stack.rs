@@ -1,0 +1,98 @@
+//! One frame's stack: slots in chunks that states share and copy when they are written.
+
+use crate::state::{MAX_STACK, Slot};
+use std::ops::{Index, IndexMut};
+use std::sync::Arc;
+
+/// Slots of a chunk: what is copied at the first write after a branch.
+const CHUNK: usize = 8;
+const CHUNKS: usize = MAX_STACK as usize / 8 / CHUNK;
+
+type Chunk = [Slot; CHUNK];
+
+/// Slots from the top of the frame downwards: slot 0 is bytes -8 to -1. Grows as the frame is used; indexing beyond what
+/// is there panics.
+#[derive(Clone, Default, Debug)]
+pub struct Stack {
+    chunks: [Option<Arc<Chunk>>; CHUNKS],
+    len: usize,
+}
+
+impl Stack {
+    /// Slots that there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// None at all?
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Makes room for slots up to this depth in bytes; new ones are empty.
+    pub fn grow(&mut self, bytes: i64) {
+        let slots = (bytes.clamp(0, MAX_STACK) as usize).div_ceil(8);
+        self.len = self.len.max(slots);
+        for c in self.chunks.iter_mut().take(slots.div_ceil(CHUNK)).filter(|c| c.is_none()) {
+            *c = Some(Arc::new([Slot::EMPTY; CHUNK]));
+        }
+    }
+
+    fn chunk(&self, i: usize) -> &[Slot] {
+        match &self.chunks[i] {
+            Some(c) => &c[..CHUNK.min(self.len - i * CHUNK)],
+            None => &[],
+        }
+    }
+
+    /// A slot.
+    pub fn get(&self, i: usize) -> Option<&Slot> {
+        let c = self.chunks.get(i / CHUNK)?.as_ref()?;
+        if i < self.len { Some(&c[i % CHUNK]) } else { None }
+    }
+
+    /// A slot, to be written.
+    pub fn get_mut(&mut self, i: usize) -> Option<&mut Slot> {
+        let inside = i < self.len;
+        let c = self.chunks.get_mut(i / CHUNK)?.as_mut().filter(|_| inside)?;
+        Some(&mut Arc::make_mut(c)[i % CHUNK])
+    }
+
+    /// All slots.
+    pub fn iter(&self) -> impl Iterator<Item = &Slot> {
+        (0..self.len.div_ceil(CHUNK)).flat_map(|i| self.chunk(i))
+    }
+
+    /// Changes the slots for which `wanted` holds; what holds none of them stays shared.
+    pub fn change(&mut self, wanted: impl Fn(usize, &Slot) -> bool, mut f: impl FnMut(usize, &mut Slot)) {
+        for n in 0..self.len.div_ceil(CHUNK) {
+            let picked = |i: &usize| wanted(n * CHUNK + i, &self.chunk(n)[*i]);
+            let hits = (0..self.chunk(n).len()).filter(picked).fold(0u32, |set, i| set | 1 << i);
+            let Some(c) = self.chunks[n].as_mut().filter(|_| hits != 0) else { continue };
+            let c = Arc::make_mut(c);
+            (0..CHUNK).filter(|i| hits >> i & 1 == 1).for_each(|i| f(n * CHUNK + i, &mut c[i]));
+        }
+    }
+
+    /// Is the slot the very same in memory?
+    pub fn shares(&self, other: &Stack, i: usize) -> bool {
+        match (&self.chunks[i / CHUNK], &other.chunks[i / CHUNK]) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+impl Index<usize> for Stack {
+    type Output = Slot;
+
+    fn index(&self, i: usize) -> &Slot {
+        self.get(i).expect("callers have grown the stack to this slot")
+    }
+}
+
+impl IndexMut<usize> for Stack {
+    fn index_mut(&mut self, i: usize) -> &mut Slot {
+        self.get_mut(i).expect("callers have grown the stack to this slot")
+    }
+}
