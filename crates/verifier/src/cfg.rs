@@ -21,6 +21,8 @@ pub struct Mark {
     pub callback: bool,
     /// An iterator's step.
     pub iter_next: bool,
+    /// A relocation has left nothing usable here.
+    pub poisoned: bool,
     /// It may write the stack.
     pub stores: bool,
     /// Loop it lies in; 0: none.

@@ -67,7 +67,6 @@ impl Vm<'_> {
         if self.stats.insns > self.options.limits.insns {
             refuse!(TooComplex, "BPF program is too large. Processed {} insn", self.stats.insns);
         }
-        self.cur.last_insn = self.prev;
         let mark = self.cfg.marks[pc];
         if mark.prune && self.visited(pc)? {
             self.log.safe(self.prev, pc);
@@ -283,8 +282,9 @@ impl Vm<'_> {
         self.last_insns = self.stats.insns;
         self.cur.for_each_reg(|r| r.precise && r.is_scalar(), |r| r.precise = false);
         clear_single_ids(&mut self.cur);
+        let hist = std::mem::take(&mut self.cur.hist);
         let mut state = self.cur.clone();
-        state.insn = pc;
+        (state.insn, state.last_insn, state.hist) = (pc, self.prev, hist);
         let kept =
             Kept { state, branches: 1, hits: 0, misses: 0, cleaned: false, evicted: false, free: false };
         let id = match self.free.pop() {
@@ -307,7 +307,6 @@ impl Vm<'_> {
         self.cur.parent = Some(id);
         self.cur.first_insn = pc;
         self.cur.dfs_depth += 1;
-        self.cur.hist.clear();
         self.hist_open = false;
     }
 

@@ -45,22 +45,26 @@ impl<const N: u32> Range<N> {
     }
 
     /// No unsigned or no signed number left: the path cannot be taken, or the state is broken.
+    #[inline]
     pub const fn is_empty(&self) -> bool {
         self.umin > self.umax || self.smin > self.smax
     }
 
     /// Nothing known.
+    #[inline]
     pub fn is_full(&self) -> bool {
         *self == Self::FULL
     }
 
     /// Is the number in it?
+    #[inline]
     pub const fn contains(&self, v: u64) -> bool {
         let s = Self::sext(v);
         self.umin <= v && v <= self.umax && self.smin <= s && s <= self.smax
     }
 
     /// Lies it in `outer`, bound by bound?
+    #[inline]
     pub const fn is_within(&self, outer: &Self) -> bool {
         outer.umin <= self.umin
             && self.umax <= outer.umax
@@ -69,18 +73,21 @@ impl<const N: u32> Range<N> {
     }
 
     /// Keeps what also lies between unsigned bounds.
+    #[inline]
     pub fn clamp_u(&mut self, min: u64, max: u64) {
         self.umin = self.umin.max(min);
         self.umax = self.umax.min(max);
     }
 
     /// Keeps what also lies between signed bounds.
+    #[inline]
     pub fn clamp_s(&mut self, min: i64, max: i64) {
         self.smin = self.smin.max(min);
         self.smax = self.smax.min(max);
     }
 
     /// Keeps what is in both.
+    #[inline]
     pub fn intersect(&mut self, other: &Self) {
         self.clamp_u(other.umin, other.umax);
         self.clamp_s(other.smin, other.smax);
@@ -97,6 +104,7 @@ impl<const N: u32> Range<N> {
     }
 
     /// Learns from what is known bit by bit (`__update_reg_bounds`).
+    #[inline]
     pub fn learn_bits(&mut self, t: Tnum) {
         let t = t.truncate(N);
         let sign = 1 << (N - 1);
@@ -105,6 +113,7 @@ impl<const N: u32> Range<N> {
     }
 
     /// Signed bounds from unsigned ones and back, where the interval does not wrap in the other view.
+    #[inline]
     pub fn deduce(&mut self) {
         self.deduce_signed();
         if Self::zext(self.smin) <= Self::zext(self.smax) {
@@ -112,6 +121,7 @@ impl<const N: u32> Range<N> {
         }
     }
 
+    #[inline]
     fn deduce_signed(&mut self) {
         if Self::sext(self.umin) <= Self::sext(self.umax) {
             self.clamp_s(Self::sext(self.umin), Self::sext(self.umax));
@@ -120,6 +130,7 @@ impl<const N: u32> Range<N> {
 
     /// [`Range::deduce`], and for a signed interval that crosses zero: when the unsigned interval meets only one of
     /// its two ends, the other end goes (Linux 6.17).
+    #[inline]
     pub fn deduce_crossing(&mut self) {
         self.deduce();
         let (lo, hi) = (Self::zext(self.smin), Self::zext(self.smax));

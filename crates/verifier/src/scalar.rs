@@ -43,6 +43,7 @@ impl<const W: u32, const H: u32> Dom<W, H> {
     }
 
     /// The number, when there is only one.
+    #[inline]
     pub const fn as_const(&self) -> Option<u64> {
         if self.bits.is_const() { Some(self.bits.value) } else { None }
     }
@@ -59,6 +60,7 @@ impl<const W: u32, const H: u32> Dom<W, H> {
     }
 
     /// Is everything that it may be among what `outer` may be?
+    #[inline]
     pub const fn is_within(&self, outer: &Self) -> bool {
         self.r.is_within(&outer.r) && self.sub.is_within(&outer.sub) && self.bits.is_within(outer.bits)
     }
@@ -98,6 +100,7 @@ impl<const W: u32, const H: u32> Dom<W, H> {
     }
 
     /// One number, or nothing known: there is nothing to learn.
+    #[inline]
     fn is_settled(&self) -> bool {
         match self.bits.is_const() {
             true => self.r == Range::constant(self.bits.value) && self.sub == Range::constant(self.bits.value),
@@ -105,11 +108,13 @@ impl<const W: u32, const H: u32> Dom<W, H> {
         }
     }
 
+    #[inline]
     fn learn_bits(&mut self) {
         self.sub.learn_bits(self.bits);
         self.r.learn_bits(self.bits);
     }
 
+    #[inline]
     fn learn_ranges(&mut self) {
         let whole = self.bits.intersect(Tnum::range(self.r.umin, self.r.umax));
         let low = whole.truncate(H).intersect(Tnum::range(self.sub.umin, self.sub.umax));
@@ -128,6 +133,7 @@ impl<const W: u32, const H: u32> Dom<W, H> {
         self.sub.deduce_crossing();
     }
 
+    #[inline]
     fn sub_from_ends(&mut self, lo: u64, hi: u64) {
         if lo >> H != hi >> H {
             return;
@@ -141,6 +147,7 @@ impl<const W: u32, const H: u32> Dom<W, H> {
         }
     }
 
+    #[inline]
     fn sub_across_zero(&mut self, lo: u64, hi: u64) {
         let next = ((lo >> H) + 1) & ones(W - H);
         let (l, h) = (Range::<H>::sext(lo), Range::<H>::sext(hi));
@@ -164,6 +171,7 @@ impl<const W: u32, const H: u32> Dom<W, H> {
         }
     }
 
+    #[inline]
     fn whole_from_low(&mut self, lo: u64, hi: u64) {
         let up = !ones(H);
         self.r.clamp_u(self.r.umin & up | lo, self.r.umax & up | hi);

@@ -187,7 +187,7 @@ pub struct State {
     pub parent: Option<StateId>,
     /// First instruction since the parent.
     pub first_insn: usize,
-    /// Instruction before the current one.
+    /// Of a kept state: the instruction before it.
     pub last_insn: Option<usize>,
     /// Where it goes on.
     pub insn: usize,

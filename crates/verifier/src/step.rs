@@ -27,8 +27,8 @@ impl Vm<'_> {
             Slot::Illegal(e) => return Err(self.illegal_step(&e)),
             Slot::Second => refuse!(Internal, "second half of a load reached"),
         };
-        if let Some((_, why)) = self.program.poisoned.iter().find(|(at, _)| *at == pc) {
-            return Err(self.poisoned(pc, &op, why));
+        if self.cfg.marks[pc].poisoned {
+            return Err(self.poisoned(pc, &op));
         }
         let next = Flow::To(pc + len);
         match op {
@@ -79,7 +79,8 @@ impl Vm<'_> {
     }
 
     /// An instruction that a failed relocation left behind: libbpf makes it a call of a helper that does not exist.
-    fn poisoned(&self, _pc: usize, op: &Op, why: &str) -> Box<Reject> {
+    fn poisoned(&self, pc: usize, op: &Op) -> Box<Reject> {
+        let why = self.program.poisoned.iter().find(|(at, _)| *at == pc).map_or("", |(_, why)| why);
         let id = if let Op::Call(Callee::Helper(id)) = op { *id } else { 195_896_080 };
         Reject::new(Rule::HelperUnknown, format!("invalid func unknown#{id}")).after_line(why.to_owned())
     }

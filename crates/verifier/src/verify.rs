@@ -197,7 +197,12 @@ pub(crate) fn prepare<'a>(
     let maps = map_infos(program);
     resolve_maps(&code, &maps, program.prog_type)?;
     let shape = |op: &Op| call_shape(platform, &caller, options, kernel.as_ref(), op);
-    let cfg = Cfg::new(&mut code, &shape)?;
+    let mut cfg = Cfg::new(&mut code, &shape)?;
+    for (at, _) in &program.poisoned {
+        if let Some(m) = cfg.marks.get_mut(*at) {
+            m.poisoned = true;
+        }
+    }
     let live_regs = live_registers(&code, &cfg, &shape);
     let life = StackLife::new(&code, &cfg);
     let backward = crate::precise::Backward::table(&code.slots);
