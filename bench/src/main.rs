@@ -65,7 +65,9 @@ fn main() -> ExitCode {
 }
 
 fn usage(why: &str) -> ExitCode {
-    eprintln!("bench: {why}\nusage: cargo xtask bench run|maps|load [-o json] [FILE…]\n       cargo xtask bench verifier [-o json] [--rounds N] [--only NAME] [--no-kernel] [FILE|FOLDER…]");
+    eprintln!(
+        "bench: {why}\nusage: cargo xtask bench run|maps|load [-o json] [FILE…]\n       cargo xtask bench verifier [-o json] [--rounds N] [--only NAME] [--no-kernel] [FILE|FOLDER…]"
+    );
     ExitCode::from(2)
 }
 

@@ -82,7 +82,11 @@ pub fn run(plan: &Plan, as_json: bool) -> Result<(), String> {
             Err(e) => eprintln!("{}: {e}", path.display()),
         }
     }
-    if as_json { json_out(&rows) } else { text_out(&rows) }
+    if as_json {
+        json_out(&rows)
+    } else {
+        text_out(&rows)
+    }
     Ok(())
 }
 

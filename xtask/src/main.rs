@@ -30,7 +30,7 @@ static CHORES: &[Chore] = &[
     },
     Chore {
         name: "bench",
-        about: "measure: run (the benchmark programs) or load (objects)",
+        about: "measure: run (the benchmark programs), load (objects) or verifier (beside the kernel's)",
         run: bench::run,
     },
     Chore { name: "suites", about: "run other people's suites, one line each", run: suites::run },

@@ -135,10 +135,8 @@ impl Cfg {
             }
             _ => {}
         }
-        self.marks[pc].stores = matches!(
-            op,
-            Op::Store { .. } | Op::StoreRelease { .. } | Op::Atomic { .. } | Op::Call(_)
-        );
+        self.marks[pc].stores =
+            matches!(op, Op::Store { .. } | Op::StoreRelease { .. } | Op::Atomic { .. } | Op::Call(_));
         if let (Op::LoadAbs { .. } | Op::LoadInd { .. }, Some(next)) = (op, self.marks.get_mut(pc + 1)) {
             next.jump = true;
         }

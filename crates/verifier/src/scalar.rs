@@ -103,7 +103,9 @@ impl<const W: u32, const H: u32> Dom<W, H> {
     #[inline]
     fn is_settled(&self) -> bool {
         match self.bits.is_const() {
-            true => self.r == Range::constant(self.bits.value) && self.sub == Range::constant(self.bits.value),
+            true => {
+                self.r == Range::constant(self.bits.value) && self.sub == Range::constant(self.bits.value)
+            }
             false => self.bits.mask == ones(W) && self.r.is_full() && self.sub.is_full(),
         }
     }

@@ -215,7 +215,6 @@ impl Frame {
             callback_depth: 0,
         }
     }
-
 }
 
 /// Slot and byte of a stack offset (negative, above -512).
