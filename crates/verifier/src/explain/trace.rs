@@ -175,7 +175,8 @@ impl Vm<'_> {
             if let Some(i) = reg {
                 return Some(place(f, i, false));
             }
-            let slot = a.stack.iter().zip(b.stack.iter()).position(|(x, y)| x.is_spill() && beyond(&x.reg, &y.reg));
+            let slot =
+                a.stack.iter().zip(b.stack.iter()).position(|(x, y)| x.is_spill() && beyond(&x.reg, &y.reg));
             if let Some(i) = slot {
                 return Some(place(f, i, true));
             }
