@@ -12,6 +12,7 @@
 //! - [`machine`]: running them. [`payload`]: the loads that walk over headers and attributes.
 //! - [`text`]: listings as `tcpdump -d`, `-dd` and `-ddd` print them; [`asm`] reads `-d` and `-ddd` back.
 //! - [`filter`]: the filter language, compiled to [`Program`]s.
+//! - [`seccomp`]: policies for system calls, compiled to programs for seccomp(2).
 //! - [`mod@translate`]: to eBPF, for socket filters, traffic control and XDP.
 //!
 //! Always holds: a [`Program`] ends on every packet (jumps go forward), reads no memory that is not its own, and its
@@ -25,6 +26,7 @@ pub mod filter;
 pub mod insn;
 pub mod machine;
 pub mod payload;
+pub mod seccomp;
 pub mod text;
 pub mod translate;
 

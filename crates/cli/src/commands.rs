@@ -25,6 +25,10 @@ pub(crate) static COMMANDS: &[&Cmd] = &[
     &cmd::verify::VERIFY,
     &cmd::diff::DIFF,
     &cmd::filter::FILTER,
+    &cmd::seccomp::COMPILE,
+    &cmd::seccomp::SHOW,
+    &cmd::seccomp::EXPLAIN,
+    &cmd::seccomp::TEST,
     &cmd::asm::ASM,
     &cmd::asm::DISASM,
     &cmd::obj::SHOW,
@@ -49,6 +53,7 @@ const NOUNS: &[(&str, &str)] = &[
     ("btf", "Inspect BTF type information"),
     ("prog", "Inspect programs"),
     ("map", "Inspect maps"),
+    ("seccomp", "Policies for system calls: compile, question, test, run and record"),
     ("feature", "What this build supports, and what the running kernel has"),
 ];
 

@@ -13,5 +13,6 @@ pub(crate) mod obj;
 pub(crate) mod probe;
 pub(crate) mod prog;
 pub(crate) mod run;
+pub(crate) mod seccomp;
 mod target;
 pub(crate) mod verify;
