@@ -164,8 +164,8 @@ const X: Reg = Reg::R7;
 const CTX: Reg = Reg::R6;
 const DATA: Reg = Reg::R8;
 const DATA_END: Reg = Reg::R9;
-/// Place on the stack for the number of times that the program may still go back.
-const ROUNDS_LEFT: i16 = -68;
+/// Place on the stack for the number of times that the program may still go back: eight bytes, which verifiers follow.
+const ROUNDS_LEFT: i16 = -80;
 /// How often a program with a loop goes back before it rejects the packet: the verifier wants to see an end. A walk over
 /// extension headers advances by 8 bytes a round, at least.
 const MAX_ROUNDS: i32 = 256;
@@ -178,7 +178,7 @@ pub fn translate(program: &Program, target: &Target) -> Result<Vec<Insn>, Transl
     t.prologue();
     if program.has_loops() {
         let src = Operand::Imm(MAX_ROUNDS);
-        t.out.push(Ebpf::Store { size: Width8::W, dst: Reg::R10, off: ROUNDS_LEFT, src });
+        t.out.push(Ebpf::Store { size: Width8::Dw, dst: Reg::R10, off: ROUNDS_LEFT, src });
     }
     for (pc, op) in program.ops().iter().enumerate() {
         t.insn = pc;
@@ -292,11 +292,11 @@ impl Translator<'_> {
     /// Goes on at a classic instruction; back only so many times.
     fn go(&mut self, to: usize) {
         if to <= self.insn {
-            self.read(Width8::W, Reg::R1, Reg::R10, ROUNDS_LEFT);
-            self.jump_if(Cond::Eq, Width::W32, Reg::R1, Operand::Imm(0), Dest::Reject);
-            self.alu32(AluOp::Add, Reg::R1, Operand::Imm(-1));
+            self.read(Width8::Dw, Reg::R1, Reg::R10, ROUNDS_LEFT);
+            self.jump_if(Cond::Eq, Width::W64, Reg::R1, Operand::Imm(0), Dest::Reject);
+            self.alu64(AluOp::Add, Reg::R1, Operand::Imm(-1));
             let src = Operand::Reg(Reg::R1);
-            self.out.push(Ebpf::Store { size: Width8::W, dst: Reg::R10, off: ROUNDS_LEFT, src });
+            self.out.push(Ebpf::Store { size: Width8::Dw, dst: Reg::R10, off: ROUNDS_LEFT, src });
         }
         self.jump(Dest::Insn(to));
     }

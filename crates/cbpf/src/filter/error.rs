@@ -27,15 +27,11 @@ pub enum Why {
     Syntax,
     /// A character that begins no word.
     IllegalChar(char),
-    /// A number that is none, or too large.
-    BadNumber(String),
     /// More words, or more parentheses inside each other, than the limits.
     TooDeep,
     /// The rest of libpcap's texts.
     Text(String),
-    /// A part of the language that is not built yet.
-    NotYet(String),
-    /// A link type whose headers are not known yet.
+    /// No link type has this name.
     LinkType(String),
     /// The program would have more instructions than the kernel takes.
     TooLong(usize),
@@ -45,12 +41,12 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Why::Syntax => f.write_str("can't parse filter expression: syntax error"),
-            Why::IllegalChar(c) => write!(f, "illegal character {c:?}"),
-            Why::BadNumber(text) => write!(f, "number {text} is no 32-bit number"),
+            Why::IllegalChar(c) => write!(f, "can't parse filter expression: syntax error at {c:?}"),
             Why::TooDeep => f.write_str("the expression is too long, or nested too deeply"),
             Why::Text(text) => f.write_str(text),
-            Why::NotYet(what) => write!(f, "{what} is not supported yet"),
-            Why::LinkType(name) => write!(f, "filters for link type {name} are not supported yet"),
+            Why::LinkType(name) => {
+                write!(f, "unknown data link type {name}; names are libpcap's, such as EN10MB")
+            }
             Why::TooLong(n) => write!(f, "the filter has {n} instructions; split it up"),
         }
     }

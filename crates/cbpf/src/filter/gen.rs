@@ -1,205 +1,229 @@
-//! Expression → [`Tree`]: what each primitive means on a link type. The order of tests is that of libpcap's unoptimised
-//! programs, since it shows on truncated packets.
+//! What each primitive means on a link type, as a [`Tree`]: where the headers are at this place of the expression, and what
+//! follows the link layer. The order of tests is that of libpcap's unoptimised programs, since it shows on truncated packets.
 //!
-//! `vlan`, `mpls` and `pppoes` move the place where everything to their right looks, so that state runs from left to
-//! right over the whole expression.
+//! `vlan`, `mpls`, `pppoes`, `lane`, `geneve` and `vxlan` move the place where everything to their right looks, so that
+//! state runs from left to right over the whole expression. Offsets that differ from packet to packet are kept in words of
+//! scratch memory: those of radio and 802.11 headers are computed in front of all tests, those of tunnels when one is found.
 
 use super::error::{FilterError, Span, Why};
-use super::link::{Kind as LinkKind, Link};
-use super::parse::{Arith, Expr, Prim};
+use super::lex::Op;
+use super::link::{Addresses, Follows, Link, Variable};
 use super::tree::{Base, Tree, Val};
-use super::words::Proto;
+use super::words::{Key, Proto};
+use super::{Options, Packets};
+use crate::ancillary::{AD_OFF, Ancillary};
 use crate::insn::{AluOp, Cond, Size};
+use std::cell::Cell;
 
 pub(super) type Result<T> = std::result::Result<T, FilterError>;
 
 pub(super) const ETHERTYPE_IP: u32 = 0x0800;
+pub(super) const ETHERTYPE_ARP: u32 = 0x0806;
+pub(super) const ETHERTYPE_RARP: u32 = 0x8035;
 pub(super) const ETHERTYPE_IP6: u32 = 0x86dd;
+const ETHERTYPE_ATALK: u32 = 0x809b;
+const ETHERTYPE_AARP: u32 = 0x80f3;
+const ETHERTYPE_IPX: u32 = 0x8137;
+const ETHERTYPE_DECNET: u32 = 0x6003;
+const LLC_IP: u32 = 0x06;
 const LLC_ISO: u32 = 0xfe;
 const LLC_STP: u32 = 0x42;
 const LLC_IPX: u32 = 0xe0;
 const LLC_NETBEUI: u32 = 0xf0;
 /// Largest length field: larger numbers are EtherTypes.
-const ETHER_MTU: u32 = 1500;
+pub(super) const ETHER_MTU: u32 = 1500;
+/// `LINUX_SLL_P_802_3` and `LINUX_SLL_P_802_2`.
+const COOKED_802_3: u32 = 1;
+const COOKED_LLC: u32 = 4;
+/// Numbers of IPv6 among address families: Linux; NetBSD and OpenBSD, FreeBSD, Darwin.
+const FAMILY_IP6_LINUX: u32 = 10;
+const FAMILIES_IP6: [u32; 3] = [30, 24, 28];
+const FAMILY_IP: u32 = 2;
+/// `PACKET_OUTGOING`.
+const OUTGOING: u32 = 4;
+/// Protocol type of LLC in the pseudo header of SunATM.
+const ATM_LLC: u32 = 2;
+
+/// An offset: a constant, and for some a word of scratch memory that is added to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Off {
+    pub word: Option<u8>,
+    pub k: u32,
+}
+
+impl Off {
+    pub(super) const fn at(k: u32) -> Off {
+        Off { word: None, k }
+    }
+
+    pub(super) fn plus(self, k: u32) -> Off {
+        Off { k: self.k.wrapping_add(k), ..self }
+    }
+}
 
 /// Where the headers are at this place of the expression.
 pub(super) struct Gen<'a> {
+    /// The link type whose headers are looked at.
     pub link: Link,
-    /// Its name as given.
-    pub link_name: &'a str,
-    pub options: &'a super::Options<'a>,
-    /// How the field at `type_at` names what follows.
-    kind: LinkKind,
-    type_at: u32,
-    payload_at: u32,
-    /// MPLS labels between the link layer and the network header.
-    labels: u32,
+    /// What the packets' own link type says follows.
+    pub(super) origin: Follows,
+    pub options: &'a Options<'a>,
+    pub header: Off,
+    pub type_at: Off,
+    pub payload: Off,
+    /// Bytes between the payload and the network header: SNAP, labels.
+    pub network: u32,
+    /// The same for OSI.
+    pub osi: u32,
+    /// MPLS labels passed.
+    pub labels: u32,
+    /// VLAN tags passed.
+    pub tags: u32,
+    /// Inside a tunnel: the inner frame may begin with the network header.
+    pub tunnel: Option<Key>,
+    /// Where a LANE header is that tells control frames from data.
+    pub lane_at: Option<u32>,
+    /// How the packets' own link type varies.
+    pub(super) outer: Variable,
+    pub(super) words: u8,
+    /// Words that a test reads, a bit each.
+    pub(super) read: Cell<u32>,
+    /// Words that begin as 0.
+    pub(super) zeroed: std::ops::Range<u8>,
+    /// Words that each word is computed from.
+    pub(super) needs: [u32; 16],
     /// Place of the primitive at hand.
     pub span: Span,
 }
 
 impl<'a> Gen<'a> {
-    pub(super) fn new(options: &'a super::Options<'a>) -> Gen<'a> {
-        let link_name = options.link.strip_prefix("DLT_").unwrap_or(options.link);
-        let link = super::link::by_name(link_name).copied().unwrap_or(super::link::UNKNOWN);
-        let (kind, type_at, payload_at) = (link.kind, link.type_at, link.payload_at);
-        Gen { link, link_name, options, kind, type_at, payload_at, labels: 0, span: Span::default() }
+    pub(super) fn new(options: &'a Options<'a>) -> Result<Gen<'a>> {
+        let name = options.link.strip_prefix("DLT_").unwrap_or(options.link);
+        let Some(link) = super::link::by_name(name) else {
+            return Err(FilterError { span: Span::default(), why: Why::LinkType(name.into()) });
+        };
+        let mut g = Gen {
+            link,
+            origin: link.follows,
+            options,
+            header: Off::at(link.header),
+            type_at: Off::at(link.type_at),
+            payload: Off::at(link.payload_at),
+            network: link.snap,
+            osi: link.osi,
+            labels: 0,
+            tags: 0,
+            tunnel: None,
+            lane_at: None,
+            outer: link.variable,
+            words: 0,
+            read: Cell::new(0),
+            zeroed: 0..0,
+            needs: [0; 16],
+            span: Span::default(),
+        };
+        g.set_up_words();
+        Ok(g)
     }
 
     pub(super) fn fail<T>(&self, text: impl Into<String>) -> Result<T> {
         Err(FilterError { span: self.span, why: Why::Text(text.into()) })
     }
 
-    fn not_yet<T>(&self, what: impl Into<String>) -> Result<T> {
-        Err(FilterError { span: self.span, why: Why::NotYet(what.into()) })
+    pub(super) fn at_most(&self, what: &str, n: u32, max: u32) -> Result<()> {
+        if n > max { self.fail(format!("{what} {n} greater than maximum {max}")) } else { Ok(()) }
     }
 
-    /// A tree for an expression. Long chains of `and` and `or` lean to the left and are walked without recursion.
-    pub(super) fn expr(&mut self, expr: &Expr) -> Result<Tree> {
-        let (mut first, mut rest) = (expr, Vec::new());
-        while let Expr::And(l, r) | Expr::Or(l, r) = first {
-            rest.push((matches!(first, Expr::And(..)), r));
-            first = l;
-        }
-        let mut tree = match first {
-            Expr::True => Tree::Const(true),
-            Expr::Not(inner) => self.expr(inner)?.not(),
-            Expr::Prim(prim, span) => {
-                self.span = *span;
-                self.prim(prim)?
-            }
-            Expr::And(..) | Expr::Or(..) => Tree::Const(true),
-        };
-        for (and, right) in rest.into_iter().rev() {
-            let right = self.expr(right)?;
-            tree = match (and, tree) {
-                (true, Tree::And(mut list)) => {
-                    list.push(right);
-                    Tree::And(list)
-                }
-                (false, Tree::Or(mut list)) => {
-                    list.push(right);
-                    Tree::Or(list)
-                }
-                (true, tree) => Tree::And(vec![tree, right]),
-                (false, tree) => Tree::Or(vec![tree, right]),
-            };
-        }
-        Ok(tree)
-    }
-
-    fn prim(&mut self, prim: &Prim) -> Result<Tree> {
-        match prim {
-            Prim::Id(quals, ident) => self.ident(*quals, ident),
-            Prim::Proto(proto) => self.abbreviation(*proto),
-            Prim::Relation(cond, reversed, a, b) => self.relation(*cond, *reversed, a, b),
-            Prim::Broadcast(proto) => self.broadcast(*proto),
-            Prim::Multicast(proto) => self.multicast(*proto),
-            Prim::Less(n) => Ok(Tree::Test(Cond::Gt, Val::Len, Val::K(*n)).not()),
-            Prim::Greater(n) => Ok(Tree::Test(Cond::Ge, Val::Len, Val::K(*n))),
-            Prim::Byte(at, op, value) => self.byte(*at, op, *value),
-            Prim::Vlan(tag) => self.vlan(*tag),
-            Prim::Mpls(label) => self.mpls(*label),
-            Prim::Pppoed => self.ether_type(0x8863),
-            Prim::Pppoes(session) => self.pppoes(*session),
-            Prim::Llc(kind) => self.llc(kind.as_deref()),
-            Prim::Tunnel(word, id) => {
-                self.at_most(
-                    if *word == "geneve" { "Geneve VNI" } else { "VXLAN VNI" },
-                    id.unwrap_or(0),
-                    0xff_ffff,
-                )?;
-                self.not_yet(format!("'{word}'"))
-            }
-            Prim::List => self.fail("can't parse filter expression: syntax error"),
-            Prim::Other(word) => self.other(word),
-        }
-    }
-
-    /// Words that other link types have.
-    fn other(&self, word: &str) -> Result<Tree> {
-        let name = self.link_name;
-        match word {
-            // Words of a link type whose headers are not known yet are not judged.
-            _ if self.has_words(word) => self.not_yet(format!("'{word}' on {name}")),
-            "fisu" | "lssu" | "msu" | "hfisu" | "hlssu" | "hmsu" | "sio" | "opc" | "dpc" | "sls" | "hsio"
-            | "hopc" | "hdpc" | "hsls" => self.fail(format!("'{word}' supported only on SS7")),
-            "vpi" | "vci" | "lane" | "oam" | "oamf4" | "metac" | "bcc" | "oamf4ec" | "oamf4sc" | "sc"
-            | "ilmic" | "connectmsg" | "metaconnect" => {
-                self.fail(format!("'{word}' supported only on SUNATM"))
-            }
-            "reason" | "rnum" | "ruleset" | "subrulenum" | "action" | "ifname" => {
-                self.fail(format!("'{word}' supported only on PFLOG linktype"))
-            }
-            "ifindex" => self.fail("not a live capture"),
-            "type/subtype" | "dir" => self.without(word, word),
-            "inbound" | "outbound" if !super::link::later("bound", name) => {
-                self.fail(format!("not a live capture, '{word}' not supported on DLT_{name}"))
-            }
-            _ => self.not_yet(format!("'{word}' on {name}")),
-        }
-    }
-
-    /// The link type may have this word.
-    fn has_words(&self, word: &str) -> bool {
-        match self.link_name {
-            "MTP2" | "MTP2_WITH_PHDR" | "ERF" => !matches!(word, "ifindex" | "reason" | "vpi"),
-            "SUNATM" => !matches!(word, "ifindex" | "reason" | "fisu"),
-            "PFLOG" => !matches!(word, "ifindex" | "vpi" | "fisu"),
-            "LINUX_SLL2" => word == "ifindex",
-            _ => false,
-        }
+    /// A part of the language that the link type does not have.
+    pub(super) fn without<T>(&self, what: &str) -> Result<T> {
+        self.fail(format!("'{what}' not supported on DLT_{}", self.link.name))
     }
 
     // Loads.
 
-    fn base(&self) -> Base {
-        Base::Start
+    pub(super) fn load_at(&self, off: Off, size: Size, at: u32) -> Val {
+        let k = off.k.wrapping_add(at);
+        match off.word {
+            None => Val::Load(size, Base::Start, k),
+            Some(word) => Val::Load(size, Base::At(Box::new(self.word(word))), k),
+        }
     }
 
-    /// Offset of the network header.
-    pub(super) fn network_at(&self) -> u32 {
-        self.payload_at + self.labels * 4
+    /// A word of scratch memory, for a test.
+    pub(super) fn word(&self, word: u8) -> Val {
+        self.read.set(self.read.get() | 1 << word);
+        Val::Word(word)
     }
 
-    /// Behind the link layer, and labels.
+    pub(super) fn network_header(&self) -> Off {
+        self.payload.plus(self.network)
+    }
+
+    /// Behind the link layer, SNAP and labels.
     pub(super) fn payload(&self, size: Size, at: u32) -> Val {
-        Val::Load(size, self.base(), self.payload_at + self.labels * 4 + at)
+        self.load_at(self.network_header(), size, at)
     }
 
     /// Behind the IPv4 header.
     pub(super) fn transport4(&self, size: Size, at: u32) -> Val {
-        let payload = self.payload_at + self.labels * 4;
-        Val::Load(size, Base::BehindIpv4(payload), payload + at)
+        let off = self.network_header();
+        let k = off.k.wrapping_add(at);
+        match off.word {
+            None => Val::Load(size, Base::BehindIpv4(off.k), k),
+            Some(_) => Val::Load(size, Base::At(Box::new(self.ipv4_end())), k),
+        }
+    }
+
+    /// The variable part of the offset behind the IPv4 header.
+    pub(super) fn ipv4_end(&self) -> Val {
+        let length =
+            Val::Alu(AluOp::Lsh, Box::new(Val::and(self.payload(Size::B, 0), 0xf)), Box::new(Val::K(2)));
+        match self.payload.word {
+            None => length,
+            Some(word) => Val::add(length, self.word(word)),
+        }
     }
 
     /// Behind the fixed IPv6 header.
     pub(super) fn transport6(&self, size: Size, at: u32) -> Val {
-        self.payload(size, 40 + at)
+        self.payload(size, at.wrapping_add(40))
     }
 
     pub(super) fn link_header(&self, size: Size, at: u32) -> Val {
-        Val::Load(size, self.base(), at)
+        self.load_at(self.header, size, at)
     }
 
-    fn type_field(&self) -> Val {
-        let size = if self.kind == LinkKind::Ppp { Size::H } else { self.link.type_size() };
-        Val::Load(size, self.base(), self.type_at)
+    pub(super) fn llc_field(&self, size: Size, at: u32) -> Val {
+        self.load_at(self.payload, size, at)
     }
 
-    fn llc_field(&self, size: Size, at: u32) -> Val {
-        Val::Load(size, self.base(), self.payload_at + at)
+    /// Behind LLC of OSI.
+    pub(super) fn osi_field(&self, at: u32) -> Val {
+        self.load_at(self.payload.plus(self.osi), Size::B, at)
+    }
+
+    pub(super) fn type_field(&self) -> Val {
+        let size = match self.link.follows {
+            Follows::Family | Follows::HostFamily | Follows::Magic(..) => Size::W,
+            Follows::Table(size, _) => size,
+            _ => Size::H,
+        };
+        self.load_at(self.type_at, size, 0)
+    }
+
+    pub(super) fn ancillary(&self, size: Size, which: Ancillary) -> Val {
+        Val::Load(size, Base::Start, AD_OFF.wrapping_add(which.row().off))
     }
 
     /// Bytes equal to these, compared from the end in words, half words, bytes.
-    pub(super) fn bytes_are(&self, load: impl Fn(&Self, Size, u32) -> Val, want: &[u8]) -> Tree {
-        let (mut tests, mut end) = (Vec::new(), want.len());
+    pub(super) fn bytes_are(&self, load: impl Fn(Size, u32) -> Val, want: &[u8]) -> Tree {
+        let (mut tests, mut end) = (Vec::with_capacity(2), want.len());
         for size in [Size::W, Size::H, Size::B] {
             let n = size.bytes() as usize;
             while end >= n {
                 end -= n;
                 let number = want[end..end + n].iter().fold(0, |v, b| v << 8 | u32::from(*b));
-                tests.push(Tree::Test(Cond::Eq, load(self, size, end as u32), Val::K(number)));
+                tests.push(Tree::Test(Cond::Eq, load(size, end as u32), Val::K(number)));
             }
         }
         Tree::And(tests)
@@ -212,93 +236,146 @@ impl<'a> Gen<'a> {
         if self.labels > 0 {
             return self.behind_labels(proto);
         }
-        match self.kind {
-            LinkKind::Ethernet => Ok(self.ethernet(proto)),
-            LinkKind::Cooked => self.cooked(proto),
-            LinkKind::EtherType => Ok(self.type_is(proto)),
-            LinkKind::Hdlc => Ok(self.type_is(if proto == LLC_ISO { 0xfefe } else { proto })),
-            LinkKind::Ppp => Ok(self.type_is(ppp_number(proto))),
-            LinkKind::Family => self.family(proto),
-            LinkKind::Raw => Ok(self.by_version(proto)),
-            LinkKind::Unknown => self.unknown_link(),
-            LinkKind::Only(it) => Ok(Tree::Const(u32::from(it) == proto)),
-        }
+        Ok(match self.link.follows {
+            Follows::Ethernet => match self.is_lane_data() {
+                Some(data) => Tree::And(vec![data, self.ethernet(proto)]),
+                None => self.ethernet(proto),
+            },
+            Follows::Cooked => self.cooked(proto),
+            Follows::EtherType => self.type_is(proto),
+            Follows::Hdlc => self.type_is(if proto == LLC_ISO { 0xfefe } else { proto }),
+            Follows::Llc => self.llc_type(proto),
+            Follows::Wlan => Tree::And(vec![self.is_data_frame(), self.llc_type(proto)]),
+            Follows::Atm => Tree::And(vec![self.atm_type(ATM_LLC), self.llc_type(proto)]),
+            Follows::Ppp => self.type_is(ppp_number(proto)),
+            // Van Jacobson's compression, and what it leaves uncompressed.
+            Follows::PppCompressed if proto == ETHERTYPE_IP => self.type_in(&[0x21, 0x2d, 0x2f]),
+            Follows::PppCompressed => self.type_is(ppp_number(proto)),
+            Follows::Family | Follows::HostFamily => self.family(proto),
+            Follows::Table(_, rows) => {
+                let numbers: Vec<u32> = rows.iter().filter(|r| r.0 == proto).map(|r| r.1).collect();
+                self.type_in(&numbers)
+            }
+            Follows::Version => self.by_version(proto),
+            Follows::Only(it) => Tree::Const(u32::from(it) == proto),
+            Follows::Magic(number, mask) => Tree::masked(self.type_field(), number, mask, u32::MAX),
+            Follows::Unknown => return self.unknown_link(),
+        })
     }
 
-    /// A part of the language that the link type does not have, or does not have yet.
-    pub(super) fn without<T>(&self, part: &str, what: &str) -> Result<T> {
-        if super::link::later(part, self.link_name) {
-            return self.not_yet(format!("'{what}' on {}", self.link_name));
-        }
-        self.fail(format!("'{what}' not supported on DLT_{}", self.link_name))
+    fn unknown_link<T>(&self) -> Result<T> {
+        self.fail(format!("link-layer type filtering not implemented for DLT_{}", self.link.name))
     }
 
-    /// The headers of the link type are not known.
-    pub(super) fn unknown_link<T>(&self) -> Result<T> {
-        if !super::link::later("headers", self.link_name) {
-            return self
-                .fail(format!("link-layer type filtering not implemented for DLT_{}", self.link_name));
-        }
-        Err(FilterError { span: self.span, why: Why::LinkType(self.link_name.into()) })
-    }
-
-    fn type_is(&self, number: u32) -> Tree {
+    pub(super) fn type_is(&self, number: u32) -> Tree {
         Tree::Test(Cond::Eq, self.type_field(), Val::K(number))
     }
 
+    fn type_in(&self, numbers: &[u32]) -> Tree {
+        match numbers {
+            [number] => self.type_is(*number),
+            _ => Tree::Or(numbers.iter().map(|n| self.type_is(*n)).collect()),
+        }
+    }
+
     /// The type field is a length: LLC follows.
-    fn is_length(&self) -> Tree {
+    pub(super) fn is_length(&self) -> Tree {
         Tree::Test(Cond::Gt, self.type_field(), Val::K(ETHER_MTU)).not()
     }
 
+    fn sap_is(&self, size: Size, want: u32) -> Tree {
+        Tree::Test(Cond::Eq, self.llc_field(size, 0), Val::K(want))
+    }
+
     fn ethernet(&self, proto: u32) -> Tree {
-        let llc = |size, want| Tree::Test(Cond::Eq, self.llc_field(size, 0), Val::K(want));
         match proto {
-            LLC_ISO | 6 | LLC_NETBEUI => Tree::And(vec![self.is_length(), llc(Size::H, proto << 8 | proto)]),
+            LLC_ISO | LLC_IP | LLC_NETBEUI => {
+                Tree::And(vec![self.is_length(), self.sap_is(Size::H, proto << 8 | proto)])
+            }
             LLC_IPX => Tree::Or(vec![
-                self.type_is(0x8137),
+                self.type_is(ETHERTYPE_IPX),
                 Tree::And(vec![
                     self.is_length(),
-                    Tree::Or(vec![self.snap(0, 0x8137), llc(Size::B, LLC_IPX), llc(Size::H, 0xffff)]),
+                    Tree::Or(vec![
+                        self.snap(0, ETHERTYPE_IPX),
+                        self.sap_is(Size::B, LLC_IPX),
+                        self.sap_is(Size::H, 0xffff),
+                    ]),
                 ]),
             ]),
-            0x809b => Tree::Or(vec![
-                self.type_is(proto),
-                Tree::And(vec![self.is_length(), self.snap(0x08_0007, proto)]),
-            ]),
-            0x80f3 => {
-                Tree::Or(vec![self.type_is(proto), Tree::And(vec![self.is_length(), self.snap(0, proto)])])
+            ETHERTYPE_ATALK | ETHERTYPE_AARP => {
+                Tree::Or(vec![self.type_is(proto), Tree::And(vec![self.is_length(), self.apple(proto)])])
             }
-            0..=ETHER_MTU => Tree::And(vec![self.is_length(), llc(Size::B, proto)]),
+            0..=ETHER_MTU => Tree::And(vec![self.is_length(), self.sap_is(Size::B, proto)]),
             _ => self.type_is(proto),
         }
+    }
+
+    fn cooked(&self, proto: u32) -> Tree {
+        let llc = || self.type_is(COOKED_LLC);
+        match proto {
+            LLC_ISO | LLC_IP | LLC_NETBEUI => {
+                Tree::And(vec![llc(), self.sap_is(Size::H, proto << 8 | proto)])
+            }
+            LLC_IPX => Tree::Or(vec![
+                self.type_is(ETHERTYPE_IPX),
+                self.type_is(COOKED_802_3),
+                Tree::And(vec![
+                    llc(),
+                    Tree::Or(vec![self.sap_is(Size::B, LLC_IPX), self.snap(0, ETHERTYPE_IPX)]),
+                ]),
+            ]),
+            ETHERTYPE_ATALK | ETHERTYPE_AARP => {
+                Tree::Or(vec![self.type_is(proto), Tree::And(vec![llc(), self.apple(proto)])])
+            }
+            0..=ETHER_MTU => Tree::And(vec![llc(), self.sap_is(Size::B, proto)]),
+            _ => self.type_is(proto),
+        }
+    }
+
+    /// Where there is nothing but LLC: both access points, or one, or the EtherType in SNAP.
+    fn llc_type(&self, proto: u32) -> Tree {
+        match proto {
+            LLC_ISO | LLC_IP | LLC_NETBEUI => self.sap_is(Size::H, proto << 8 | proto),
+            ETHERTYPE_ATALK => self.apple(proto),
+            0..=ETHER_MTU => self.sap_is(Size::B, proto),
+            _ => Tree::Test(Cond::Eq, self.llc_field(Size::H, 6), Val::K(proto)),
+        }
+    }
+
+    /// AppleTalk in SNAP has an organisation of its own, its ARP has not.
+    fn apple(&self, proto: u32) -> Tree {
+        self.snap(if proto == ETHERTYPE_ATALK { 0x08_0007 } else { 0 }, proto)
     }
 
     /// LLC with SNAP: this organisation and protocol.
     fn snap(&self, org: u32, proto: u32) -> Tree {
         let ([_, o0, o1, o2], [_, _, p0, p1]) = (org.to_be_bytes(), proto.to_be_bytes());
-        self.bytes_are(Self::llc_field, &[0xaa, 0xaa, 3, o0, o1, o2, p0, p1])
+        self.bytes_are(|size, at| self.llc_field(size, at), &[0xaa, 0xaa, 3, o0, o1, o2, p0, p1])
     }
 
-    fn cooked(&self, proto: u32) -> Result<Tree> {
-        if proto <= ETHER_MTU {
-            return self.not_yet(format!("LLC on {}", self.link_name));
+    /// The address family in front of a packet. A capture file may come from a host of another kind.
+    fn family(&self, proto: u32) -> Tree {
+        let file = self.options.packets == Packets::File;
+        let families: &[u32] = match (proto, file) {
+            (ETHERTYPE_IP, _) => &[FAMILY_IP],
+            (ETHERTYPE_IP6, true) => &FAMILIES_IP6,
+            (ETHERTYPE_IP6, false) => &[FAMILY_IP6_LINUX],
+            _ => return Tree::Const(false),
+        };
+        let host = self.link.follows == Follows::HostFamily;
+        let mut numbers = families.to_vec();
+        if host {
+            numbers.iter_mut().for_each(|n| *n = n.to_be());
         }
-        Ok(self.type_is(proto))
-    }
-
-    /// Address families of the BSD loopback, in network byte order: IPv6 has three numbers in the field.
-    fn family(&self, proto: u32) -> Result<Tree> {
-        let is = |n| Tree::Test(Cond::Eq, self.type_field(), Val::K(n));
-        match proto {
-            ETHERTYPE_IP => Ok(is(2)),
-            ETHERTYPE_IP6 => self.not_yet(format!("IPv6 on {}", self.link_name)),
-            _ => Ok(Tree::Const(false)),
+        if host && file {
+            numbers.extend(families.iter().map(|n| n.to_be().swap_bytes()));
         }
+        self.type_in(&numbers)
     }
 
     fn by_version(&self, proto: u32) -> Tree {
-        let version = |n| Tree::masked(Val::Load(Size::B, self.base(), self.payload_at), n, 0xf0, 0xff);
+        let version = |n| Tree::masked(self.link_header(Size::B, 0), n, 0xf0, 0xff);
         match proto {
             ETHERTYPE_IP => version(0x40),
             ETHERTYPE_IP6 => version(0x60),
@@ -314,105 +391,36 @@ impl<'a> Gen<'a> {
             _ => return self.fail("unsupported protocol over mpls"),
         };
         Ok(Tree::And(vec![
-            self.bottom_of_stack(1),
+            self.bottom_of_stack(true),
             Tree::masked(self.payload(Size::B, 0), version, 0xf0, 0xff),
         ]))
     }
 
-    /// The label before this place says whether it is the last.
-    fn bottom_of_stack(&self, bit: u32) -> Tree {
-        let at = self.payload_at + self.labels * 4 - 2;
-        Tree::masked(Val::Load(Size::B, self.base(), at), bit, 1, 0xff)
+    /// The label before this place is the last one, or is not.
+    pub(super) fn bottom_of_stack(&self, last: bool) -> Tree {
+        Tree::masked(self.payload(Size::B, 2u32.wrapping_neg()), last.into(), 1, 0xff)
     }
 
-    fn vlan(&mut self, tag: Option<u32>) -> Result<Tree> {
-        if self.labels > 0 {
-            return self.fail("no VLAN match after MPLS");
-        }
-        if self.kind != LinkKind::Ethernet {
-            return self.without("vlan", "vlan");
-        }
-        let mut tests =
-            vec![Tree::Or(vec![self.type_is(0x8100), self.type_is(0x88a8), self.type_is(0x9100)])];
-        if let Some(tag) = tag {
-            self.at_most("VLAN tag", tag, 0xfff)?;
-            tests.push(Tree::masked(self.payload(Size::H, 0), tag, 0xfff, 0xffff));
-        }
-        self.type_at += 4;
-        self.payload_at += 4;
-        Ok(Tree::And(tests))
+    // Primitives that look at the link layer.
+
+    pub(super) fn shorter(&self, n: u32) -> Tree {
+        Tree::Test(Cond::Gt, Val::Len, Val::K(n)).not()
     }
 
-    fn mpls(&mut self, label: Option<u32>) -> Result<Tree> {
-        let first = match self.kind {
-            _ if self.labels > 0 => self.bottom_of_stack(0),
-            LinkKind::Ethernet => self.type_is(0x8847),
-            LinkKind::Ppp if self.link_name != "PPP_ETHER" => self.type_is(0x0281),
-            LinkKind::Hdlc => self.type_is(0x8847),
-            _ => return self.without("mpls", "mpls"),
-        };
-        let mut tests = vec![first];
-        if let Some(label) = label {
-            self.at_most("MPLS label", label, 0xf_ffff)?;
-            tests.push(Tree::masked(self.payload(Size::W, 0), label << 12, 0xffff_f000, u32::MAX));
-        }
-        self.labels += 1;
-        Ok(Tree::And(tests))
+    pub(super) fn longer(&self, n: u32) -> Tree {
+        Tree::Test(Cond::Ge, Val::Len, Val::K(n))
     }
 
-    fn pppoes(&mut self, session: Option<u32>) -> Result<Tree> {
-        let mut tests = vec![self.ether_type(0x8864)?];
-        if let Some(session) = session {
-            self.at_most("PPPoE session number", session, 0xffff)?;
-            tests.push(Tree::masked(self.payload(Size::W, 0), session, 0xffff, u32::MAX));
-        }
-        self.kind = LinkKind::Ppp;
-        self.type_at = self.payload_at + self.labels * 4 + 6;
-        self.payload_at = self.type_at + 2;
-        self.labels = 0;
-        Ok(Tree::And(tests))
-    }
-
-    pub(super) fn at_most(&self, what: &str, n: u32, max: u32) -> Result<()> {
-        if n > max { self.fail(format!("{what} {n} greater than maximum {max}")) } else { Ok(()) }
-    }
-
-    fn llc(&self, kind: Option<&str>) -> Result<Tree> {
-        if self.kind != LinkKind::Ethernet {
-            return self.without("llc", "llc");
-        }
-        let not_netware = Tree::Test(Cond::Eq, self.llc_field(Size::H, 0), Val::K(0xffff)).not();
-        let mut tests = vec![self.is_length(), not_netware];
-        let control = |want, mask| Tree::masked(self.llc_field(Size::B, 2), want, mask, 0xff);
-        let unnumbered = [
-            ("ui", 0x03),
-            ("ua", 0x63),
-            ("disc", 0x43),
-            ("dm", 0x0f),
-            ("sabme", 0x6f),
-            ("test", 0xe3),
-            ("xid", 0xaf),
-            ("frmr", 0x87),
-        ];
-        let supervisory = [("rr", 0x01), ("rnr", 0x05), ("rej", 0x09)];
-        let find = |list: &[(&str, u32)]| list.iter().find(|(n, _)| Some(*n) == kind).map(|(_, v)| *v);
-        match (kind, find(&unnumbered), find(&supervisory)) {
-            (None, ..) => {}
-            (Some("i"), ..) => tests.push(control(0, 1)),
-            (Some("s"), ..) => tests.push(control(1, 3)),
-            (Some("u"), ..) => tests.push(control(3, 3)),
-            (_, Some(want), _) => tests.push(control(want, 0xef)),
-            (_, _, Some(want)) => tests.push(control(want, 0x0f)),
-            (Some(name), ..) => return self.fail(format!("unknown LLC type name \"{name}\"")),
-        }
-        Ok(Tree::And(tests))
-    }
-
-    fn broadcast(&self, proto: Proto) -> Result<Tree> {
+    pub(super) fn broadcast(&self, proto: Proto) -> Result<Tree> {
         match proto {
-            Proto::Default | Proto::Link => match self.kind {
-                LinkKind::Ethernet => Ok(self.bytes_are(Self::link_header, &[0xff; 6])),
-                _ => self.without("broadcast", "broadcast"),
+            Proto::Default | Proto::Link => match self.link.addresses {
+                Addresses::Byte { dst, broadcast, .. } => {
+                    Ok(Tree::Test(Cond::Eq, self.link_header(Size::B, dst), Val::K(broadcast)))
+                }
+                Addresses::Mac { .. } | Addresses::Wlan => {
+                    self.in_frame(self.mac_is(super::parse::Dir::Dst, &[0xff; 6]))
+                }
+                Addresses::None => self.without("broadcast"),
             },
             Proto::Ip => {
                 let Some(netmask) = self.options.netmask else {
@@ -427,13 +435,14 @@ impl<'a> Gen<'a> {
         }
     }
 
-    fn multicast(&self, proto: Proto) -> Result<Tree> {
+    pub(super) fn multicast(&self, proto: Proto) -> Result<Tree> {
+        let group = |at| Tree::Test(Cond::Set, self.link_header(Size::B, at), Val::K(1));
         match proto {
-            Proto::Default | Proto::Link => match self.kind {
-                LinkKind::Ethernet => {
-                    Ok(Tree::Test(Cond::Set, self.link_header(Size::B, 0), Val::K(1)))
-                }
-                _ => self.without("multicast", "multicast"),
+            Proto::Default | Proto::Link => match self.link.addresses {
+                Addresses::Mac { dst, .. } => self.in_frame(group(dst)),
+                Addresses::Wlan => Ok(self.wlan_dst(group)),
+                Addresses::Byte { multicast: true, .. } => self.broadcast(proto),
+                _ => self.without("multicast"),
             },
             Proto::Ip => Ok(Tree::And(vec![
                 self.ether_type(ETHERTYPE_IP)?,
@@ -447,151 +456,50 @@ impl<'a> Gen<'a> {
         }
     }
 
-    fn byte(&self, at: u32, op: &str, value: u32) -> Result<Tree> {
+    pub(super) fn byte(&self, at: u32, op: Op, value: u32) -> Result<Tree> {
         self.at_most("byte argument", value, 255)?;
-        if self.kind == LinkKind::Unknown {
-            return self.unknown_link();
-        }
         let (byte, k) = (self.link_header(Size::B, at), Val::K(value));
-        let differs = |op| {
-            Tree::Test(Cond::Eq, Val::Alu(op, Box::new(byte.clone()), Box::new(k.clone())), Val::K(0)).not()
+        let some_bit = |op| {
+            let bits = Val::Alu(op, Box::new(byte.clone()), Box::new(k.clone()));
+            Tree::Test(Cond::Eq, bits, Val::K(0)).not()
         };
         Ok(match op {
-            "=" => Tree::Test(Cond::Eq, byte, k),
-            "<" => Tree::Test(Cond::Ge, byte, k).not(),
-            ">" => Tree::Test(Cond::Gt, byte, k),
-            "&" => differs(AluOp::And),
-            _ => differs(AluOp::Or),
+            Op::Eq => Tree::Test(Cond::Eq, byte, k),
+            Op::Lt => Tree::Test(Cond::Ge, byte, k).not(),
+            Op::Gt => Tree::Test(Cond::Gt, byte, k),
+            Op::And => some_bit(AluOp::And),
+            _ => some_bit(AluOp::Or),
         })
     }
 
-    // Numbers.
-
-    fn relation(&mut self, cond: Cond, reversed: bool, a: &Arith, b: &Arith) -> Result<Tree> {
-        let mut checks = Vec::new();
-        let (a, b) = (self.arith(a, &mut checks)?, self.arith(b, &mut checks)?);
-        let test = Tree::Test(cond, a, b);
-        checks.push(if reversed { test.not() } else { test });
-        Ok(Tree::And(checks))
-    }
-
-    /// A number, and the tests that have to hold before it can be computed.
-    fn arith(&self, a: &Arith, checks: &mut Vec<Tree>) -> Result<Val> {
-        match a {
-            Arith::Num(n) => Ok(Val::K(*n)),
-            Arith::Len => Ok(Val::Len),
-            Arith::Neg(inner) => Ok(Val::Neg(Box::new(self.arith(inner, checks)?))),
-            Arith::Op(op, a, b, span) => {
-                let (a, b) = (self.arith(a, checks)?, self.arith(b, checks)?);
-                let bad = match (op, &b) {
-                    (AluOp::Div, Val::K(0)) => "division by zero",
-                    (AluOp::Mod, Val::K(0)) => "modulus by zero",
-                    (AluOp::Lsh | AluOp::Rsh, Val::K(32..)) => "shift by more than 31 bits",
-                    _ => return Ok(fold(*op, a, b)),
-                };
-                Err(FilterError { span: *span, why: Why::Text(bad.into()) })
+    /// `inbound` and `outbound`.
+    pub(super) fn direction(&self, key: Key) -> Result<Tree> {
+        let inbound = key == Key::Inbound;
+        let (field, (mask, value, other)) = match self.link.direction {
+            Some(d) => (self.link_header(d.size, d.at), if inbound { d.inbound } else { d.outbound }),
+            None if self.options.packets == Packets::Live => {
+                (self.ancillary(Size::H, Ancillary::PktType), (u32::MAX, OUTGOING, inbound))
             }
-            Arith::Load(proto, index, size, span) => {
-                let index = self.arith(index, checks)?;
-                let size = match size {
-                    1 => Size::B,
-                    2 => Size::H,
-                    4 => Size::W,
-                    _ => {
-                        let why = Why::Text("data size must be 1, 2, or 4".into());
-                        return Err(FilterError { span: *span, why });
-                    }
-                };
-                self.load(*proto, index, size, checks)
+            None => {
+                let (word, link) = (key.name(), self.link.name);
+                return self.fail(format!("not a live capture, '{word}' not supported on DLT_{link}"));
             }
-        }
-    }
-
-    fn load(&self, proto: Proto, index: Val, size: Size, checks: &mut Vec<Tree>) -> Result<Val> {
-        let payload = self.payload_at + self.labels * 4;
-        let at = |k: u32| match &index {
-            Val::K(n) => Val::Load(size, Base::Start, k.wrapping_add(*n)),
-            _ => Val::Load(size, Base::At(Box::new(index.clone())), k),
         };
-        match proto {
-            Proto::Link if self.kind == LinkKind::Unknown => self.unknown_link(),
-            Proto::Link => Ok(at(0)),
-            Proto::Atalk
-            | Proto::Arp
-            | Proto::Rarp
-            | Proto::Decnet
-            | Proto::Lat
-            | Proto::Sca
-            | Proto::Moprc
-            | Proto::Mopdl
-            | Proto::Ip
-            | Proto::Ip6 => {
-                checks.push(self.abbreviation(proto)?);
-                Ok(at(payload))
+        let test = Tree::masked(field, value, mask, u32::MAX);
+        Ok(if other { test.not() } else { test })
+    }
+
+    pub(super) fn ifindex(&self, n: u32) -> Result<Tree> {
+        let field = match self.link.name {
+            "LINUX_SLL2" => self.link_header(Size::W, 4),
+            _ if self.options.packets == Packets::Live => self.ancillary(Size::W, Ancillary::Ifindex),
+            _ => {
+                let link = self.link.name;
+                return self.fail(format!("not a live capture, 'ifindex' not supported on DLT_{link}"));
             }
-            Proto::Tcp
-            | Proto::Udp
-            | Proto::Sctp
-            | Proto::Icmp
-            | Proto::Igmp
-            | Proto::Igrp
-            | Proto::Pim
-            | Proto::Vrrp
-            | Proto::Carp => {
-                let inner = std::mem::take(checks);
-                checks.push(self.ether_type(ETHERTYPE_IP)?);
-                checks.extend(inner);
-                checks.push(self.next_header4(super::ident::number(proto)));
-                checks.push(self.first_fragment());
-                Ok(match index {
-                    Val::K(n) => Val::Load(size, Base::BehindIpv4(payload), payload.wrapping_add(n)),
-                    index => Val::Load(size, Base::AtBehindIpv4(Box::new(index), payload), payload),
-                })
-            }
-            Proto::Icmp6 => {
-                checks.insert(0, self.ether_type(ETHERTYPE_IP6)?);
-                checks.push(Tree::Test(Cond::Eq, self.payload(Size::B, 6), Val::K(58)));
-                Ok(at(payload + 40))
-            }
-            Proto::Radio if super::link::later("dir", self.link_name) => self.without("dir", "radio"),
-            Proto::Radio => self.fail("radio information not present in capture"),
-            _ => self.fail(format!("'{}' does not support the index operation", proto.name())),
-        }
+        };
+        Ok(Tree::Test(Cond::Eq, field, Val::K(n)))
     }
-
-    pub(super) fn next_header4(&self, proto: u32) -> Tree {
-        Tree::Test(Cond::Eq, self.payload(Size::B, 9), Val::K(proto))
-    }
-
-    /// Not a later fragment.
-    pub(super) fn first_fragment(&self) -> Tree {
-        Tree::Test(Cond::Set, self.payload(Size::H, 6), Val::K(0x1fff)).not()
-    }
-
-    pub(super) fn link_kind(&self) -> LinkKind {
-        self.kind
-    }
-
-    pub(super) fn labelled(&self) -> bool {
-        self.labels > 0
-    }
-
-    /// OSI behind LLC: the first byte (3 bytes further in for the network header proper).
-    pub(super) fn osi(&self, at: u32, want: u32, mask: u32) -> Tree {
-        let behind_llc = if self.kind == LinkKind::Ethernet { 3 } else { 0 };
-        let field = Val::Load(Size::B, Base::Start, self.payload_at + self.labels * 4 + behind_llc + at);
-        Tree::masked(field, want, mask, 0xff)
-    }
-}
-
-/// Arithmetic, done now where both sides are constants.
-fn fold(op: AluOp, a: Val, b: Val) -> Val {
-    if let (Val::K(a), Val::K(b)) = (&a, &b)
-        && let Some(n) = crate::machine::alu(op, *a, *b)
-    {
-        return Val::K(n);
-    }
-    Val::Alu(op, Box::new(a), Box::new(b))
 }
 
 /// PPP protocol number of an EtherType.
@@ -599,8 +507,8 @@ fn ppp_number(proto: u32) -> u32 {
     match proto {
         ETHERTYPE_IP => 0x21,
         ETHERTYPE_IP6 => 0x57,
-        0x6003 => 0x27,
-        0x809b => 0x29,
+        ETHERTYPE_DECNET => 0x27,
+        ETHERTYPE_ATALK => 0x29,
         0x0600 => 0x25,
         LLC_ISO => 0x23,
         LLC_STP => 0x31,

@@ -1,7 +1,7 @@
 //! Primitives with an identifier: hosts, networks, ports and protocols, and protocols by themselves.
 
-use super::r#gen::{ETHERTYPE_IP, ETHERTYPE_IP6, Gen, Result};
-use super::link::Kind as LinkKind;
+use super::r#gen::{ETHER_MTU, ETHERTYPE_ARP, ETHERTYPE_IP, ETHERTYPE_IP6, ETHERTYPE_RARP, Gen, Result};
+use super::link::{Addresses, Follows};
 use super::names::{ETHER_PROTOCOLS, number4, partial_ipv4, words6};
 use super::parse::{Dir, Ident, Kind, Quals};
 use super::tree::{Chain, Tree, Val};
@@ -77,10 +77,16 @@ impl Gen<'_> {
         match layer {
             Proto::Default => Ok(Tree::Or(vec![self.protocol(n, Proto::Ip)?, self.protocol(n, Proto::Ip6)?])),
             Proto::Link => {
-                match self.link_kind() {
-                    LinkKind::Ethernet | LinkKind::Cooked => self.at_most("EtherType", n, 0xffff)?,
-                    LinkKind::Ppp => self.at_most("PPP protocol", n, 0xffff)?,
-                    LinkKind::Hdlc => self.at_most("HDLC protocol", n, 0xffff)?,
+                use Follows::*;
+                match self.link.follows {
+                    Ppp | PppCompressed => self.at_most("PPP protocol", n, 0xffff)?,
+                    Hdlc => self.at_most("HDLC protocol", n, 0xffff)?,
+                    Ethernet | Cooked | Llc | Wlan | Atm if n <= ETHER_MTU => {
+                        self.at_most("LLC DSAP", n, 255)?;
+                    }
+                    Ethernet | Cooked | EtherType | Llc | Wlan | Atm => {
+                        self.at_most("EtherType", n, 0xffff)?;
+                    }
                     _ => {}
                 }
                 self.ether_type(n)
@@ -98,18 +104,25 @@ impl Gen<'_> {
             }
             Proto::Iso => {
                 self.at_most("ISO protocol", n, 255)?;
-                Ok(Tree::And(vec![self.ether_type(0xfe)?, self.osi(0, n, 0xff)]))
+                // Frame Relay names the protocol by itself.
+                if matches!(self.link.follows, Follows::Table(Size::H, _)) {
+                    return Ok(self.type_is(0x0300 | n));
+                }
+                // C-HDLC has a byte of padding there.
+                let at = u32::from(self.link.follows == Follows::Hdlc);
+                Ok(Tree::And(vec![self.ether_type(0xfe)?, Tree::masked(self.osi_field(at), n, 0xff, 0xff)]))
             }
             Proto::Isis => {
                 self.at_most("IS-IS PDU type", n, 31)?;
-                Ok(Tree::And(vec![self.protocol(0x83, Proto::Iso)?, self.osi(4, n, 0x1f)]))
+                let kind = Tree::masked(self.osi_field(4), n, 0x1f, 0xff);
+                Ok(Tree::And(vec![self.protocol(0x83, Proto::Iso)?, kind]))
             }
             _ => self.fail(format!("'{}' is not a valid qualifier for 'proto'", layer.name())),
         }
     }
 
-    pub(super) fn ident(&mut self, q: Quals, ident: &Ident) -> Result<Tree> {
-        self.direction(q)?;
+    pub(super) fn ident(&self, q: Quals, ident: &Ident<'_>) -> Result<Tree> {
+        self.direction_fits(q)?;
         match ident {
             Ident::Num(n) => self.number(q, *n),
             Ident::Name(name) => self.name(q, name),
@@ -118,6 +131,9 @@ impl Gen<'_> {
             }
             Ident::Hid(text) => {
                 let (n, bits) = self.ipv4(text)?;
+                if q.proto == Proto::Link && q.kind != Kind::Gateway && !is_number_kind(q.kind) {
+                    return self.fail(format!("illegal link-layer address '{text}'"));
+                }
                 self.address_kind(q, "IPv4 address", text)?;
                 self.net4(
                     q,
@@ -129,9 +145,7 @@ impl Gen<'_> {
             Ident::HidLen(text, len) => {
                 let (n, bits) = self.ipv4(text)?;
                 self.address_kind(q, "IPv4 address and prefix length", &format!("{text}/{len}"))?;
-                if *len > 32 {
-                    return self.fail("mask length must be <= 32");
-                }
+                self.at_most("netmask length", *len, 32)?;
                 let n = n << ((32 - bits) % 32);
                 self.network(q, n, mask(*len), &format!("{text}/{len}"))
             }
@@ -141,30 +155,37 @@ impl Gen<'_> {
                 self.address_kind(q, "IPv4 address and netmask", &whole)?;
                 self.network(q, n << ((32 - bits) % 32), m << ((32 - mask_bits) % 32), &whole)
             }
-            Ident::Hid6(text) => self.address6(q, text, None),
-            Ident::Hid6Len(text, len) => self.address6(q, text, Some(*len)),
+            Ident::Hid6(text, address) => self.address6(q, text, *address, None),
+            Ident::Hid6Len(text, address, len) => self.address6(q, text, *address, Some(*len)),
             Ident::Eid(mac) => self.ether(q, mac, "link host XX:XX:XX:XX:XX:XX"),
-            Ident::Aid(_) => match q.kind {
+            Ident::Aid(byte) => match q.kind {
                 Kind::Default | Kind::Host if q.proto != Proto::Link => {
                     self.fail("'link' is the only valid proto qualifier for 'host $XX'")
                 }
-                Kind::Default | Kind::Host => self.without("arcnet", "link host $XX"),
+                Kind::Default | Kind::Host => match self.link.addresses {
+                    Addresses::Byte { src, dst, .. } => {
+                        let is = |at| {
+                            Ok(Tree::Test(Cond::Eq, self.link_header(Size::B, at), Val::K((*byte).into())))
+                        };
+                        pair(q.dir, || is(src), || is(dst))
+                    }
+                    _ => self.without("link host $XX"),
+                },
                 other => self.fail(format!("'{}' is not a valid qualifier for '$XX'", other.name())),
             },
         }
     }
 
     /// Qualifiers that do not fit each other.
-    fn direction(&self, q: Quals) -> Result<()> {
-        match (q.dir, q.kind) {
-            (Dir::Wlan(word), Kind::Port | Kind::PortRange) => {
+    fn direction_fits(&self, q: Quals) -> Result<()> {
+        let Dir::Wlan(key) = q.dir else { return Ok(()) };
+        let word = key.name();
+        match q.kind {
+            Kind::Port | Kind::PortRange => {
                 self.fail(format!("'{word}' is not a valid qualifier for '{}'", q.kind.name()))
             }
-            (Dir::Wlan(word), _) if q.proto == Proto::Link && super::link::later("dir", self.link_name) => {
-                self.without("dir", word)
-            }
-            (Dir::Wlan(word), _) => self.fail(format!("'{word}' is valid for 802.11 syntax only")),
-            _ => Ok(()),
+            _ if q.proto == Proto::Link && self.link.addresses == Addresses::Wlan => Ok(()),
+            _ => self.fail(format!("'{word}' is valid for 802.11 syntax only")),
         }
     }
 
@@ -180,6 +201,9 @@ impl Gen<'_> {
         match q.kind {
             Kind::Port | Kind::PortRange | Kind::Proto | Kind::ProtoChain => {
                 self.fail(format!("'{}' qualifier applied to {what}", q.kind.name()))
+            }
+            Kind::Gateway if q.proto == Proto::Decnet && what.starts_with("IPv4 address and") => {
+                self.fail("'decnet' is not a valid qualifier for 'gateway'")
             }
             Kind::Gateway => self.fail(format!("'gateway' is not a valid qualifier for '{text}'")),
             _ => Ok(()),
@@ -226,8 +250,11 @@ impl Gen<'_> {
             return self.fail(format!("'{}' is not a valid qualifier for 'protochain'", q.proto.name()));
         }
         self.at_most("protocol number", n, 255)?;
+        if self.payload.word.is_some() {
+            return self.fail("'protochain' not supported with variable length headers");
+        }
         let walk = |v6: bool, ether| {
-            let chain = Val::Chain(Chain { v6, at: self.network_at(), until: n });
+            let chain = Val::Chain(Chain { v6, at: self.network_header().k, until: n });
             Ok(Tree::And(vec![self.ether_type(ether)?, Tree::Test(Cond::Eq, chain, Val::K(n))]))
         };
         Ok(match q.proto {
@@ -245,16 +272,15 @@ impl Gen<'_> {
             Ok(Tree::And(vec![self.ether_type(ether)?, tests]))
         };
         match q.proto {
-            Proto::Default if self.labelled() => layer(ETHERTYPE_IP, 12, 16),
+            Proto::Default if self.labels > 0 => layer(ETHERTYPE_IP, 12, 16),
             Proto::Default => Ok(Tree::Or(vec![
                 layer(ETHERTYPE_IP, 12, 16)?,
-                layer(0x0806, 14, 24)?,
-                layer(0x8035, 14, 24)?,
+                layer(ETHERTYPE_ARP, 14, 24)?,
+                layer(ETHERTYPE_RARP, 14, 24)?,
             ])),
             Proto::Ip => layer(ETHERTYPE_IP, 12, 16),
-            Proto::Arp => layer(0x0806, 14, 24),
-            Proto::Rarp => layer(0x8035, 14, 24),
-            Proto::Link => self.fail(format!("link-layer modifier applied to {kind}")),
+            Proto::Arp => layer(ETHERTYPE_ARP, 14, 24),
+            Proto::Rarp => layer(ETHERTYPE_RARP, 14, 24),
             other => self.fail(format!("'{}' is not a valid qualifier for '{kind}'", other.name())),
         }
     }
@@ -262,8 +288,9 @@ impl Gen<'_> {
     /// A DECnet address (area and node) in the four places where routing headers keep it: short and long format, with and
     /// without a byte of padding.
     fn decnet(&self, q: Quals, text: &str) -> Result<Tree> {
-        let parts =
-            text.split_once('.').and_then(|(a, n)| Some((super::lex::number(a)?, super::lex::number(n)?)));
+        let parts = text
+            .split_once('.')
+            .and_then(|(a, n)| Some((super::lex::number(a).ok()?, super::lex::number(n).ok()?)));
         let Some((area @ 0..=63, node @ 0..=1023)) = parts else {
             return self.fail(format!("invalid DECnet address '{text}'"));
         };
@@ -288,7 +315,7 @@ impl Gen<'_> {
         Ok(Tree::And(vec![self.ether_type(0x6003)?, pair(q.dir, src, dst)?]))
     }
 
-    fn address6(&self, q: Quals, text: &str, len: Option<u32>) -> Result<Tree> {
+    fn address6(&self, q: Quals, text: &str, address: Ipv6Addr, len: Option<u32>) -> Result<Tree> {
         let whole = len.map_or(text.to_owned(), |n| format!("{text}/{n}"));
         let what = if len.is_some() { "IPv6 address and prefix length" } else { "IPv6 address" };
         self.address_kind(q, what, &whole)?;
@@ -298,9 +325,6 @@ impl Gen<'_> {
         if q.kind == Kind::Host && len.is_some_and(|n| n != 128) {
             return self.fail(format!("'host' is not a valid qualifier for '{whole}'"));
         }
-        let Ok(address) = text.parse::<Ipv6Addr>() else {
-            return self.fail(format!("invalid IPv6 address '{text}'"));
-        };
         let (n, mask) = (words6(address), words6(Ipv6Addr::from(mask128(len.unwrap_or(128)))));
         if n.iter().zip(mask).any(|(n, m)| n & !m != 0) {
             return self.fail(format!("non-network bits set in \"{whole}\""));
@@ -333,11 +357,31 @@ impl Gen<'_> {
         if !matches!(q.kind, Kind::Default | Kind::Host) || q.proto != Proto::Link {
             return self.fail("Ethernet address used in non-ether expression");
         }
-        if self.link_kind() != LinkKind::Ethernet {
-            return self.without("ether", what);
+        match self.link.addresses {
+            Addresses::Mac { .. } | Addresses::Wlan => self.in_frame(self.mac_is(q.dir, mac)),
+            _ => self.without(what),
         }
-        let at = |off: u32| Ok(self.bytes_are(move |g, size, k| g.link_header(size, off + k), mac));
-        pair(q.dir, || at(6), || at(0))
+    }
+
+    /// The link layer's addresses that a direction names are this one.
+    pub(super) fn mac_is(&self, dir: Dir, mac: &[u8; 6]) -> Tree {
+        let Addresses::Mac { src, dst } = self.link.addresses else { return self.wlan_host(dir, mac) };
+        let at = |off: u32| self.bytes_are(move |size, k| self.link_header(size, off + k), mac);
+        match dir {
+            Dir::Src => at(src),
+            Dir::Dst => at(dst),
+            Dir::And => Tree::And(vec![at(src), at(dst)]),
+            Dir::Default | Dir::Or | Dir::Wlan(_) => Tree::Or(vec![at(src), at(dst)]),
+        }
+    }
+
+    pub(super) fn next_header4(&self, proto: u32) -> Tree {
+        Tree::Test(Cond::Eq, self.payload(Size::B, 9), Val::K(proto))
+    }
+
+    /// Not a later fragment.
+    pub(super) fn first_fragment(&self) -> Tree {
+        Tree::Test(Cond::Set, self.payload(Size::H, 6), Val::K(0x1fff)).not()
     }
 
     /// Ports of a range, which may be one port.
@@ -387,15 +431,19 @@ impl Gen<'_> {
             }
             Kind::PortRange => self.named_range(q, name),
             Kind::Proto => self.named_protocol(q, name),
+            Kind::ProtoChain if q.proto == Proto::Decnet => {
+                self.fail("'decnet' is not a valid qualifier for 'protochain'")
+            }
             Kind::ProtoChain => {
                 let n = self.protocol_number(q, name)?;
                 self.protochain(q, n)
             }
             Kind::Gateway => self.gateway(q, name),
             Kind::Default | Kind::Host
-                if q.proto == Proto::Link && self.link_kind() != LinkKind::Ethernet =>
+                if q.proto == Proto::Link
+                    && !matches!(self.link.addresses, Addresses::Mac { .. } | Addresses::Wlan) =>
             {
-                self.without("ether", "link host NAME")
+                self.without("link host NAME")
             }
             Kind::Default | Kind::Host if q.proto == Proto::Link => match self.options.resolver.ether(name) {
                 Some(mac) => self.ether(q, &mac, "link host NAME"),
@@ -456,13 +504,14 @@ impl Gen<'_> {
 
     /// Sent through a gateway: to or from its Ethernet address, and neither to nor from its own.
     fn gateway(&self, q: Quals, name: &str) -> Result<Tree> {
-        let like_ethernet =
-            self.link_kind() == LinkKind::Ethernet || super::link::later("ether", self.link_name);
-        if !like_ethernet {
-            return self.fail(format!("'gateway' not supported on DLT_{}", self.link_name));
+        if !matches!(self.link.addresses, Addresses::Mac { .. } | Addresses::Wlan) {
+            return self.without("gateway");
         }
-        if self.labelled() {
+        if self.labels > 0 {
             return self.fail("'gateway' cannot be used within MPLS");
+        }
+        if self.tunnel.is_some() {
+            return self.fail("'gateway' cannot be used within VXLAN or Geneve");
         }
         if !matches!(q.proto, Proto::Default | Proto::Ip | Proto::Arp | Proto::Rarp) {
             return self.fail(format!("'{}' is not a valid qualifier for 'gateway'", q.proto.name()));
@@ -507,8 +556,8 @@ impl Gen<'_> {
 
     fn named_range(&self, q: Quals, name: &str) -> Result<Tree> {
         let port = |text: &str| match super::lex::number(text) {
-            Some(n) => Ok(n),
-            None => self.service(text, q).map(|(n, _)| n),
+            Ok(n) => Ok(n),
+            Err(_) => self.service(text, q).map(|(n, _)| n),
         };
         match name.split_once('-') {
             Some((a, b)) => self.ports(q, port(a)?, port(b)?),
@@ -561,6 +610,11 @@ fn port_test(port: Val, from: u32, to: u32) -> Tree {
     Tree::And(vec![Tree::Test(Cond::Ge, port, Val::K(from)), above])
 }
 
+/// Kinds of identifiers that are numbers.
+fn is_number_kind(kind: Kind) -> bool {
+    matches!(kind, Kind::Port | Kind::PortRange | Kind::Proto | Kind::ProtoChain)
+}
+
 /// The first `bits` bits.
 fn mask(bits: u32) -> u32 {
     u32::MAX.checked_shl(32 - bits).unwrap_or(0)
@@ -570,6 +624,6 @@ fn mask128(bits: u32) -> u128 {
     u128::MAX.checked_shl(128 - bits).unwrap_or(0)
 }
 
-fn mask_text(ident: &Ident) -> &str {
+fn mask_text<'a>(ident: &Ident<'a>) -> &'a str {
     if let Ident::HidMask(_, mask) = ident { mask } else { "" }
 }

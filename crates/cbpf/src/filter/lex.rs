@@ -1,140 +1,194 @@
 //! Words of a filter expression: the longest one at each place (pcap-filter(7) and libpcap's scanner are the model).
-//! A word is a keyword, a number, an address of some kind, an operator, or a name.
+//! A word is a keyword, a number, an address of some kind, an operator, or a name. Words borrow from the expression.
 
 use super::error::{FilterError, Span, Why};
-use super::words;
+use super::words::{self, Atm, Field, Key, Mtp2, Proto, Word};
 use std::net::Ipv6Addr;
 
 /// What a word is.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Tok {
-    /// A reserved word, in lower case, aliases resolved (`&&` is `and`).
-    Key(&'static str),
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Tok<'a> {
+    Key(Key),
+    Proto(Proto),
+    Atm(Atm),
+    Mtp2(Mtp2),
+    Field(Field),
     /// A number, or a name that stands for one (`tcp-syn`).
     Num(u32),
     /// An IPv4 address or part of one, as written.
-    Hid(String),
+    Hid(&'a str),
     /// An IPv6 address, as written.
-    Hid6(String),
+    Hid6(&'a str, Ipv6Addr),
     /// An Ethernet address.
     Eid([u8; 6]),
-    /// An ARCnet address (`$fe`), as written.
-    Aid(String),
+    /// An ARCnet address (`$fe`).
+    Aid(u8),
     /// A name.
-    Id(String),
+    Id(&'a str),
     /// An operator.
-    Op(&'static str),
+    Op(Op),
+}
+
+/// Operators. `&&`, `||` and `!` are keywords.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Op {
+    Ge,
+    Le,
+    Ne,
+    Eq,
+    Gt,
+    Lt,
+    Lsh,
+    Rsh,
+    Mod,
+    And,
+    Or,
+    Xor,
+    Mul,
+    Add,
+    Sub,
+    Div,
+    Open,
+    Close,
+    Index,
+    EndIndex,
+    Colon,
 }
 
 /// A word and where it stands.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Token {
-    pub tok: Tok,
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Token<'a> {
+    pub tok: Tok<'a>,
     pub span: Span,
 }
 
 /// Operators, longer ones first.
-const OPS: &[(&str, &str)] = &[
-    (">=", ">="),
-    ("<=", "<="),
-    ("!=", "!="),
-    ("==", "="),
-    ("<<", "<<"),
-    (">>", ">>"),
-    ("&&", "and"),
-    ("||", "or"),
-    ("!", "not"),
-    ("%", "%"),
-    ("&", "&"),
-    ("(", "("),
-    (")", ")"),
-    ("*", "*"),
-    ("+", "+"),
-    ("-", "-"),
-    ("/", "/"),
-    (":", ":"),
-    ("<", "<"),
-    ("=", "="),
-    (">", ">"),
-    ("[", "["),
-    ("]", "]"),
-    ("^", "^"),
-    ("|", "|"),
+const OPS: &[(&[u8], Tok<'static>)] = &[
+    (b">=", Tok::Op(Op::Ge)),
+    (b"<=", Tok::Op(Op::Le)),
+    (b"!=", Tok::Op(Op::Ne)),
+    (b"==", Tok::Op(Op::Eq)),
+    (b"<<", Tok::Op(Op::Lsh)),
+    (b">>", Tok::Op(Op::Rsh)),
+    (b"&&", Tok::Key(Key::And)),
+    (b"||", Tok::Key(Key::Or)),
+    (b"!", Tok::Key(Key::Not)),
+    (b"%", Tok::Op(Op::Mod)),
+    (b"&", Tok::Op(Op::And)),
+    (b"(", Tok::Op(Op::Open)),
+    (b")", Tok::Op(Op::Close)),
+    (b"*", Tok::Op(Op::Mul)),
+    (b"+", Tok::Op(Op::Add)),
+    (b"-", Tok::Op(Op::Sub)),
+    (b"/", Tok::Op(Op::Div)),
+    (b":", Tok::Op(Op::Colon)),
+    (b"<", Tok::Op(Op::Lt)),
+    (b"=", Tok::Op(Op::Eq)),
+    (b">", Tok::Op(Op::Gt)),
+    (b"[", Tok::Op(Op::Index)),
+    (b"]", Tok::Op(Op::EndIndex)),
+    (b"^", Tok::Op(Op::Xor)),
+    (b"|", Tok::Op(Op::Or)),
 ];
 
+/// Longest text that is looked at as an address.
+const MAX_ADDRESS: usize = 64;
+
 /// All words of an expression. Linear in its length.
-pub(super) fn words(text: &str) -> Result<Vec<Token>, FilterError> {
+pub(super) fn words(text: &str) -> Result<Vec<Token<'_>>, FilterError> {
     let bytes = text.as_bytes();
-    let (mut out, mut at) = (Vec::new(), 0);
+    let (mut out, mut at) = (Vec::with_capacity(text.len() / 4 + 2), 0);
     while let Some(b) = bytes.get(at) {
         if matches!(b, b' ' | b'\t' | b'\r' | b'\n') {
             at += 1;
             continue;
         }
-        let (tok, len) = word(&bytes[at..], at)?;
+        let (tok, len) = word(text, at)?;
         out.push(Token { tok, span: Span { start: at, end: at + len } });
         at += len;
     }
     Ok(out)
 }
 
-fn word(rest: &[u8], at: usize) -> Result<(Tok, usize), FilterError> {
+fn word(text: &str, at: usize) -> Result<(Tok<'_>, usize), FilterError> {
+    let rest = &text.as_bytes()[at..];
     if rest[0] == b'\\' {
         let len = run(&rest[1..], |b| !matches!(b, b' ' | b'!' | b'(' | b')' | b'\n' | b'\t'));
-        return match ascii(&rest[1..1 + len]) {
-            Some(name) if len > 0 => Ok((Tok::Id(name.into()), 1 + len)),
-            _ => Err(illegal(rest, at)),
+        return match text.get(at + 1..at + 1 + len) {
+            Some(name) if len > 0 => Ok((Tok::Id(name), 1 + len)),
+            _ => Err(illegal(text, at)),
         };
     }
-    let longest = longest_word(rest, at)?;
-    if let Some(found) = longest {
-        return Ok(found);
-    }
-    let op = OPS.iter().find(|(text, _)| rest.starts_with(text.as_bytes()));
-    match op {
-        Some((text, word @ ("and" | "or" | "not"))) => Ok((Tok::Key(word), text.len())),
-        Some((text, op)) => Ok((Tok::Op(op), text.len())),
-        None => Err(illegal(rest, at)),
-    }
-}
-
-/// The longest word of letters, digits and address punctuation; of equally long ones the first kind counts.
-fn longest_word(rest: &[u8], at: usize) -> Result<Option<(Tok, usize)>, FilterError> {
     if let Some(len) = rest.strip_prefix(b"$").map(|r| run(r, |b| b.is_ascii_hexdigit()))
         && (1..=2).contains(&len)
-        && let Some(text) = ascii(&rest[..=len])
     {
-        return Ok(Some((Tok::Aid(text.into()), len + 1)));
+        let byte = rest[1..=len].iter().fold(0, |n, b| n << 4 | hex(*b));
+        return Ok((Tok::Aid(byte), len + 1));
     }
     let len = name_len(rest);
-    let colons = &rest[..run(rest, |b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'-')).min(64)];
-    let address = ethernet(colons).into_iter().chain(ipv6(colons)).max_by_key(|(_, n)| *n);
-    if let Some((tok, n)) = address
-        && n >= len
-        && n > 0
+    if let Some(found) = address(text, at, len)? {
+        return Ok(found);
+    }
+    if len > 0 {
+        let span = Span { start: at, end: at + len };
+        return Ok((named(&text[at..at + len], span)?, len));
+    }
+    let op = OPS.iter().find(|(op, _)| rest.starts_with(op));
+    op.map(|(op, tok)| (*tok, op.len())).ok_or_else(|| illegal(text, at))
+}
+
+/// An Ethernet or IPv6 address at the start that is at least as long as the name there.
+fn address(text: &str, at: usize, name: usize) -> Result<Option<(Tok<'_>, usize)>, FilterError> {
+    let rest = &text.as_bytes()[at..];
+    let all = run(rest, |b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'-')).min(MAX_ADDRESS);
+    if all < 2 || all < name {
+        return Ok(None);
+    }
+    let chars = &rest[..all];
+    let ether = ethernet(chars).filter(|(_, n)| *n >= name);
+    let v6 = ipv6_len(chars).filter(|n| *n >= name);
+    if let Some((tok, n)) = ether
+        && v6.is_none_or(|v| v < n)
     {
         return Ok(Some((tok, n)));
     }
-    let Some(text) = ascii(&rest[..len]).filter(|t| !t.is_empty()) else { return Ok(None) };
-    let span = Span { start: at, end: at + len };
-    Ok(Some((named(text, span)?, len)))
+    let wrong = |len, text: String| {
+        Err(FilterError { span: Span { start: at, end: at + len }, why: Why::Text(text) })
+    };
+    let pairs = colon_pairs(chars);
+    if let Some(n) = v6.filter(|n| *n >= pairs) {
+        let address = &text[at..at + n];
+        return match address.parse() {
+            Ok(parsed) => Ok(Some((Tok::Hid6(address, parsed), n))),
+            Err(_) => wrong(n, format!("invalid IPv6 address {address}")),
+        };
+    }
+    if pairs > name {
+        return wrong(pairs, format!("invalid Ethernet address {}", &text[at..at + pairs]));
+    }
+    Ok(None)
 }
 
 /// A word of name characters alone.
-fn named(text: &str, span: Span) -> Result<Tok, FilterError> {
-    if let Some(key) = words::keyword(text) {
-        return Ok(Tok::Key(key));
+fn named(text: &str, span: Span) -> Result<Tok<'_>, FilterError> {
+    match words::reserved(text) {
+        Some(Word::Proto(p)) => return Ok(Tok::Proto(p)),
+        Some(Word::Key(k)) => return Ok(Tok::Key(k)),
+        Some(Word::Atm(a)) => return Ok(Tok::Atm(a)),
+        Some(Word::Mtp2(m)) => return Ok(Tok::Mtp2(m)),
+        Some(Word::Field(f)) => return Ok(Tok::Field(f)),
+        Some(Word::Num(n)) => return Ok(Tok::Num(n)),
+        None => {}
     }
-    if let Some(n) = words::constant(text) {
-        return Ok(Tok::Num(n));
+    if !text.as_bytes()[0].is_ascii_digit() {
+        return Ok(Tok::Id(text));
     }
     if is_number(text) {
-        let n = number(text).ok_or(FilterError { span, why: Why::BadNumber(text.into()) })?;
-        return Ok(Tok::Num(n));
+        return number(text).map(Tok::Num).map_err(|why| FilterError { span, why: Why::Text(why) });
     }
-    let parts = text.split('.').count();
-    let dotted = (2..=4).contains(&parts) && text.split('.').all(is_number);
-    Ok(if dotted { Tok::Hid(text.into()) } else { Tok::Id(text.into()) })
+    let dots = text.bytes().filter(|b| *b == b'.').count();
+    let dotted = (1..=3).contains(&dots) && text.split('.').all(is_number);
+    Ok(if dotted { Tok::Hid(text) } else { Tok::Id(text) })
 }
 
 /// Length of a name: it begins and ends with a letter, digit or (at the end) a dot.
@@ -151,13 +205,9 @@ fn run(bytes: &[u8], is: impl Fn(u8) -> bool) -> usize {
     bytes.iter().position(|b| !is(*b)).unwrap_or(bytes.len())
 }
 
-fn ascii(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes).ok()
-}
-
-fn illegal(rest: &[u8], at: usize) -> FilterError {
-    let c = String::from_utf8_lossy(rest).chars().next().unwrap_or('\0');
-    FilterError { span: Span { start: at, end: at + c.len_utf8().min(rest.len()) }, why: Why::IllegalChar(c) }
+fn illegal(text: &str, at: usize) -> FilterError {
+    let c = text[at..].chars().next().unwrap_or('\0');
+    FilterError { span: Span { start: at, end: at + c.len_utf8() }, why: Why::IllegalChar(c) }
 }
 
 fn is_number(text: &str) -> bool {
@@ -167,58 +217,123 @@ fn is_number(text: &str) -> bool {
     }
 }
 
-/// Decimal, `0x` hexadecimal, or octal with a leading 0.
-pub(super) fn number(text: &str) -> Option<u32> {
-    match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
-        Some(hex) => u32::from_str_radix(hex, 16).ok(),
-        None if text.len() > 1 && text.starts_with('0') => u32::from_str_radix(text, 8).ok(),
-        None => text.parse().ok(),
+/// Decimal, `0x` hexadecimal, or octal with a leading 0; what is wrong with it otherwise.
+pub(super) fn number(text: &str) -> Result<u32, String> {
+    let (kind, digits, radix) = match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
+        Some(hex) => ("hexadecimal", hex, 16),
+        None if text.len() > 1 && text.starts_with('0') => ("octal", text, 8),
+        None => ("decimal", text, 10),
+    };
+    let mut n = 0u32;
+    for c in digits.chars() {
+        let Some(digit) = c.to_digit(radix) else {
+            return Err(format!("number {text} contains non-{kind} digit"));
+        };
+        let Some(next) = n.checked_mul(radix).and_then(|n| n.checked_add(digit)) else {
+            return Err(format!("{kind} number {text} overflows 32 bits"));
+        };
+        n = next;
+    }
+    if digits.is_empty() { Err(format!("number {text} contains no digit")) } else { Ok(n) }
+}
+
+fn hex(digit: u8) -> u8 {
+    (digit as char).to_digit(16).map_or(0, |n| n as u8)
+}
+
+/// Length of what has the form of pairs of hexadecimal digits, each with colons behind, two of them at least.
+fn colon_pairs(chars: &[u8]) -> usize {
+    let (mut at, mut pairs) = (0, 0);
+    loop {
+        let digits = run(&chars[at..], |b| b.is_ascii_hexdigit());
+        let colons = run(&chars[at + digits..], |b| b == b':');
+        if !(1..=2).contains(&digits) || colons == 0 {
+            return if pairs >= 2 { at } else { 0 };
+        }
+        (at, pairs) = (at + digits + colons, pairs + 1);
     }
 }
 
-/// The longest IPv6 address at the start.
-fn ipv6(run: &[u8]) -> Option<(Tok, usize)> {
-    if !run.contains(&b':') {
+/// Length of the longest text at the start that has the form of an IPv6 address.
+fn ipv6_len(chars: &[u8]) -> Option<usize> {
+    if !chars.contains(&b':') {
         return None;
     }
-    (2..=run.len().min(46)).rev().find_map(|n| {
-        let text = ascii(&run[..n])?;
-        text.parse::<Ipv6Addr>().ok().map(|_| (Tok::Hid6(text.into()), n))
-    })
+    (2..=chars.len()).rev().find(|n| is_ipv6_form(&chars[..*n]))
+}
+
+/// Eight groups of up to four digits, some of which `::` stands for; the last two may be an IPv4 address.
+fn is_ipv6_form(text: &[u8]) -> bool {
+    let (mut at, mut groups, mut gap) = (0, 0, false);
+    if text.starts_with(b"::") {
+        (at, gap) = (2, true);
+    }
+    while at < text.len() {
+        let digits = run(&text[at..], |b| b.is_ascii_hexdigit());
+        if text.get(at + digits) == Some(&b'.') {
+            return is_dotted_quad(&text[at..]) && if gap { groups <= 5 } else { groups == 6 };
+        }
+        if !(1..=4).contains(&digits) {
+            return false;
+        }
+        (at, groups) = (at + digits, groups + 1);
+        match &text[at..] {
+            [] => break,
+            [b':', b':', ..] if !gap => (at, gap) = (at + 2, true),
+            [b':', next, ..] if *next != b':' => at += 1,
+            _ => return false,
+        }
+    }
+    if gap { groups <= 7 } else { groups == 8 }
+}
+
+fn is_dotted_quad(text: &[u8]) -> bool {
+    let mut parts = 0;
+    let digits = text.split(|b| *b == b'.').all(|part| {
+        parts += 1;
+        !part.is_empty() && part.iter().all(u8::is_ascii_digit)
+    });
+    digits && parts == 4
 }
 
 /// An Ethernet address at the start: six groups of one or two digits, three of four, or twelve digits.
-fn ethernet(run: &[u8]) -> Option<(Tok, usize)> {
-    let end = run.iter().position(|b| !b.is_ascii_hexdigit());
-    let separator = end.and_then(|e| run.get(e)).copied();
-    let grouped = |sep: u8, count: usize, widths: std::ops::RangeInclusive<usize>| {
-        let mut digits = Vec::new();
-        let (mut at, mut groups) = (0, 0);
-        loop {
-            let n = run[at..].iter().take_while(|b| b.is_ascii_hexdigit()).count();
-            if !widths.contains(&n) {
-                return None;
-            }
-            let width = *widths.end();
-            digits.extend(std::iter::repeat_n(b'0', width - n).chain(run[at..at + n].iter().copied()));
-            (at, groups) = (at + n, groups + 1);
-            match run.get(at) {
-                _ if groups == count => return Some((digits, at)),
-                Some(s) if *s == sep => at += 1,
-                _ => return None,
-            }
+fn ethernet(chars: &[u8]) -> Option<(Tok<'static>, usize)> {
+    let first = run(chars, |b| b.is_ascii_hexdigit());
+    if first == 12 {
+        let digits = std::array::from_fn(|i| hex(chars[2 * i]) << 4 | hex(chars[2 * i + 1]));
+        return Some((Tok::Eid(digits), 12));
+    }
+    let separator = *chars.get(first)?;
+    let fours = || groups::<3>(chars, separator, 4..=4).filter(|_| separator == b'.');
+    let (numbers, n) = match first {
+        4 => {
+            let (n, len) = fours()?;
+            (std::array::from_fn(|i| n[i / 2].to_be_bytes()[i % 2]), len)
+        }
+        _ => {
+            let (n, len) = groups::<6>(chars, separator, 1..=2)?;
+            (n.map(|n| n as u8), len)
         }
     };
-    let found = match separator {
-        Some(b'.') => grouped(b'.', 3, 4..=4).or_else(|| grouped(b'.', 6, 1..=2)),
-        Some(sep) => grouped(sep, 6, 1..=2),
-        None => None,
-    };
-    let plain = || (end.unwrap_or(run.len()) == 12).then(|| (run[..12].to_vec(), 12));
-    let (digits, n) = found.or_else(plain)?;
-    let mut mac = [0; 6];
-    for (byte, pair) in mac.iter_mut().zip(digits.chunks(2)) {
-        *byte = u8::from_str_radix(ascii(pair)?, 16).ok()?;
+    Some((Tok::Eid(numbers), n))
+}
+
+/// Numbers of so many hexadecimal digits with a separator between them, and the length of all.
+fn groups<const N: usize>(
+    chars: &[u8],
+    separator: u8,
+    widths: std::ops::RangeInclusive<usize>,
+) -> Option<([u16; N], usize)> {
+    let (mut out, mut at) = ([0; N], 0);
+    for (i, number) in out.iter_mut().enumerate() {
+        if i > 0 {
+            (chars.get(at) == Some(&separator)).then_some(())?;
+            at += 1;
+        }
+        let width = run(&chars[at..], |b| b.is_ascii_hexdigit());
+        widths.contains(&width).then_some(())?;
+        *number = chars[at..at + width].iter().fold(0, |n, b| n << 4 | u16::from(hex(*b)));
+        at += width;
     }
-    Some((Tok::Eid(mac), n))
+    Some((out, at))
 }

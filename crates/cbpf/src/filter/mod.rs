@@ -1,39 +1,58 @@
 //! The filter language of pcap-filter(7): `tcp port 80 and not host 10.0.0.1`.
 //!
 //! ```text
-//!  text ─ lex ─► words ─ parse ─► expression ─ gen, ident ─► tree of tests ─ cfg ─► classic instructions
+//!  text ─ lex ─► words ─ parse ─► primitives ─ gen ─► tree of tests ─ cfg ─► classic instructions
 //! ```
 //!
 //! - [`names`]: hosts, services and protocols by name, through a [`Resolver`].
-//! - Link types are rows of `link.rs`; a link type without a row is refused.
+//! - Link types are rows of `link.rs`, reserved words of `words.rs`.
+//! - What primitives mean: `gen.rs` (the link layer), `ident.rs` (hosts, networks, ports), `layers.rs` (tags, labels,
+//!   tunnels, LLC), `wlan.rs`, `telephony.rs`, `pflog.rs`, `numbers.rs` (arithmetic).
 //!
-//! Always holds: what is accepted passes the kernel's checks ([`Program`]), but for the loop of `protochain`; tests are asked in the order in which the
-//! expression names them, so that packets cut short are judged as by libpcap's unoptimised programs.
-//!
-//! Not built yet, and refused with these words: `geneve`, `vxlan`, 802.11, ATM, MTP, PFLOG
-//! and ARCnet words, live-capture words (`inbound`, `ifindex`), and link types without a row.
+//! Always holds: what is accepted passes the kernel's checks ([`Program`]), but for the loop of `protochain`; tests are
+//! asked in the order in which the expression names them, so that packets cut short are judged as by libpcap's
+//! unoptimised programs.
 
 mod cfg;
 mod error;
 mod r#gen;
 mod ident;
+mod layers;
 mod lex;
 mod link;
 pub mod names;
+mod numbers;
 mod parse;
+mod pflog;
+mod telephony;
 mod tree;
+mod wlan;
 mod words;
 
 pub use error::{FilterError, Span, Why};
 pub use names::{Files, Numbers, Resolver};
 pub use words::Proto;
 
-use crate::check::{MAX_INSNS, Program};
+use crate::check::{CheckError, MAX_INSNS, Program, Rule};
 use crate::insn::Insn;
 use crate::translate::{Target, TranslateError, translate};
+use tree::{Tree, Val};
 
 /// Most words of an expression.
 const MAX_WORDS: usize = 16_384;
+
+/// Where the packets come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Packets {
+    /// Not told: what the packet itself does not say cannot be asked.
+    #[default]
+    Any,
+    /// A capture file, which may have been written on a host of another kind.
+    File,
+    /// A socket of Linux: `inbound`, `outbound` and `ifindex` ask the kernel, and so does `vlan`, since Linux takes tags
+    /// out of packets.
+    Live,
+}
 
 /// How to compile.
 #[derive(Clone, Copy)]
@@ -46,6 +65,8 @@ pub struct Options<'a> {
     pub optimize: bool,
     /// Netmask of the network captured on, for `ip broadcast`.
     pub netmask: Option<u32>,
+    /// Where the packets come from.
+    pub packets: Packets,
     /// Names.
     pub resolver: &'a dyn Resolver,
 }
@@ -53,7 +74,8 @@ pub struct Options<'a> {
 impl Default for Options<'_> {
     /// Ethernet, tcpdump's snapshot length, optimised, names from the system.
     fn default() -> Self {
-        Options { link: "EN10MB", snaplen: 262_144, optimize: true, netmask: None, resolver: &Files }
+        let (link, snaplen, packets) = ("EN10MB", 262_144, Packets::Any);
+        Options { link, snaplen, optimize: true, netmask: None, packets, resolver: &Files }
     }
 }
 
@@ -62,13 +84,13 @@ impl std::fmt::Debug for Options<'_> {
         let o = f.debug_struct("Options");
         let mut o = o;
         o.field("link", &self.link).field("snaplen", &self.snaplen).field("optimize", &self.optimize);
-        o.field("netmask", &self.netmask).finish_non_exhaustive()
+        o.field("netmask", &self.netmask).field("packets", &self.packets).finish_non_exhaustive()
     }
 }
 
-/// Link types that filters are compiled for: name without `DLT_`, and libpcap's number.
+/// Link types that filters are compiled for: name without `DLT_`, and number in capture files.
 pub fn link_types() -> impl Iterator<Item = (&'static str, u32)> {
-    link::LINKS.iter().map(|l| (l.name, l.number))
+    link::names()
 }
 
 /// A compiled filter.
@@ -94,16 +116,19 @@ impl Filter {
         if words.len() > MAX_WORDS {
             return Err(fail(Why::TooDeep));
         }
-        let parsed = parse::expression(&words, expr.len())?;
-        let tree = r#gen::Gen::new(options).expr(&parsed)?;
-        let insns = cfg::compile(&tree, 0, options.snaplen, options.optimize).map_err(|fault| {
-            fail(Why::Text(match fault {
-                cfg::Fault::TooComplex => "out of registers needed to evaluate expression".into(),
-                cfg::Fault::RejectsAll => "expression rejects all packets".into(),
-            }))
-        })?;
+        let (tree, set) = parse::expression(&words, expr.len(), r#gen::Gen::new(options)?)?;
+        let insns = assemble(&tree, set, options).map_err(fail)?;
         let len = insns.len();
-        let program = Program::with_loops(insns).map_err(|e| {
+        let program = match Program::with_loops(insns) {
+            // A word that only some packets set is 0 for the others.
+            Err(CheckError { rule: Rule::MemUnset(_), .. }) => {
+                let zeros = (0..set).map(|word| Tree::Set(word, Val::K(0)));
+                let tree = Tree::And(zeros.chain([tree]).collect());
+                Program::with_loops(assemble(&tree, set, options).map_err(fail)?)
+            }
+            checked => checked,
+        };
+        let program = program.map_err(|e| {
             fail(if len > MAX_INSNS {
                 Why::TooLong(len)
             } else {
@@ -127,4 +152,13 @@ impl Filter {
     pub fn to_ebpf(&self, target: &Target) -> Result<Vec<skep_isa::Insn>, TranslateError> {
         translate(&self.program, target)
     }
+}
+
+fn assemble(tree: &Tree, words: u8, options: &Options<'_>) -> Result<Vec<Insn>, Why> {
+    cfg::compile(tree, words, options.snaplen, options.optimize).map_err(|fault| {
+        Why::Text(match fault {
+            cfg::Fault::TooComplex => "out of registers needed to evaluate expression".into(),
+            cfg::Fault::RejectsAll => "expression rejects all packets".into(),
+        })
+    })
 }

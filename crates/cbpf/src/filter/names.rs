@@ -160,7 +160,7 @@ pub(super) const ETHER_PROTOCOLS: &[(&str, u32)] = &[
 pub(super) fn partial_ipv4(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.split('.');
     let (value, bits) = parts.try_fold((0u32, 0), |(v, n), p| {
-        let byte = super::lex::number(p).filter(|b| *b <= 255)?;
+        let byte = super::lex::number(p).ok().filter(|b| *b <= 255)?;
         (n < 32).then_some((v << 8 | byte, n + 8))
     })?;
     Some((value, bits))

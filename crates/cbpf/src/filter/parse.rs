@@ -1,12 +1,17 @@
-//! Words → expression tree. `and` and `or` bind equally and to the left; `not` binds tighter. A bare name or address
+//! Words → tree of tests, in one pass: what has been read is handed to [`Gen`] at once, since words such as `vlan` change
+//! what those behind them mean. `and` and `or` bind equally and to the left; `not` binds tighter. A bare name or address
 //! behind `and` or `or` takes the qualifiers of what stands before it: `tcp port 80 or 443`.
 //!
 //! Depth is limited, and a parenthesis is read once: whether it holds arithmetic is seen from what follows its end.
 
 use super::error::{FilterError, Span, Why};
-use super::lex::{Tok, Token};
-use super::words::Proto;
+use super::r#gen::{Gen, Result};
+use super::lex::{Op, Tok, Token};
+use super::numbers::Number;
+use super::tree::Tree;
+use super::words::{Field, Key, Proto};
 use crate::insn::{AluOp, Cond};
+use std::net::Ipv6Addr;
 
 /// Parentheses and `not`s inside each other.
 const MAX_DEPTH: usize = 200;
@@ -20,7 +25,7 @@ pub(super) enum Dir {
     Or,
     And,
     /// 802.11 addresses: the word.
-    Wlan(&'static str),
+    Wlan(Key),
 }
 
 /// What an identifier is.
@@ -60,118 +65,135 @@ pub(super) struct Quals {
 }
 
 /// An identifier.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Ident {
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Ident<'a> {
     Num(u32),
-    Hid(String),
-    HidLen(String, u32),
-    HidMask(String, String),
-    Hid6(String),
-    Hid6Len(String, u32),
+    Hid(&'a str),
+    HidLen(&'a str, u32),
+    HidMask(&'a str, &'a str),
+    Hid6(&'a str, Ipv6Addr),
+    Hid6Len(&'a str, Ipv6Addr, u32),
     Eid([u8; 6]),
-    Aid(String),
-    Name(String),
+    Aid(u8),
+    Name(&'a str),
 }
 
-/// An expression.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Expr {
-    /// All packets.
-    True,
-    And(Box<Expr>, Box<Expr>),
-    Or(Box<Expr>, Box<Expr>),
-    Not(Box<Expr>),
-    Prim(Prim, Span),
-}
-
-/// A primitive.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Prim {
-    Id(Quals, Ident),
-    Proto(Proto),
-    /// Condition, turned round or not, two numbers.
-    Relation(Cond, bool, Arith, Arith),
-    Broadcast(Proto),
-    Multicast(Proto),
-    Less(u32),
-    Greater(u32),
-    Byte(u32, &'static str, u32),
-    Vlan(Option<u32>),
-    Mpls(Option<u32>),
-    Pppoed,
-    Pppoes(Option<u32>),
-    Llc(Option<String>),
-    /// `geneve` or `vxlan`, with a network identifier.
-    Tunnel(&'static str, Option<u32>),
-    /// A list in parentheses follows, whose identifiers take the qualifiers just read. Never in a tree.
-    List,
-    /// A word of other link types, or not built yet.
-    Other(&'static str),
-}
-
-/// A number.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Arith {
+/// A name, or a number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Value<'a> {
+    Name(&'a str),
     Num(u32),
-    Len,
-    Load(Proto, Box<Arith>, u32, Span),
-    Op(AluOp, Box<Arith>, Box<Arith>, Span),
-    Neg(Box<Arith>),
 }
 
-type Result<T> = std::result::Result<T, FilterError>;
+/// A comparison: a relation, and whether its opposite is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Relation {
+    pub cond: Cond,
+    pub reversed: bool,
+}
 
 pub(super) struct Parser<'a> {
-    toks: &'a [Token],
-    /// Where the parenthesis that opens here closes.
-    closes: Vec<usize>,
+    toks: &'a [Token<'a>],
     at: usize,
     depth: usize,
     end: usize,
     /// Qualifiers that a bare identifier takes over.
     quals: Option<Quals>,
+    r#gen: Gen<'a>,
 }
 
-/// Reads a whole expression.
-pub(super) fn expression(toks: &[Token], len: usize) -> Result<Expr> {
-    let mut p = Parser { toks, closes: closes(toks), at: 0, depth: 0, end: len, quals: None };
+/// The tree of a whole expression, and how many words of scratch memory it sets.
+pub(super) fn expression<'a>(toks: &'a [Token<'a>], len: usize, r#gen: Gen<'a>) -> Result<(Tree, u8)> {
+    let mut p = Parser { toks, at: 0, depth: 0, end: len, quals: None, r#gen };
     if toks.is_empty() {
-        return Ok(Expr::True);
+        return Ok((Tree::Const(true), 0));
     }
-    let expr = p.expr()?;
-    if p.at < toks.len() { Err(p.syntax()) } else { Ok(expr) }
+    let tree = p.expr()?;
+    if p.at < toks.len() { Err(p.syntax()) } else { p.r#gen.finish(tree) }
 }
 
-fn closes(toks: &[Token]) -> Vec<usize> {
-    let (mut out, mut open) = (vec![usize::MAX; toks.len()], Vec::new());
-    for (i, t) in toks.iter().enumerate() {
-        match t.tok {
-            Tok::Op("(") => open.push(i),
-            Tok::Op(")") => {
-                if let Some(o) = open.pop() {
-                    out[o] = i;
-                }
-            }
-            _ => {}
+/// `and` or `or` of two trees, as one list where the first is such a list.
+fn join(and: bool, left: Tree, right: Tree) -> Tree {
+    match (and, left) {
+        (true, Tree::And(mut list)) => {
+            list.push(right);
+            Tree::And(list)
         }
+        (false, Tree::Or(mut list)) => {
+            list.push(right);
+            Tree::Or(list)
+        }
+        (true, left) => Tree::And(vec![left, right]),
+        (false, left) => Tree::Or(vec![left, right]),
     }
-    out
 }
 
-fn is_arith_op(tok: Option<&Tok>) -> bool {
-    matches!(tok, Some(Tok::Op("+" | "-" | "*" | "/" | "%" | "&" | "|" | "^" | "<<" | ">>")))
+fn arithmetic(op: Op) -> Option<(AluOp, u8)> {
+    Some(match op {
+        Op::Or => (AluOp::Or, 1),
+        Op::Xor => (AluOp::Xor, 1),
+        Op::And => (AluOp::And, 2),
+        Op::Lsh => (AluOp::Lsh, 3),
+        Op::Rsh => (AluOp::Rsh, 3),
+        Op::Add => (AluOp::Add, 4),
+        Op::Sub => (AluOp::Sub, 4),
+        Op::Mul => (AluOp::Mul, 5),
+        Op::Div => (AluOp::Div, 5),
+        Op::Mod => (AluOp::Mod, 5),
+        _ => return None,
+    })
 }
 
-fn is_relation(tok: Option<&Tok>) -> bool {
-    matches!(tok, Some(Tok::Op("=" | "!=" | "<" | "<=" | ">" | ">=")))
+fn relation(op: Op) -> Option<Relation> {
+    let (cond, reversed) = match op {
+        Op::Eq => (Cond::Eq, false),
+        Op::Ne => (Cond::Eq, true),
+        Op::Gt => (Cond::Gt, false),
+        Op::Le => (Cond::Gt, true),
+        Op::Ge => (Cond::Ge, false),
+        Op::Lt => (Cond::Ge, true),
+        _ => return None,
+    };
+    Some(Relation { cond, reversed })
+}
+
+/// A number can go on here: an operator of arithmetic or a relation.
+fn continues_number(tok: Option<&Tok<'_>>) -> bool {
+    matches!(tok, Some(Tok::Op(op)) if arithmetic(*op).is_some() || relation(*op).is_some())
+}
+
+/// What stands between a protocol and an identifier.
+fn is_qualifier(tok: Option<&Tok<'_>>) -> bool {
+    use Key::*;
+    matches!(
+        tok,
+        Some(Tok::Key(
+            Src | Dst
+                | Host
+                | Net
+                | Port
+                | PortRange
+                | Proto
+                | ProtoChain
+                | Gateway
+                | Broadcast
+                | Multicast
+                | Addr1
+                | Addr2
+                | Addr3
+                | Addr4
+                | Ra
+                | Ta
+        ))
+    )
 }
 
 impl<'a> Parser<'a> {
-    fn peek(&self) -> Option<&'a Tok> {
-        self.toks.get(self.at).map(|t| &t.tok)
+    fn peek(&self) -> Option<&'a Tok<'a>> {
+        self.ahead(0)
     }
 
-    fn ahead(&self, n: usize) -> Option<&'a Tok> {
+    fn ahead(&self, n: usize) -> Option<&'a Tok<'a>> {
         self.toks.get(self.at + n).map(|t| &t.tok)
     }
 
@@ -179,23 +201,28 @@ impl<'a> Parser<'a> {
         self.toks.get(self.at).map_or(Span { start: self.end, end: self.end }, |t| t.span)
     }
 
+    /// From a place to the end of the last word read.
+    fn since(&self, start: usize) -> Span {
+        Span { start, end: self.toks.get(self.at.wrapping_sub(1)).map_or(self.end, |t| t.span.end) }
+    }
+
     fn syntax(&self) -> FilterError {
         FilterError { span: self.span(), why: Why::Syntax }
     }
 
-    fn key(&mut self, word: &str) -> bool {
-        let is = matches!(self.peek(), Some(Tok::Key(k)) if *k == word);
+    fn key(&mut self, key: Key) -> bool {
+        let is = matches!(self.peek(), Some(Tok::Key(k)) if *k == key);
         self.at += usize::from(is);
         is
     }
 
-    fn op(&mut self, op: &str) -> bool {
+    fn op(&mut self, op: Op) -> bool {
         let is = matches!(self.peek(), Some(Tok::Op(o)) if *o == op);
         self.at += usize::from(is);
         is
     }
 
-    fn expect(&mut self, op: &str) -> Result<()> {
+    fn expect(&mut self, op: Op) -> Result<()> {
         if self.op(op) { Ok(()) } else { Err(self.syntax()) }
     }
 
@@ -209,201 +236,184 @@ impl<'a> Parser<'a> {
         out
     }
 
-    fn expr(&mut self) -> Result<Expr> {
+    fn expr(&mut self) -> Result<Tree> {
         let mut left = self.term()?;
         loop {
-            if self.key("and") {
-                left = Expr::And(Box::new(left), Box::new(self.term()?));
-            } else if self.key("or") {
-                left = Expr::Or(Box::new(left), Box::new(self.term()?));
-            } else {
+            let and = self.key(Key::And);
+            if !and && !self.key(Key::Or) {
                 return Ok(left);
             }
+            let right = self.term()?;
+            left = join(and, left, right);
         }
     }
 
-    fn term(&mut self) -> Result<Expr> {
-        if self.key("not") {
-            return Ok(Expr::Not(Box::new(self.deeper(Self::term)?)));
+    fn term(&mut self) -> Result<Tree> {
+        if self.key(Key::Not) {
+            return Ok(self.deeper(Self::term)?.not());
         }
-        if matches!(self.peek(), Some(Tok::Op("("))) && !self.arithmetic_in_parens() {
+        if matches!(self.peek(), Some(Tok::Op(Op::Open))) && !self.arithmetic_in_parens() {
             self.at += 1;
             let inner = self.deeper(Self::expr)?;
-            self.expect(")")?;
+            self.expect(Op::Close)?;
             return Ok(inner);
         }
         let start = self.span().start;
-        let prim = self.primitive()?;
-        if prim == Prim::List {
-            return self.term();
-        }
-        let end = self.toks.get(self.at - 1).map_or(self.end, |t| t.span.end);
-        Ok(Expr::Prim(prim, Span { start, end }))
-    }
-
-    /// A parenthesis behind which an operator stands holds a number.
-    fn arithmetic_in_parens(&self) -> bool {
-        let after = self.closes.get(self.at).and_then(|c| self.toks.get(c.wrapping_add(1))).map(|t| &t.tok);
-        is_arith_op(after) || is_relation(after)
-    }
-
-    fn primitive(&mut self) -> Result<Prim> {
-        if self.starts_arithmetic() {
-            return self.relation();
-        }
         match self.peek() {
-            Some(Tok::Key(key)) => self.keyword(key),
+            _ if self.starts_number() => self.relation(start),
+            Some(Tok::Proto(_) | Tok::Key(_) | Tok::Atm(_) | Tok::Mtp2(_) | Tok::Field(_)) => {
+                self.primitive(start)
+            }
             // A bare identifier takes the qualifiers of what stands before it.
             Some(Tok::Op(_)) | None => Err(self.syntax()),
             Some(_) => {
                 let quals = self.quals.ok_or_else(|| self.syntax())?;
-                Ok(Prim::Id(quals, self.ident()?))
+                self.identifier(quals, start)
             }
         }
     }
 
-    fn starts_arithmetic(&self) -> bool {
-        match self.peek() {
-            Some(Tok::Key("len")) | Some(Tok::Op("-")) | Some(Tok::Op("(")) => true,
-            Some(Tok::Key(key)) => {
-                Proto::by_key(key).is_some() && matches!(self.ahead(1), Some(Tok::Op("[")))
+    /// A parenthesis behind which an operator stands holds a number.
+    fn arithmetic_in_parens(&self) -> bool {
+        let mut open = 0;
+        for (i, t) in self.toks[self.at..].iter().enumerate() {
+            match t.tok {
+                Tok::Op(Op::Open) => open += 1,
+                Tok::Op(Op::Close) if open == 1 => return continues_number(self.ahead(i + 1)),
+                Tok::Op(Op::Close) => open -= 1,
+                _ => {}
             }
-            Some(Tok::Num(_)) => is_arith_op(self.ahead(1)) || is_relation(self.ahead(1)),
+        }
+        false
+    }
+
+    fn starts_number(&self) -> bool {
+        match self.peek() {
+            Some(Tok::Key(Key::Len) | Tok::Op(Op::Sub | Op::Open)) => true,
+            Some(Tok::Proto(_)) => matches!(self.ahead(1), Some(Tok::Op(Op::Index))),
+            Some(Tok::Num(_)) => continues_number(self.ahead(1)),
             _ => false,
         }
     }
 
-    fn keyword(&mut self, key: &'static str) -> Result<Prim> {
-        let proto = Proto::by_key(key);
-        let head = |k: Option<&Tok>| {
-            matches!(
-                k,
-                Some(Tok::Key(
-                    "src"
-                        | "dst"
-                        | "host"
-                        | "net"
-                        | "port"
-                        | "portrange"
-                        | "proto"
-                        | "protochain"
-                        | "gateway"
-                        | "broadcast"
-                        | "multicast"
-                        | "addr1"
-                        | "addr2"
-                        | "addr3"
-                        | "addr4"
-                        | "ra"
-                        | "ta"
-                ))
-            )
-        };
-        match proto {
-            Some(Proto::Link) if matches!(self.ahead(1), Some(Tok::Key("type" | "subtype" | "dir"))) => {
+    /// What begins with a reserved word.
+    fn primitive(&mut self, start: usize) -> Result<Tree> {
+        let first = self.peek();
+        if let Some(Tok::Proto(proto)) = first {
+            let next = self.ahead(1);
+            if *proto == Proto::Link && matches!(next, Some(Tok::Key(Key::Type | Key::Subtype | Key::Dir))) {
                 self.at += 1;
-                self.primitive()
+                return self.primitive(start);
             }
-            Some(p) if head(self.ahead(1)) => {
-                self.at += 1;
-                self.head(p)
+            self.at += 1;
+            if is_qualifier(next) {
+                return self.head(*proto, start);
             }
-            Some(p) => {
-                self.at += 1;
-                self.quals = None;
-                Ok(Prim::Proto(p))
+            self.quals = None;
+            self.r#gen.span = self.since(start);
+            return self.r#gen.abbreviation(*proto);
+        }
+        if is_qualifier(first) {
+            return self.head(Proto::Default, start);
+        }
+        self.at += 1;
+        self.quals = None;
+        match first {
+            Some(Tok::Key(key)) => self.keyword(*key, start),
+            Some(Tok::Atm(atm)) => {
+                self.r#gen.span = self.since(start);
+                self.r#gen.atm(*atm)
             }
-            None if head(self.peek()) => self.head(Proto::Default),
-            None => {
-                self.at += 1;
-                self.quals = None;
-                self.other(key)
+            Some(Tok::Mtp2(unit)) => {
+                self.r#gen.span = self.since(start);
+                self.r#gen.mtp2(*unit)
             }
+            Some(Tok::Field(field)) => self.field(*field, start),
+            _ => Err(self.syntax()),
         }
     }
 
     /// Qualifiers behind the protocol, and the identifier.
-    fn head(&mut self, proto: Proto) -> Result<Prim> {
-        if self.key("broadcast") {
-            self.quals = None;
-            return Ok(Prim::Broadcast(proto));
+    fn head(&mut self, proto: Proto, start: usize) -> Result<Tree> {
+        for broadcast in [true, false] {
+            if self.key(if broadcast { Key::Broadcast } else { Key::Multicast }) {
+                self.quals = None;
+                self.r#gen.span = self.since(start);
+                return if broadcast { self.r#gen.broadcast(proto) } else { self.r#gen.multicast(proto) };
+            }
         }
-        if self.key("multicast") {
-            self.quals = None;
-            return Ok(Prim::Multicast(proto));
-        }
-        let dir = self.dir()?;
+        let dir = self.dir();
         let kind = self.kind(dir)?;
         let quals = Quals { proto, dir, kind };
         self.quals = Some(quals);
-        self.idents(quals)
+        // A list in parentheses takes the qualifiers, too: `port (80 or 443)`.
+        if matches!(self.peek(), Some(Tok::Op(Op::Open) | Tok::Key(Key::Not))) {
+            return self.deeper(Self::term);
+        }
+        self.identifier(quals, start)
     }
 
-    fn dir(&mut self) -> Result<Dir> {
-        for word in ["addr1", "addr2", "addr3", "addr4", "ra", "ta"] {
-            if self.key(word) {
-                return Ok(Dir::Wlan(word));
+    fn dir(&mut self) -> Dir {
+        let (first, other) = match self.peek() {
+            Some(Tok::Key(key @ (Key::Addr1 | Key::Addr2 | Key::Addr3 | Key::Addr4 | Key::Ra | Key::Ta))) => {
+                self.at += 1;
+                return Dir::Wlan(*key);
             }
-        }
-        let (first, other) = if self.key("src") {
-            (Dir::Src, "dst")
-        } else if self.key("dst") {
-            (Dir::Dst, "src")
-        } else {
-            return Ok(Dir::Default);
+            Some(Tok::Key(Key::Src)) => (Dir::Src, Key::Dst),
+            Some(Tok::Key(Key::Dst)) => (Dir::Dst, Key::Src),
+            _ => return Dir::Default,
         };
+        self.at += 1;
         let both = match (self.peek(), self.ahead(1)) {
-            (Some(Tok::Key("or")), Some(Tok::Key(k))) if *k == other => Dir::Or,
-            (Some(Tok::Key("and")), Some(Tok::Key(k))) if *k == other => Dir::And,
-            _ => return Ok(first),
+            (Some(Tok::Key(Key::Or)), Some(Tok::Key(k))) if *k == other => Dir::Or,
+            (Some(Tok::Key(Key::And)), Some(Tok::Key(k))) if *k == other => Dir::And,
+            _ => return first,
         };
         self.at += 2;
-        Ok(both)
+        both
     }
 
     fn kind(&mut self, dir: Dir) -> Result<Kind> {
-        let kinds = [Kind::Host, Kind::Net, Kind::Port, Kind::PortRange];
-        let lone = [Kind::Gateway, Kind::Proto, Kind::ProtoChain];
-        if let Some(kind) = kinds.into_iter().find(|k| self.key(k.name())) {
-            return Ok(kind);
-        }
-        if dir == Dir::Default {
-            return lone.into_iter().find(|k| self.key(k.name())).ok_or_else(|| self.syntax());
-        }
-        Ok(Kind::Default)
+        let kind = match self.peek() {
+            Some(Tok::Key(Key::Host)) => Kind::Host,
+            Some(Tok::Key(Key::Net)) => Kind::Net,
+            Some(Tok::Key(Key::Port)) => Kind::Port,
+            Some(Tok::Key(Key::PortRange)) => Kind::PortRange,
+            _ if dir != Dir::Default => return Ok(Kind::Default),
+            Some(Tok::Key(Key::Gateway)) => Kind::Gateway,
+            Some(Tok::Key(Key::Proto)) => Kind::Proto,
+            Some(Tok::Key(Key::ProtoChain)) => Kind::ProtoChain,
+            _ => return Err(self.syntax()),
+        };
+        self.at += 1;
+        Ok(kind)
     }
 
-    /// One identifier, or several in parentheses: `port (80 or 443)`.
-    fn idents(&mut self, quals: Quals) -> Result<Prim> {
-        if matches!(self.peek(), Some(Tok::Op("(")) | Some(Tok::Key("not"))) {
-            return Ok(Prim::List);
-        }
-        Ok(Prim::Id(quals, self.ident()?))
+    fn identifier(&mut self, quals: Quals, start: usize) -> Result<Tree> {
+        let ident = self.ident()?;
+        self.r#gen.span = self.since(start);
+        self.r#gen.ident(quals, &ident)
     }
 
-    fn ident(&mut self) -> Result<Ident> {
+    fn ident(&mut self) -> Result<Ident<'a>> {
         let tok = self.peek().ok_or_else(|| self.syntax())?;
         self.at += 1;
-        Ok(match tok {
-            Tok::Num(n) => Ident::Num(*n),
-            Tok::Id(name) => Ident::Name(name.clone()),
-            Tok::Eid(mac) => Ident::Eid(*mac),
-            Tok::Aid(text) => Ident::Aid(text.clone()),
-            Tok::Hid6(text) => match self.prefix_len()? {
-                Some(n) => Ident::Hid6Len(text.clone(), n),
-                None => Ident::Hid6(text.clone()),
+        Ok(match *tok {
+            Tok::Num(n) => Ident::Num(n),
+            Tok::Id(name) => Ident::Name(name),
+            Tok::Eid(mac) => Ident::Eid(mac),
+            Tok::Aid(byte) => Ident::Aid(byte),
+            Tok::Hid6(text, address) if self.op(Op::Div) => Ident::Hid6Len(text, address, self.plain_num()?),
+            Tok::Hid6(text, address) => Ident::Hid6(text, address),
+            Tok::Hid(text) if self.op(Op::Div) => Ident::HidLen(text, self.plain_num()?),
+            Tok::Hid(text) if self.key(Key::Mask) => match self.peek() {
+                Some(Tok::Hid(mask)) => {
+                    self.at += 1;
+                    Ident::HidMask(text, mask)
+                }
+                _ => return Err(self.syntax()),
             },
-            Tok::Hid(text) => match self.prefix_len()? {
-                Some(n) => Ident::HidLen(text.clone(), n),
-                None if self.key("mask") => match self.peek() {
-                    Some(Tok::Hid(mask)) => {
-                        self.at += 1;
-                        Ident::HidMask(text.clone(), mask.clone())
-                    }
-                    _ => return Err(self.syntax()),
-                },
-                None => Ident::Hid(text.clone()),
-            },
+            Tok::Hid(text) => Ident::Hid(text),
             _ => {
                 self.at -= 1;
                 return Err(self.syntax());
@@ -411,11 +421,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    fn prefix_len(&mut self) -> Result<Option<u32>> {
-        if self.op("/") { self.num().map(Some) } else { Ok(None) }
-    }
-
-    fn num(&mut self) -> Result<u32> {
+    fn plain_num(&mut self) -> Result<u32> {
         match self.peek() {
             Some(Tok::Num(n)) => {
                 self.at += 1;
@@ -425,171 +431,231 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn maybe_num(&mut self) -> Option<u32> {
-        self.num().ok()
-    }
-
-    fn other(&mut self, key: &'static str) -> Result<Prim> {
-        Ok(match key {
-            "broadcast" => Prim::Broadcast(Proto::Default),
-            "multicast" => Prim::Multicast(Proto::Default),
-            "less" => Prim::Less(self.num()?),
-            "greater" => Prim::Greater(self.num()?),
-            "byte" => self.byte()?,
-            "vlan" => Prim::Vlan(self.maybe_num()),
-            "mpls" => Prim::Mpls(self.maybe_num()),
-            "pppoed" => Prim::Pppoed,
-            "pppoes" => Prim::Pppoes(self.maybe_num()),
-            "llc" => Prim::Llc(self.llc_type()),
-            "geneve" | "vxlan" => Prim::Tunnel(key, self.maybe_num()),
-            "type" | "subtype" => {
-                self.name_or_number()?;
-                while self.key("subtype") {
-                    self.name_or_number()?;
-                }
-                Prim::Other("type/subtype")
-            }
-            "dir" => {
-                self.name_or_number()?;
-                Prim::Other("dir")
-            }
-            "and" | "or" | "mask" => {
-                self.at -= 1;
-                return Err(self.syntax());
-            }
-            other => {
-                self.skip_value();
-                Prim::Other(other)
-            }
-        })
-    }
-
-    /// The value behind a word of another link type: what it would mean is refused later.
-    fn skip_value(&mut self) {
-        if is_relation(self.peek()) {
-            self.at += 1;
+    /// A number, which may stand in parentheses.
+    fn num(&mut self) -> Result<u32> {
+        if self.op(Op::Open) {
+            let n = self.deeper(Self::num)?;
+            self.expect(Op::Close)?;
+            return Ok(n);
         }
+        self.plain_num()
+    }
+
+    fn maybe_num(&mut self) -> Result<Option<u32>> {
         match self.peek() {
-            Some(Tok::Op("(")) if self.closes[self.at] != usize::MAX => self.at = self.closes[self.at] + 1,
-            _ => {
-                let _ = self.ident();
-            }
+            Some(Tok::Num(_) | Tok::Op(Op::Open)) => self.num().map(Some),
+            _ => Ok(None),
         }
     }
 
-    fn name_or_number(&mut self) -> Result<()> {
+    fn value(&mut self) -> Result<Value<'a>> {
         match self.peek() {
-            Some(Tok::Id(_) | Tok::Num(_) | Tok::Key(_)) => {
+            Some(Tok::Id(name)) => {
                 self.at += 1;
-                Ok(())
+                Ok(Value::Name(name))
+            }
+            _ => self.num().map(Value::Num),
+        }
+    }
+
+    fn id(&mut self) -> Result<&'a str> {
+        match self.peek() {
+            Some(Tok::Id(name)) => {
+                self.at += 1;
+                Ok(name)
             }
             _ => Err(self.syntax()),
         }
     }
 
-    fn llc_type(&mut self) -> Option<String> {
+    /// What a keyword begins, but for qualifiers.
+    fn keyword(&mut self, key: Key, start: usize) -> Result<Tree> {
+        match key {
+            Key::Less | Key::Greater | Key::Ifindex => {
+                let n = self.plain_num()?;
+                self.r#gen.span = self.since(start);
+                match key {
+                    Key::Less => Ok(self.r#gen.shorter(n)),
+                    Key::Greater => Ok(self.r#gen.longer(n)),
+                    _ => self.r#gen.ifindex(n),
+                }
+            }
+            Key::Byte => self.byte(start),
+            Key::Vlan | Key::Mpls | Key::Pppoes | Key::Geneve | Key::Vxlan => {
+                let n = self.maybe_num()?;
+                self.r#gen.span = self.since(start);
+                self.r#gen.layer(key, n)
+            }
+            Key::Pppoed => {
+                self.r#gen.span = self.since(start);
+                self.r#gen.pppoed()
+            }
+            Key::Lane => {
+                self.r#gen.span = self.since(start);
+                self.r#gen.lane()
+            }
+            Key::Llc => {
+                let name = self.llc_type();
+                self.r#gen.span = self.since(start);
+                self.r#gen.llc(name)
+            }
+            Key::Inbound | Key::Outbound => {
+                self.r#gen.span = self.since(start);
+                self.r#gen.direction(key)
+            }
+            Key::Type => self.frame_type(start),
+            Key::Subtype => {
+                let subtype = self.value()?;
+                self.r#gen.span = self.since(start);
+                self.r#gen.subtype(subtype)
+            }
+            Key::Dir => {
+                let dir = self.value()?;
+                self.r#gen.span = self.since(start);
+                self.r#gen.frame_direction(dir)
+            }
+            Key::Ifname | Key::Ruleset | Key::Action => {
+                let name = self.id()?;
+                self.r#gen.span = self.since(start);
+                self.r#gen.pflog(key, Value::Name(name))
+            }
+            Key::Rulenum | Key::Subrulenum => {
+                let n = self.plain_num()?;
+                self.r#gen.span = self.since(start);
+                self.r#gen.pflog(key, Value::Num(n))
+            }
+            Key::Reason => {
+                let reason = self.value()?;
+                self.r#gen.span = self.since(start);
+                self.r#gen.pflog(key, reason)
+            }
+            _ => {
+                self.at -= 1;
+                Err(self.syntax())
+            }
+        }
+    }
+
+    fn llc_type(&mut self) -> Option<&'a str> {
         let name = match self.peek()? {
-            Tok::Id(name) => name.clone(),
-            Tok::Key("rnum") => "rnr".into(),
+            Tok::Id(name) => *name,
+            Tok::Key(Key::Rulenum) => "rnr",
             _ => return None,
         };
         self.at += 1;
         Some(name)
     }
 
-    fn byte(&mut self) -> Result<Prim> {
-        let index = self.num()?;
+    fn byte(&mut self, start: usize) -> Result<Tree> {
+        let index = self.plain_num()?;
         let op = match self.peek() {
-            Some(Tok::Op(op @ ("=" | "<" | ">" | "&" | "|"))) => *op,
+            Some(Tok::Op(op @ (Op::Eq | Op::Lt | Op::Gt | Op::And | Op::Or))) => *op,
             _ => return Err(self.syntax()),
         };
         self.at += 1;
-        Ok(Prim::Byte(index, op, self.num()?))
+        let value = self.plain_num()?;
+        self.r#gen.span = self.since(start);
+        self.r#gen.byte(index, op, value)
     }
 
-    fn relation(&mut self) -> Result<Prim> {
+    fn frame_type(&mut self, start: usize) -> Result<Tree> {
+        let kind = self.value()?;
+        let subtype = if self.key(Key::Subtype) { Some(self.value()?) } else { None };
+        self.r#gen.span = self.since(start);
+        self.r#gen.frame_type(kind, subtype)
+    }
+
+    /// `vpi 5`, `vpi > 5`, `vpi (5 or 6)`.
+    fn field(&mut self, field: Field, start: usize) -> Result<Tree> {
+        let equal = Relation { cond: Cond::Eq, reversed: false };
+        let relation = match self.peek() {
+            Some(Tok::Op(op)) => relation(*op),
+            _ => None,
+        };
+        if let Some(relation) = relation {
+            self.at += 1;
+            let n = self.plain_num()?;
+            self.r#gen.span = self.since(start);
+            return self.r#gen.field(field, relation, n);
+        }
+        if !self.op(Op::Open) {
+            let n = self.plain_num()?;
+            self.r#gen.span = self.since(start);
+            return self.r#gen.field(field, equal, n);
+        }
+        let mut list = Vec::new();
+        loop {
+            let n = self.plain_num()?;
+            self.r#gen.span = self.since(start);
+            list.push(self.r#gen.field(field, equal, n)?);
+            if !self.key(Key::Or) {
+                self.expect(Op::Close)?;
+                return Ok(Tree::Or(list));
+            }
+        }
+    }
+
+    fn relation(&mut self, start: usize) -> Result<Tree> {
         self.quals = None;
-        let left = self.arith(0)?;
-        let (cond, reversed) = match self.peek() {
-            Some(Tok::Op("=")) => (Cond::Eq, false),
-            Some(Tok::Op("!=")) => (Cond::Eq, true),
-            Some(Tok::Op(">")) => (Cond::Gt, false),
-            Some(Tok::Op("<=")) => (Cond::Gt, true),
-            Some(Tok::Op(">=")) => (Cond::Ge, false),
-            Some(Tok::Op("<")) => (Cond::Ge, true),
-            _ => return Err(self.syntax()),
+        let left = self.number(0)?;
+        let relation = match self.peek() {
+            Some(Tok::Op(op)) => relation(*op),
+            _ => None,
         };
+        let relation = relation.ok_or_else(|| self.syntax())?;
         self.at += 1;
-        let right = self.arith(0)?;
-        Ok(Prim::Relation(cond, reversed, left, right))
+        let right = self.number(0)?;
+        self.r#gen.span = self.since(start);
+        Ok(self.r#gen.relation(relation, left, right))
     }
 
-    /// Operators by how tightly they bind.
-    fn binary(&self) -> Option<(AluOp, u8)> {
-        let Some(Tok::Op(op)) = self.peek() else { return None };
-        Some(match *op {
-            "|" => (AluOp::Or, 1),
-            "^" => (AluOp::Xor, 1),
-            "&" => (AluOp::And, 2),
-            "<<" => (AluOp::Lsh, 3),
-            ">>" => (AluOp::Rsh, 3),
-            "+" => (AluOp::Add, 4),
-            "-" => (AluOp::Sub, 4),
-            "*" => (AluOp::Mul, 5),
-            "/" => (AluOp::Div, 5),
-            "%" => (AluOp::Mod, 5),
-            _ => return None,
-        })
-    }
-
-    fn arith(&mut self, least: u8) -> Result<Arith> {
+    /// A number whose operators bind more tightly than `least`.
+    fn number(&mut self, least: u8) -> Result<Number> {
         let start = self.span().start;
         let mut left = self.deeper(Self::factor)?;
-        while let Some((op, binds)) = self.binary()
+        while let Some(Tok::Op(op)) = self.peek()
+            && let Some((op, binds)) = arithmetic(*op)
             && binds > least
         {
             self.at += 1;
-            let right = self.arith(binds)?;
-            let end = self.toks.get(self.at - 1).map_or(self.end, |t| t.span.end);
-            left = Arith::Op(op, Box::new(left), Box::new(right), Span { start, end });
+            let right = self.number(binds)?;
+            self.r#gen.span = self.since(start);
+            left = self.r#gen.arithmetic(op, left, right)?;
         }
         Ok(left)
     }
 
-    fn factor(&mut self) -> Result<Arith> {
-        if self.op("(") {
-            let inner = self.arith(0)?;
-            self.expect(")")?;
+    fn factor(&mut self) -> Result<Number> {
+        if self.op(Op::Open) {
+            let inner = self.number(0)?;
+            self.expect(Op::Close)?;
             return Ok(inner);
         }
-        if self.op("-") {
-            return Ok(Arith::Neg(Box::new(self.deeper(Self::factor)?)));
+        if self.op(Op::Sub) {
+            return Ok(self.deeper(Self::factor)?.negated());
         }
         match self.peek() {
             Some(Tok::Num(n)) => {
                 self.at += 1;
-                Ok(Arith::Num(*n))
+                Ok(Number::constant(*n))
             }
-            Some(Tok::Key("len")) => {
+            Some(Tok::Key(Key::Len)) => {
                 self.at += 1;
-                Ok(Arith::Len)
+                Ok(Number::length())
             }
-            Some(Tok::Key(key)) => {
-                let proto = Proto::by_key(key).ok_or_else(|| self.syntax())?;
-                self.load(proto)
-            }
+            Some(Tok::Proto(proto)) => self.load(*proto),
             _ => Err(self.syntax()),
         }
     }
 
-    fn load(&mut self, proto: Proto) -> Result<Arith> {
+    fn load(&mut self, proto: Proto) -> Result<Number> {
         let start = self.span().start;
         self.at += 1;
-        self.expect("[")?;
-        let index = self.arith(0)?;
-        let size = if self.op(":") { self.num()? } else { 1 };
-        let end = self.span().end;
-        self.expect("]")?;
-        Ok(Arith::Load(proto, Box::new(index), size, Span { start, end }))
+        self.expect(Op::Index)?;
+        let index = self.number(0)?;
+        let size = if self.op(Op::Colon) { self.plain_num()? } else { 1 };
+        self.expect(Op::EndIndex)?;
+        self.r#gen.span = self.since(start);
+        self.r#gen.load(proto, index, size)
     }
 }

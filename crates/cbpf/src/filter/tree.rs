@@ -7,7 +7,6 @@ use crate::insn::{AluOp, Cond, Size};
 
 /// A number computed from the packet.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[allow(dead_code)] // Words are not set yet.
 pub(super) enum Val {
     /// A constant.
     K(u32),
@@ -51,7 +50,6 @@ pub(super) enum Base {
 
 /// Tests joined. Evaluated from left to right, and no further than needed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[allow(dead_code)] // Words are not set yet.
 pub(super) enum Tree {
     /// Always true or false.
     Const(bool),
@@ -77,6 +75,10 @@ impl Tree {
 }
 
 impl Val {
+    pub(super) fn add(a: Val, b: Val) -> Val {
+        Val::Alu(AluOp::Add, Box::new(a), Box::new(b))
+    }
+
     pub(super) fn and(value: Val, mask: u32) -> Val {
         Val::Alu(AluOp::And, Box::new(value), Box::new(Val::K(mask)))
     }

@@ -1,271 +1,376 @@
 //! The reserved words of the filter language: keywords, protocol names, and names of numbers. One row each.
 
-/// Protocols and layers that qualify a primitive.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[allow(missing_docs)]
-pub enum Proto {
-    Default,
-    Link,
-    Ip,
-    Arp,
-    Rarp,
-    Sctp,
-    Tcp,
-    Udp,
-    Icmp,
-    Igmp,
-    Igrp,
-    Pim,
-    Vrrp,
-    Carp,
-    Radio,
-    Ip6,
-    Icmp6,
-    Ah,
-    Esp,
-    Atalk,
-    Aarp,
-    Decnet,
-    Lat,
-    Sca,
-    Moprc,
-    Mopdl,
-    Iso,
-    Esis,
-    Isis,
-    Clnp,
-    Stp,
-    Ipx,
-    Netbeui,
-    L1,
-    L2,
-    Iih,
-    Lsp,
-    Snp,
-    Csnp,
-    Psnp,
+/// Names of an enum's variants, in one list.
+macro_rules! named {
+    ($(#[$doc:meta])* $vis:vis enum $name:ident { $($variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[allow(missing_docs)]
+        $vis enum $name {
+            $($variant,)*
+        }
+
+        impl $name {
+            /// Its word.
+            $vis fn name(self) -> &'static str {
+                const NAMES: &[&str] = &[$($word,)*];
+                NAMES[self as usize]
+            }
+        }
+    };
 }
 
-/// A protocol by its word in the language; the first word of a protocol is its name in messages.
-pub(super) const PROTOS: &[(&str, Proto)] = &[
-    ("link", Proto::Link),
-    ("ip", Proto::Ip),
-    ("arp", Proto::Arp),
-    ("rarp", Proto::Rarp),
-    ("sctp", Proto::Sctp),
-    ("tcp", Proto::Tcp),
-    ("udp", Proto::Udp),
-    ("icmp", Proto::Icmp),
-    ("igmp", Proto::Igmp),
-    ("igrp", Proto::Igrp),
-    ("pim", Proto::Pim),
-    ("vrrp", Proto::Vrrp),
-    ("carp", Proto::Carp),
-    ("radio", Proto::Radio),
-    ("ip6", Proto::Ip6),
-    ("icmp6", Proto::Icmp6),
-    ("ah", Proto::Ah),
-    ("esp", Proto::Esp),
-    ("atalk", Proto::Atalk),
-    ("aarp", Proto::Aarp),
-    ("decnet", Proto::Decnet),
-    ("lat", Proto::Lat),
-    ("sca", Proto::Sca),
-    ("moprc", Proto::Moprc),
-    ("mopdl", Proto::Mopdl),
-    ("iso", Proto::Iso),
-    ("esis", Proto::Esis),
-    ("isis", Proto::Isis),
-    ("clnp", Proto::Clnp),
-    ("stp", Proto::Stp),
-    ("ipx", Proto::Ipx),
-    ("netbeui", Proto::Netbeui),
-    ("l1", Proto::L1),
-    ("l2", Proto::L2),
-    ("iih", Proto::Iih),
-    ("lsp", Proto::Lsp),
-    ("snp", Proto::Snp),
-    ("csnp", Proto::Csnp),
-    ("psnp", Proto::Psnp),
-];
-
-/// Other keywords, and the words that mean them.
-const KEYS: &[(&str, &str)] = &[
-    ("ether", "link"),
-    ("ppp", "link"),
-    ("slip", "link"),
-    ("fddi", "link"),
-    ("tr", "link"),
-    ("wlan", "link"),
-    ("es-is", "esis"),
-    ("is-is", "isis"),
-    ("src", "src"),
-    ("dst", "dst"),
-    ("host", "host"),
-    ("net", "net"),
-    ("mask", "mask"),
-    ("port", "port"),
-    ("portrange", "portrange"),
-    ("proto", "proto"),
-    ("protochain", "protochain"),
-    ("gateway", "gateway"),
-    ("type", "type"),
-    ("subtype", "subtype"),
-    ("direction", "dir"),
-    ("dir", "dir"),
-    ("address1", "addr1"),
-    ("addr1", "addr1"),
-    ("address2", "addr2"),
-    ("addr2", "addr2"),
-    ("address3", "addr3"),
-    ("addr3", "addr3"),
-    ("address4", "addr4"),
-    ("addr4", "addr4"),
-    ("ra", "ra"),
-    ("ta", "ta"),
-    ("less", "less"),
-    ("greater", "greater"),
-    ("byte", "byte"),
-    ("broadcast", "broadcast"),
-    ("multicast", "multicast"),
-    ("and", "and"),
-    ("or", "or"),
-    ("not", "not"),
-    ("len", "len"),
-    ("length", "len"),
-    ("inbound", "inbound"),
-    ("outbound", "outbound"),
-    ("ifindex", "ifindex"),
-    ("vlan", "vlan"),
-    ("mpls", "mpls"),
-    ("pppoed", "pppoed"),
-    ("pppoes", "pppoes"),
-    ("geneve", "geneve"),
-    ("vxlan", "vxlan"),
-    ("llc", "llc"),
-    ("on", "ifname"),
-    ("ifname", "ifname"),
-    ("rnr", "rnum"),
-    ("rulenum", "rnum"),
-    ("rset", "ruleset"),
-    ("ruleset", "ruleset"),
-    ("srnr", "subrulenum"),
-    ("subrulenum", "subrulenum"),
-    ("reason", "reason"),
-    ("action", "action"),
-    ("lane", "lane"),
-    ("vpi", "vpi"),
-    ("vci", "vci"),
-    ("oam", "oam"),
-    ("oamf4", "oamf4"),
-    ("metac", "metac"),
-    ("bcc", "bcc"),
-    ("oamf4ec", "oamf4ec"),
-    ("oamf4sc", "oamf4sc"),
-    ("sc", "sc"),
-    ("ilmic", "ilmic"),
-    ("connectmsg", "connectmsg"),
-    ("metaconnect", "metaconnect"),
-    ("fisu", "fisu"),
-    ("lssu", "lssu"),
-    ("lsu", "lssu"),
-    ("msu", "msu"),
-    ("hfisu", "hfisu"),
-    ("hlssu", "hlssu"),
-    ("hmsu", "hmsu"),
-    ("sio", "sio"),
-    ("opc", "opc"),
-    ("dpc", "dpc"),
-    ("sls", "sls"),
-    ("hsio", "hsio"),
-    ("hopc", "hopc"),
-    ("hdpc", "hdpc"),
-    ("hsls", "hsls"),
-];
-
-/// Names of numbers: offsets of fields, and values of them (pcap-filter(7)).
-const CONSTANTS: &[(&str, u32)] = &[
-    ("icmptype", 0),
-    ("icmpcode", 1),
-    ("icmp-echoreply", 0),
-    ("icmp-unreach", 3),
-    ("icmp-sourcequench", 4),
-    ("icmp-redirect", 5),
-    ("icmp-echo", 8),
-    ("icmp-routeradvert", 9),
-    ("icmp-routersolicit", 10),
-    ("icmp-timxceed", 11),
-    ("icmp-paramprob", 12),
-    ("icmp-tstamp", 13),
-    ("icmp-tstampreply", 14),
-    ("icmp-ireq", 15),
-    ("icmp-ireqreply", 16),
-    ("icmp-maskreq", 17),
-    ("icmp-maskreply", 18),
-    ("icmp6type", 0),
-    ("icmp6code", 1),
-    ("icmp6-destinationunreach", 1),
-    ("icmp6-packettoobig", 2),
-    ("icmp6-timeexceeded", 3),
-    ("icmp6-parameterproblem", 4),
-    ("icmp6-echo", 128),
-    ("icmp6-echoreply", 129),
-    ("icmp6-multicastlistenerquery", 130),
-    ("icmp6-multicastlistenerreportv1", 131),
-    ("icmp6-multicastlistenerdone", 132),
-    ("icmp6-routersolicit", 133),
-    ("icmp6-routeradvert", 134),
-    ("icmp6-neighborsolicit", 135),
-    ("icmp6-neighboradvert", 136),
-    ("icmp6-redirect", 137),
-    ("icmp6-routerrenum", 138),
-    ("icmp6-nodeinformationquery", 139),
-    ("icmp6-nodeinformationresponse", 140),
-    ("icmp6-ineighbordiscoverysolicit", 141),
-    ("icmp6-ineighbordiscoveryadvert", 142),
-    ("icmp6-multicastlistenerreportv2", 143),
-    ("icmp6-homeagentdiscoveryrequest", 144),
-    ("icmp6-homeagentdiscoveryreply", 145),
-    ("icmp6-mobileprefixsolicit", 146),
-    ("icmp6-mobileprefixadvert", 147),
-    ("icmp6-certpathsolicit", 148),
-    ("icmp6-certpathadvert", 149),
-    ("icmp6-multicastrouteradvert", 151),
-    ("icmp6-multicastroutersolicit", 152),
-    ("icmp6-multicastroutertermination", 153),
-    ("icmp6-multicastrouterterm", 153),
-    ("tcpflags", 13),
-    ("tcp-fin", 1),
-    ("tcp-syn", 2),
-    ("tcp-rst", 4),
-    ("tcp-push", 8),
-    ("tcp-ack", 16),
-    ("tcp-urg", 32),
-    ("tcp-ece", 64),
-    ("tcp-cwr", 128),
-];
-
-/// The keyword that a word is.
-pub(super) fn keyword(word: &str) -> Option<&'static str> {
-    let proto = PROTOS.iter().map(|(w, _)| (*w, *w));
-    proto.chain(KEYS.iter().copied()).find(|(w, _)| *w == word).map(|(_, key)| key)
-}
-
-/// The number that a word stands for.
-pub(super) fn constant(word: &str) -> Option<u32> {
-    CONSTANTS.iter().find(|(w, _)| *w == word).map(|(_, n)| *n)
-}
-
-impl Proto {
-    /// The protocol that a keyword is.
-    pub(super) fn by_key(key: &str) -> Option<Proto> {
-        PROTOS.iter().find(|(w, _)| *w == key).map(|(_, p)| *p)
+named! {
+    /// Protocols and layers that qualify a primitive.
+    pub enum Proto {
+        Default = "default",
+        Link = "link",
+        Ip = "ip",
+        Arp = "arp",
+        Rarp = "rarp",
+        Sctp = "sctp",
+        Tcp = "tcp",
+        Udp = "udp",
+        Icmp = "icmp",
+        Igmp = "igmp",
+        Igrp = "igrp",
+        Pim = "pim",
+        Vrrp = "vrrp",
+        Carp = "carp",
+        Radio = "radio",
+        Ip6 = "ip6",
+        Icmp6 = "icmp6",
+        Ah = "ah",
+        Esp = "esp",
+        Atalk = "atalk",
+        Aarp = "aarp",
+        Decnet = "decnet",
+        Lat = "lat",
+        Sca = "sca",
+        Moprc = "moprc",
+        Mopdl = "mopdl",
+        Iso = "iso",
+        Esis = "esis",
+        Isis = "isis",
+        Clnp = "clnp",
+        Stp = "stp",
+        Ipx = "ipx",
+        Netbeui = "netbeui",
+        L1 = "l1",
+        L2 = "l2",
+        Iih = "iih",
+        Lsp = "lsp",
+        Snp = "snp",
+        Csnp = "csnp",
+        Psnp = "psnp",
     }
+}
 
-    /// Its word.
-    pub fn name(self) -> &'static str {
-        PROTOS.iter().find(|(_, p)| *p == self).map_or("default", |(w, _)| w)
+named! {
+    /// Keywords that are neither protocols nor words of the telephone network.
+    pub(super) enum Key {
+        Src = "src",
+        Dst = "dst",
+        Host = "host",
+        Net = "net",
+        Mask = "mask",
+        Port = "port",
+        PortRange = "portrange",
+        Proto = "proto",
+        ProtoChain = "protochain",
+        Gateway = "gateway",
+        Type = "type",
+        Subtype = "subtype",
+        Dir = "dir",
+        Addr1 = "addr1",
+        Addr2 = "addr2",
+        Addr3 = "addr3",
+        Addr4 = "addr4",
+        Ra = "ra",
+        Ta = "ta",
+        Less = "less",
+        Greater = "greater",
+        Byte = "byte",
+        Broadcast = "broadcast",
+        Multicast = "multicast",
+        And = "and",
+        Or = "or",
+        Not = "not",
+        Len = "len",
+        Inbound = "inbound",
+        Outbound = "outbound",
+        Ifindex = "ifindex",
+        Vlan = "vlan",
+        Mpls = "mpls",
+        Pppoed = "pppoed",
+        Pppoes = "pppoes",
+        Geneve = "geneve",
+        Vxlan = "vxlan",
+        Llc = "llc",
+        Ifname = "ifname",
+        Rulenum = "rnr",
+        Ruleset = "ruleset",
+        Subrulenum = "srnr",
+        Reason = "reason",
+        Action = "action",
+        Lane = "lane",
     }
+}
+
+named! {
+    /// Circuits of ATM, and messages on them.
+    pub(super) enum Atm {
+        Metac = "metac",
+        Bcc = "bcc",
+        Oamf4ec = "oamf4ec",
+        Oamf4sc = "oamf4sc",
+        Sc = "sc",
+        Ilmic = "ilmic",
+        Oam = "oam",
+        Oamf4 = "oamf4",
+        Connectmsg = "connectmsg",
+        Metaconnect = "metaconnect",
+    }
+}
+
+named! {
+    /// Kinds of MTP2 signal units.
+    pub(super) enum Mtp2 {
+        Fisu = "fisu",
+        Lssu = "lssu",
+        Msu = "msu",
+        Hfisu = "hfisu",
+        Hlssu = "hlssu",
+        Hmsu = "hmsu",
+    }
+}
+
+named! {
+    /// Fields of ATM and MTP3 headers.
+    pub(super) enum Field {
+        Vpi = "vpi",
+        Vci = "vci",
+        Sio = "sio",
+        Opc = "opc",
+        Dpc = "dpc",
+        Sls = "sls",
+        Hsio = "hsio",
+        Hopc = "hopc",
+        Hdpc = "hdpc",
+        Hsls = "hsls",
+    }
+}
+
+/// What a reserved word is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Word {
+    Proto(Proto),
+    Key(Key),
+    Atm(Atm),
+    Mtp2(Mtp2),
+    Field(Field),
+    /// A name of a number.
+    Num(u32),
+}
+
+use Key as K;
+use Proto as P;
+use Word::{Atm as A, Field as F, Key as W, Mtp2 as M, Num, Proto as Pr};
+
+/// All reserved words, ascending. Numbers are offsets of fields, and values of them (pcap-filter(7)).
+const WORDS: &[(&str, Word)] = &[
+    ("aarp", Pr(P::Aarp)),
+    ("action", W(K::Action)),
+    ("addr1", W(K::Addr1)),
+    ("addr2", W(K::Addr2)),
+    ("addr3", W(K::Addr3)),
+    ("addr4", W(K::Addr4)),
+    ("address1", W(K::Addr1)),
+    ("address2", W(K::Addr2)),
+    ("address3", W(K::Addr3)),
+    ("address4", W(K::Addr4)),
+    ("ah", Pr(P::Ah)),
+    ("and", W(K::And)),
+    ("arp", Pr(P::Arp)),
+    ("atalk", Pr(P::Atalk)),
+    ("bcc", A(Atm::Bcc)),
+    ("broadcast", W(K::Broadcast)),
+    ("byte", W(K::Byte)),
+    ("carp", Pr(P::Carp)),
+    ("clnp", Pr(P::Clnp)),
+    ("connectmsg", A(Atm::Connectmsg)),
+    ("csnp", Pr(P::Csnp)),
+    ("decnet", Pr(P::Decnet)),
+    ("dir", W(K::Dir)),
+    ("direction", W(K::Dir)),
+    ("dpc", F(Field::Dpc)),
+    ("dst", W(K::Dst)),
+    ("es-is", Pr(P::Esis)),
+    ("esis", Pr(P::Esis)),
+    ("esp", Pr(P::Esp)),
+    ("ether", Pr(P::Link)),
+    ("fddi", Pr(P::Link)),
+    ("fisu", M(Mtp2::Fisu)),
+    ("gateway", W(K::Gateway)),
+    ("geneve", W(K::Geneve)),
+    ("greater", W(K::Greater)),
+    ("hdpc", F(Field::Hdpc)),
+    ("hfisu", M(Mtp2::Hfisu)),
+    ("hlssu", M(Mtp2::Hlssu)),
+    ("hmsu", M(Mtp2::Hmsu)),
+    ("hopc", F(Field::Hopc)),
+    ("host", W(K::Host)),
+    ("hsio", F(Field::Hsio)),
+    ("hsls", F(Field::Hsls)),
+    ("icmp", Pr(P::Icmp)),
+    ("icmp-echo", Num(8)),
+    ("icmp-echoreply", Num(0)),
+    ("icmp-ireq", Num(15)),
+    ("icmp-ireqreply", Num(16)),
+    ("icmp-maskreply", Num(18)),
+    ("icmp-maskreq", Num(17)),
+    ("icmp-paramprob", Num(12)),
+    ("icmp-redirect", Num(5)),
+    ("icmp-routeradvert", Num(9)),
+    ("icmp-routersolicit", Num(10)),
+    ("icmp-sourcequench", Num(4)),
+    ("icmp-timxceed", Num(11)),
+    ("icmp-tstamp", Num(13)),
+    ("icmp-tstampreply", Num(14)),
+    ("icmp-unreach", Num(3)),
+    ("icmp6", Pr(P::Icmp6)),
+    ("icmp6-certpathadvert", Num(149)),
+    ("icmp6-certpathsolicit", Num(148)),
+    ("icmp6-destinationunreach", Num(1)),
+    ("icmp6-echo", Num(128)),
+    ("icmp6-echoreply", Num(129)),
+    ("icmp6-homeagentdiscoveryreply", Num(145)),
+    ("icmp6-homeagentdiscoveryrequest", Num(144)),
+    ("icmp6-ineighbordiscoveryadvert", Num(142)),
+    ("icmp6-ineighbordiscoverysolicit", Num(141)),
+    ("icmp6-mobileprefixadvert", Num(147)),
+    ("icmp6-mobileprefixsolicit", Num(146)),
+    ("icmp6-multicastlistenerdone", Num(132)),
+    ("icmp6-multicastlistenerquery", Num(130)),
+    ("icmp6-multicastlistenerreportv1", Num(131)),
+    ("icmp6-multicastlistenerreportv2", Num(143)),
+    ("icmp6-multicastrouteradvert", Num(151)),
+    ("icmp6-multicastroutersolicit", Num(152)),
+    ("icmp6-multicastrouterterm", Num(153)),
+    ("icmp6-multicastroutertermination", Num(153)),
+    ("icmp6-neighboradvert", Num(136)),
+    ("icmp6-neighborsolicit", Num(135)),
+    ("icmp6-nodeinformationquery", Num(139)),
+    ("icmp6-nodeinformationresponse", Num(140)),
+    ("icmp6-packettoobig", Num(2)),
+    ("icmp6-parameterproblem", Num(4)),
+    ("icmp6-redirect", Num(137)),
+    ("icmp6-routeradvert", Num(134)),
+    ("icmp6-routerrenum", Num(138)),
+    ("icmp6-routersolicit", Num(133)),
+    ("icmp6-timeexceeded", Num(3)),
+    ("icmp6code", Num(1)),
+    ("icmp6type", Num(0)),
+    ("icmpcode", Num(1)),
+    ("icmptype", Num(0)),
+    ("ifindex", W(K::Ifindex)),
+    ("ifname", W(K::Ifname)),
+    ("igmp", Pr(P::Igmp)),
+    ("igrp", Pr(P::Igrp)),
+    ("iih", Pr(P::Iih)),
+    ("ilmic", A(Atm::Ilmic)),
+    ("inbound", W(K::Inbound)),
+    ("ip", Pr(P::Ip)),
+    ("ip6", Pr(P::Ip6)),
+    ("ipx", Pr(P::Ipx)),
+    ("is-is", Pr(P::Isis)),
+    ("isis", Pr(P::Isis)),
+    ("iso", Pr(P::Iso)),
+    ("l1", Pr(P::L1)),
+    ("l2", Pr(P::L2)),
+    ("lane", W(K::Lane)),
+    ("lat", Pr(P::Lat)),
+    ("len", W(K::Len)),
+    ("length", W(K::Len)),
+    ("less", W(K::Less)),
+    ("link", Pr(P::Link)),
+    ("llc", W(K::Llc)),
+    ("lsp", Pr(P::Lsp)),
+    ("lssu", M(Mtp2::Lssu)),
+    ("lsu", M(Mtp2::Lssu)),
+    ("mask", W(K::Mask)),
+    ("metac", A(Atm::Metac)),
+    ("metaconnect", A(Atm::Metaconnect)),
+    ("mopdl", Pr(P::Mopdl)),
+    ("moprc", Pr(P::Moprc)),
+    ("mpls", W(K::Mpls)),
+    ("msu", M(Mtp2::Msu)),
+    ("multicast", W(K::Multicast)),
+    ("net", W(K::Net)),
+    ("netbeui", Pr(P::Netbeui)),
+    ("not", W(K::Not)),
+    ("oam", A(Atm::Oam)),
+    ("oamf4", A(Atm::Oamf4)),
+    ("oamf4ec", A(Atm::Oamf4ec)),
+    ("oamf4sc", A(Atm::Oamf4sc)),
+    ("on", W(K::Ifname)),
+    ("opc", F(Field::Opc)),
+    ("or", W(K::Or)),
+    ("outbound", W(K::Outbound)),
+    ("pim", Pr(P::Pim)),
+    ("port", W(K::Port)),
+    ("portrange", W(K::PortRange)),
+    ("ppp", Pr(P::Link)),
+    ("pppoed", W(K::Pppoed)),
+    ("pppoes", W(K::Pppoes)),
+    ("proto", W(K::Proto)),
+    ("protochain", W(K::ProtoChain)),
+    ("psnp", Pr(P::Psnp)),
+    ("ra", W(K::Ra)),
+    ("radio", Pr(P::Radio)),
+    ("rarp", Pr(P::Rarp)),
+    ("reason", W(K::Reason)),
+    ("rnr", W(K::Rulenum)),
+    ("rset", W(K::Ruleset)),
+    ("rulenum", W(K::Rulenum)),
+    ("ruleset", W(K::Ruleset)),
+    ("sc", A(Atm::Sc)),
+    ("sca", Pr(P::Sca)),
+    ("sctp", Pr(P::Sctp)),
+    ("sio", F(Field::Sio)),
+    ("slip", Pr(P::Link)),
+    ("sls", F(Field::Sls)),
+    ("snp", Pr(P::Snp)),
+    ("src", W(K::Src)),
+    ("srnr", W(K::Subrulenum)),
+    ("stp", Pr(P::Stp)),
+    ("subrulenum", W(K::Subrulenum)),
+    ("subtype", W(K::Subtype)),
+    ("ta", W(K::Ta)),
+    ("tcp", Pr(P::Tcp)),
+    ("tcp-ack", Num(16)),
+    ("tcp-cwr", Num(128)),
+    ("tcp-ece", Num(64)),
+    ("tcp-fin", Num(1)),
+    ("tcp-push", Num(8)),
+    ("tcp-rst", Num(4)),
+    ("tcp-syn", Num(2)),
+    ("tcp-urg", Num(32)),
+    ("tcpflags", Num(13)),
+    ("tr", Pr(P::Link)),
+    ("type", W(K::Type)),
+    ("udp", Pr(P::Udp)),
+    ("vci", F(Field::Vci)),
+    ("vlan", W(K::Vlan)),
+    ("vpi", F(Field::Vpi)),
+    ("vrrp", Pr(P::Vrrp)),
+    ("vxlan", W(K::Vxlan)),
+    ("wlan", Pr(P::Link)),
+];
+
+/// What a word is, when it is reserved. A binary search.
+pub(super) fn reserved(word: &str) -> Option<Word> {
+    WORDS.binary_search_by(|(w, _)| (*w).cmp(word)).ok().map(|i| WORDS[i].1)
 }
 
 #[cfg(test)]
@@ -273,14 +378,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_rows_of_one_table() {
-        let protos = PROTOS.iter().map(|r| r.0);
-        let mut all: Vec<&str> =
-            protos.chain(KEYS.iter().map(|r| r.0)).chain(CONSTANTS.iter().map(|r| r.0)).collect();
-        let n = all.len();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(n, all.len(), "each word stands once");
-        assert!(KEYS.iter().all(|(_, key)| keyword(key).is_none_or(|k| k == *key)));
+    fn words_ascend_and_are_found() {
+        assert!(WORDS.windows(2).all(|w| w[0].0 < w[1].0), "each word stands once, in order");
+        assert!(WORDS.iter().all(|(w, word)| reserved(w) == Some(*word)));
+    }
+
+    #[test]
+    fn protocols_are_found_by_their_names() {
+        let mut protos =
+            WORDS.iter().filter_map(|(_, w)| if let Word::Proto(p) = w { Some(*p) } else { None });
+        assert!(protos.all(|p| reserved(p.name()) == Some(Word::Proto(p))));
     }
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub(crate) static FILTER: Cmd = Cmd {
     path: &["filter"],
     about: "Compile a filter expression, print it, or run it over a capture",
-    long: "The language is that of tcpdump (pcap-filter(7)). Parts that are not there yet say so, with exit code 6.\n\n\
+    long: "The language is that of tcpdump (pcap-filter(7)).\n\n\
            Examples:\n  skep filter -d 'tcp port 80'\n  skep filter -ddd --dlt RAW 'udp'\n  \
            skep filter 'icmp or arp' --run traffic.pcap -w found.pcap",
     args: || {
@@ -90,19 +90,17 @@ fn compile(m: &ArgMatches, expr: &str, link: &str) -> Result<Filter, Failure> {
         ..FilterOptions::default()
     };
     Filter::compile(expr, &options).map_err(|e| match e.why {
-        Why::NotYet(_) | Why::LinkType(_) => Failure::Unsupported(e.with_caret(expr)),
+        Why::LinkType(_) => Failure::Unsupported(e.with_caret(expr)),
         _ => Failure::Input(e.with_caret(expr)),
     })
 }
 
 /// libpcap's name of a capture's link type.
 fn link_name(link: LinkType) -> Result<&'static str, Failure> {
-    // Files name raw IP by another number than programs do.
-    let number = if link.0 == 101 { 12 } else { link.0 };
+    // Programs have another number for raw IP than files; some write it.
+    let number = if matches!(link.0, 12 | 14) { 101 } else { link.0 };
     let found = link_types().find(|(_, n)| *n == number).map(|(name, _)| name);
-    found.ok_or_else(|| {
-        Failure::Unsupported(format!("filters for link type {} are not supported yet", link.0))
-    })
+    found.ok_or_else(|| Failure::Unsupported(format!("link type {} has no name in filters", link.0)))
 }
 
 fn run(m: &ArgMatches, out: &mut Out, expr: &str, path: &Path) -> Result<(), Failure> {

@@ -139,6 +139,10 @@ impl Graph {
     }
 
     pub(super) fn node(&mut self, node: Node) -> To {
+        // A load that fails rejects the packet, too.
+        if node.yes == To::REJECT && node.no == To::REJECT {
+            return To::REJECT;
+        }
         let next = self.nodes.len();
         let id = *self.known.entry(node).or_insert(next);
         if id == next {
