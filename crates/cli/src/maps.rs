@@ -229,6 +229,17 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// One entry as it was read.
+pub(crate) fn one(map: &dyn Map, key: Vec<u8>, value: &[u8], cpus: usize) -> Contents {
+    let entry = Entry { holds: None, key, values: split(map.def(), value, cpus) };
+    Contents { entries: vec![entry], cut: false }
+}
+
+/// A key as JSON.
+pub(crate) fn key_json(def: &MapDef, key: &[u8]) -> J {
+    bytes_json(types(def).map(|(b, btf)| (btf, b.key)), key)
+}
+
 /// JSON: an array of `{key, value}`, `{key, values: [{cpu, value}]}`, or `{value}` for records.
 pub(crate) fn json(map: &dyn Map, c: &Contents, record: Record<'_>) -> J {
     let def = map.def();

@@ -15,6 +15,8 @@ pub enum Asked {
     Run,
     /// To attach a program.
     Attach,
+    /// To open or describe what exists.
+    Info,
 }
 
 /// What this process may do, as far as bpf(2) asks for it.
@@ -118,6 +120,7 @@ fn invalid(asked: Asked) -> &'static str {
             "the kernel does not take a program of this type, attach type and flags (EINVAL): it may be older than them, \
              or built without the option for them; `skep feature probe` shows what it has"
         }
+        Asked::Info => "the kernel does not take the request (EINVAL): it may be older than it",
         Asked::Attach => {
             "the kernel does not take a program of this type on this hook (EINVAL): it may be older than the hook, or built \
              without the option for it"

@@ -28,6 +28,7 @@ pub mod log;
 mod map;
 pub mod netlink;
 pub mod pin;
+pub mod pinned;
 mod probe;
 mod raw;
 mod ring;

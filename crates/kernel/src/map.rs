@@ -4,10 +4,11 @@
 //! read and written; `lookup`, `direct` and `for_each` by address are refused.
 
 use crate::btf::LoadedBtf;
-use crate::door::{Door, MapCreate, RingMemory};
+use crate::door::{Batch, Door, IdKind, MapCreate, RingMemory};
+use crate::info;
 use crate::load::KernelProgram;
 use crate::ring;
-use skep_platform::map::{Handle, MapDef, RingBuf, Side, flags};
+use skep_platform::map::{Handle, MapBtf, MapDef, RingBuf, Side, flags};
 use skep_platform::{Errno, Map, MapType};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -74,6 +75,93 @@ pub(crate) fn create(
         other => other?,
     };
     Ok(KernelMap::new(def, fd, door))
+}
+
+impl KernelMap {
+    /// A map that exists already. Its types come from the kernel, where it has some.
+    ///
+    /// Cost: two system calls, and reading the types.
+    ///
+    /// # Errors
+    /// `EINVAL` if the descriptor is none of a map, or of a type that is not known here.
+    pub fn open(door: &Arc<dyn Door>, fd: OwnedFd) -> Result<KernelMap, Errno> {
+        let info = info::map(&**door, fd.as_fd())?;
+        let map_type = MapType::from_id(info.map_type).ok_or(Errno::EINVAL)?;
+        let def = MapDef {
+            name: info.name,
+            map_type,
+            key_size: info.key_size,
+            value_size: info.value_size,
+            max_entries: info.max_entries,
+            flags: info.flags,
+            map_extra: info.extra,
+            numa_node: 0,
+            pin_by_name: false,
+            inner: None,
+            btf: types(&**door, info.btf_id, info.btf_key, info.btf_value),
+        };
+        let frozen = info::fdinfo(&fd, "frozen").is_some_and(|f| f == "1");
+        let map = KernelMap::new(def, fd, door);
+        map.frozen.store(frozen, Ordering::Relaxed);
+        Ok(map)
+    }
+
+    /// Entries in batches, a system call for up to `batch` of them: `f` gets key and value as [`Map::read`] gives it.
+    /// Returns how many there were. Entries that come or go meanwhile may be seen or not, as in any walk.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for map types without batches.
+    pub fn batches(&self, batch: u32, f: &mut dyn FnMut(&[u8], &[u8])) -> Result<u64, Errno> {
+        let (key, value) = (self.def.key_size as usize, self.value_len);
+        if key == 0 || value == 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let (mut cursor, mut count, mut seen) = (None, batch.max(1), 0);
+        loop {
+            let (mut keys, mut values) = (vec![0; key * count as usize], vec![0; value * count as usize]);
+            let (done, n) = self.door.map_batch(
+                Batch::Lookup,
+                self.fd.as_fd(),
+                &mut cursor,
+                key + 8,
+                &mut keys,
+                &mut values,
+                count,
+                0,
+            );
+            match done {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                // A bucket of a hash holds more than was asked for.
+                Err(Errno::ENOSPC) if count < 1 << 20 => {
+                    count *= 2;
+                    if seen == 0 {
+                        cursor = None;
+                    }
+                    continue;
+                }
+                Err(Errno::ENOTSUPP) => return Err(Errno::EOPNOTSUPP),
+                Err(e) => return Err(e),
+            }
+            for (k, v) in keys.chunks(key).zip(values.chunks(value)).take(n as usize) {
+                f(k, v);
+            }
+            seen += u64::from(n);
+            if done.is_err() || n == 0 {
+                return Ok(seen);
+            }
+        }
+    }
+}
+
+/// The types of a map as the kernel keeps them.
+fn types(door: &dyn Door, id: u32, key: u32, value: u32) -> Option<MapBtf> {
+    if id == 0 {
+        return None;
+    }
+    let fd = door.by_id(IdKind::Btf, id).ok()?;
+    let bytes = info::btf(door, fd.as_fd(), true).ok()?.bytes;
+    let btf = Arc::new(skep_btf::Btf::parse(&bytes).ok()?);
+    Some(MapBtf { btf, key, value })
 }
 
 /// The definition with the sizes that loaders fill in.

@@ -126,6 +126,9 @@ pub const CLSACT_EGRESS: u32 = 0xffff_fff3;
 
 const NEW_LINK: u16 = 16;
 const GET_LINK: u16 = 18;
+const SET_LINK: u16 = 19;
+/// `NLA_F_NESTED`.
+const NESTED: u16 = 0x8000;
 const NEW_FILTER: u16 = 44;
 const GET_FILTER: u16 = 46;
 const GET_QDISC: u16 = 38;
@@ -157,6 +160,29 @@ pub fn xdp(door: &dyn Door, ifindex: u32) -> Result<XdpState, NetError> {
     }
     let answers = door.netlink(GET_LINK, 0, m.bytes())?;
     Ok(answers.first().map(|(_, b)| device(b).xdp).unwrap_or_default())
+}
+
+/// Puts a program on a device without a link, or takes it off (`fd` -1). It stays until somebody takes it off.
+///
+/// # Errors
+/// The kernel's; `EBUSY` when a program is there and `overwrite` is false, or when it has a link.
+pub fn set_xdp(
+    door: &dyn Door,
+    ifindex: u32,
+    fd: i32,
+    mode: XdpMode,
+    overwrite: bool,
+) -> Result<(), NetError> {
+    let mut m = Message::default();
+    for word in [0, ifindex, 0, 0] {
+        m.u32(word);
+    }
+    let mut nested = Message::default();
+    nested.attr(1, &fd.to_ne_bytes());
+    // XDP_FLAGS_UPDATE_IF_NOEXIST.
+    nested.attr(3, &(mode.flags() | u32::from(!overwrite)).to_ne_bytes());
+    m.attr(IFLA_XDP | NESTED, nested.bytes());
+    door.netlink(SET_LINK, 0, m.bytes()).map(drop)
 }
 
 fn device(body: &[u8]) -> Device {

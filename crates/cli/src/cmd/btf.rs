@@ -1,6 +1,7 @@
 //! `skep btf`: type information of objects, of raw BTF files and of the kernel.
 
 use super::btf_json;
+use super::kobj::words_arg;
 use crate::commands::Cmd;
 use crate::failure::Failure;
 use crate::input;
@@ -15,17 +16,16 @@ use std::sync::Arc;
 pub(crate) static DUMP: Cmd = Cmd {
     path: &["btf", "dump"],
     about: "Print type information: one type a line, or as a C header",
-    long: "FILE is an object file, or raw BTF such as /sys/kernel/btf/vmlinux.\n\n\
+    long: "FILE is an object file, or raw BTF such as /sys/kernel/btf/vmlinux. Of the running kernel: id N, prog id N, map pinned PATH, ….\n\n\
            Examples:\n  skep btf dump prog.bpf.o\n  skep btf dump --format c /sys/kernel/btf/vmlinux > vmlinux.h\n  \
            skep btf dump --base /sys/kernel/btf/vmlinux /sys/kernel/btf/nf_tables",
     args: || {
         let path = || clap::value_parser!(PathBuf);
         vec![
-            Arg::new("file")
-                .required(true)
-                .value_name("FILE")
-                .value_parser(path())
-                .help("Object file or raw BTF"),
+            words_arg(
+                "FILE | BTF",
+                "Object file or raw BTF; or id N, prog PROG, map MAP of the running kernel",
+            ),
             Arg::new("format")
                 .long("format")
                 .value_parser(["raw", "c"])
@@ -50,10 +50,26 @@ pub(crate) static DUMP: Cmd = Cmd {
 };
 
 fn dump(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
-    let Some(path) = m.get_one::<PathBuf>("file") else { return Ok(()) };
+    let mut words: Vec<&str> =
+        m.get_many::<String>("words").into_iter().flatten().map(String::as_str).collect();
+    let mut c = m.get_one::<String>("format").is_some_and(|f| f == "c");
+    // bpftool's `format c` behind the rest.
+    if let [.., "format", format @ ("c" | "raw")] = words[..] {
+        c = format == "c";
+        words.truncate(words.len() - 2);
+    }
+    if let ["file", path] = words[..] {
+        words = vec![path];
+    }
     let base = m.get_one::<PathBuf>("base").map(|b| read(b, None)).transpose()?;
-    let btf = read(path, base)?;
-    if m.get_one::<String>("format").is_some_and(|f| f == "c") {
+    let shown = PathBuf::from(words.join(" "));
+    let path = &shown;
+    let btf = match (super::kobj::btf::named(&words)?, &words[..]) {
+        (Some(bytes), _) => parse(path, &bytes, base)?,
+        (None, [_]) => read(path, base)?,
+        _ => return Err(Failure::Usage("name one file, or id N, prog PROG, map MAP".into())),
+    };
+    if c {
         let roots: Vec<u32> = m.get_many("root_id").into_iter().flatten().copied().collect();
         if let Some(id) = roots.iter().find(|id| btf.type_by_id(**id).is_none()) {
             return Err(Failure::Input(format!("{}: no type has id {id}", path.display())));
@@ -77,9 +93,13 @@ pub(crate) fn read(path: &Path, base: Option<Arc<Btf>>) -> Result<Arc<Btf>, Fail
         let none = || Failure::Input(format!("{}: has no .BTF section; compile with -g", path.display()));
         return object.btf.ok_or_else(none);
     }
+    parse(path, &bytes, base)
+}
+
+fn parse(path: &Path, bytes: &[u8], base: Option<Arc<Btf>>) -> Result<Arc<Btf>, Failure> {
     let parsed = match base {
-        Some(base) => Btf::parse_split(&bytes, base),
-        None => Btf::parse(&bytes),
+        Some(base) => Btf::parse_split(bytes, base),
+        None => Btf::parse(bytes),
     };
     parsed.map(Arc::new).map_err(|e| Failure::malformed(path, e))
 }

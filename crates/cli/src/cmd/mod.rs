@@ -7,6 +7,7 @@ pub(crate) mod conformance;
 pub(crate) mod diff;
 pub(crate) mod feature;
 pub(crate) mod filter;
+pub(crate) mod kobj;
 pub(crate) mod manual;
 pub(crate) mod map;
 pub(crate) mod obj;

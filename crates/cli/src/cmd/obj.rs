@@ -65,15 +65,15 @@ fn link(m: &ArgMatches, _: &mut Out) -> Result<(), Failure> {
 
 /// `skep obj show`.
 fn show(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
-    show_parts(m, out, &["programs", "subprograms", "maps", "externs", "diagnostics"])
+    let paths: Vec<PathBuf> = m.get_many("file").into_iter().flatten().cloned().collect();
+    show_parts(&paths, out, &["programs", "subprograms", "maps", "externs", "diagnostics"])
 }
 
 /// Shows these parts of each object; JSON has all parts of the whole object.
-pub(crate) fn show_parts(m: &ArgMatches, out: &mut Out, parts: &[&str]) -> Result<(), Failure> {
-    let paths: Vec<&PathBuf> = m.get_many("file").into_iter().flatten().collect();
+pub(crate) fn show_parts(paths: &[PathBuf], out: &mut Out, parts: &[&str]) -> Result<(), Failure> {
     let mut rows = Vec::new();
     let mut failed = None;
-    for path in &paths {
+    for path in paths {
         match open(path) {
             Ok(o) if out.is_json() => rows.push(as_json(path, &o)),
             Ok(o) => out.text(&as_text(path, &o, parts))?,

@@ -1,5 +1,6 @@
 //! `skep prog` on object files: the programs, and their instructions as the engine gets them.
 
+use super::kobj::{self, Words, words_arg};
 use crate::commands::Cmd;
 use crate::failure::Failure;
 use crate::output::{Out, object};
@@ -12,20 +13,58 @@ use skep::obj::BindEnv;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-/// `skep prog show OBJ…`: the programs part of `skep obj show`.
+/// `skep prog show [OBJ… | PROG]`.
 pub(crate) static SHOW: Cmd = Cmd {
     path: &["prog", "show"],
-    about: "Show the programs of object files",
-    long: "Example:\n  skep prog show prog.bpf.o",
-    args: || vec![super::obj::files_arg("Object files")],
-    run: |m, out| super::obj::show_parts(m, out, &["programs", "subprograms"]),
+    about: "Show the programs of object files, or those of the running kernel",
+    long: "Without words all programs of the kernel; PROG is id N, pinned PATH, name NAME or tag TAG.\n\n\
+           Examples:\n  skep prog show prog.bpf.o\n  skep prog show\n  skep prog show name xdp_demo -j",
+    args: || vec![words_arg("OBJ | PROG", "Object files, or a program of the kernel"), bpffs()],
+    run: |m, out| {
+        let mut words = Words::new(m);
+        if !words.in_kernel() {
+            return super::obj::show_parts(&words.paths(), out, &["programs", "subprograms"]);
+        }
+        let which = words.which()?;
+        words.end()?;
+        kobj::prog::show(&which, m.get_flag("bpffs"), out)
+    },
 };
 
-/// `skep prog dump xlated OBJ`.
+/// The flag that asks for paths of pins.
+pub(crate) fn bpffs() -> Arg {
+    let help = "Show paths of pins (of objects in the kernel)";
+    Arg::new("bpffs").short('f').long("bpffs").action(ArgAction::SetTrue).help(help)
+}
+
+/// `skep prog run PROG`.
+pub(crate) static RUN: Cmd = Cmd {
+    path: &["prog", "run"],
+    about: "Run a program of the running kernel on a packet or context, without attaching it",
+    long: "Words behind PROG: data_in FILE, data_out FILE, ctx_in FILE, ctx_out FILE, repeat N; - stands for standard input and output.\n\
+           To run an object's programs over captures see `skep run`.\n\n\
+           Example:\n  skep prog run pinned /sys/fs/bpf/xdp data_in packet.bin repeat 1000",
+    args: || vec![words_arg("PROG [WORD]", "id N, pinned PATH, name NAME or tag TAG, then what it runs on")],
+    run: |m, out| kobj::prog::run(&mut Words::new(m), out),
+};
+
+/// `skep prog pin PROG PATH`.
+pub(crate) static PIN: Cmd = Cmd {
+    path: &["prog", "pin"],
+    about: "Pin a program of the running kernel: it stays loaded until the pin is removed",
+    long: "Example:\n  skep prog pin id 12 /sys/fs/bpf/xdp",
+    args: || vec![words_arg("PROG PATH", "id N, pinned PATH, name NAME or tag TAG, then where to pin it")],
+    run: |m, _| kobj::prog::pin(&mut Words::new(m)),
+};
+
+/// `skep prog dump xlated|jited OBJ | PROG`.
 pub(crate) static DUMP: Cmd = Cmd {
     path: &["prog", "dump"],
     about: "Print a program's instructions as they are loaded: subprograms linked in, types relocated",
-    long: "Examples:\n  skep prog dump xlated prog.bpf.o\n  skep prog dump xlated prog.bpf.o --prog firewall --linum --opcodes",
+    long: "Of programs in the running kernel (PROG: id N, pinned PATH, name NAME, tag TAG) the instructions as the kernel rewrote them\n\
+           (xlated), or the machine code (jited).\n\n\
+           Examples:\n  skep prog dump xlated prog.bpf.o\n  skep prog dump xlated prog.bpf.o --prog firewall --linum --opcodes\n  \
+           skep prog dump jited id 12\n  skep prog dump jited pinned /sys/fs/bpf/xdp file code.bin",
     args: || {
         let flag = |name: &'static str, help: &'static str| {
             Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
@@ -34,18 +73,14 @@ pub(crate) static DUMP: Cmd = Cmd {
             Arg::new("what")
                 .required(true)
                 .value_name("WHAT")
-                .value_parser(["xlated"])
-                .help("xlated: the eBPF instructions"),
-            Arg::new("object")
-                .required(true)
-                .value_name("OBJ")
-                .value_parser(value_parser!(PathBuf))
-                .help("Object file"),
+                .value_parser(["xlated", "jited"])
+                .help("xlated: the eBPF instructions; jited: the machine code"),
+            words_arg("OBJ | PROG", "Object file, or a program of the kernel"),
             Arg::new("prog")
                 .long("prog")
                 .value_name("NAME")
                 .action(ArgAction::Append)
-                .help("Program; default: all"),
+                .help("Program of the object; default: all"),
             Arg::new("btf")
                 .long("btf")
                 .value_name("FILE")
@@ -59,7 +94,18 @@ pub(crate) static DUMP: Cmd = Cmd {
 };
 
 fn dump(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
-    let Some(path) = m.get_one::<PathBuf>("object") else { return Ok(()) };
+    let mut words = Words::new(m);
+    let jited = m.get_one::<String>("what").is_some_and(|w| w == "jited");
+    if words.in_kernel() {
+        return dump_kernel(&mut words, m, jited, out);
+    }
+    let path = &PathBuf::from(words.value("dump")?);
+    words.end()?;
+    if jited {
+        return Err(Failure::Unsupported(
+            "machine code of object files is not shown yet; of programs in the kernel it is: id N, pinned PATH".into(),
+        ));
+    }
     let o = super::obj::open(path)?;
     let named: Vec<&String> = m.get_many("prog").into_iter().flatten().collect();
     let unknown = named.iter().find(|n| o.program(n).is_none());
@@ -100,6 +146,30 @@ fn dump(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
         }
     }
     if out.is_json() { out.json_rows("programs", rows) } else { Ok(()) }
+}
+
+fn dump_kernel(words: &mut Words<'_>, m: &ArgMatches, jited: bool, out: &mut Out) -> Result<(), Failure> {
+    let which = words.which()?;
+    let (mut file, mut style) = (None, kobj::prog::DumpStyle::default());
+    (style.opcodes, style.linum) = (m.get_flag("opcodes"), m.get_flag("linum"));
+    while let Some(word) = words.next() {
+        match word {
+            "file" => file = Some(words.value(word)?),
+            "opcodes" => style.opcodes = true,
+            "linum" => style.linum = true,
+            w => return Err(Failure::Usage(format!("{w:?} is not expected here; see --help"))),
+        }
+    }
+    if which == kobj::Which::All {
+        return Err(Failure::Usage(
+            "name an object file, or a program of the kernel: id N, pinned PATH, name NAME".into(),
+        ));
+    }
+    if jited {
+        kobj::prog::dump_jited(&which, file, out)
+    } else {
+        kobj::prog::dump_xlated(&which, style, out)
+    }
 }
 
 fn as_json(p: &Program, text: &str) -> Map<String, Value> {

@@ -29,7 +29,7 @@ pub enum XdpMode {
 
 impl XdpMode {
     /// `XDP_FLAGS_*_MODE`.
-    fn flags(self) -> u32 {
+    pub(crate) fn flags(self) -> u32 {
         match self {
             XdpMode::Any => 0,
             XdpMode::Generic => 2,

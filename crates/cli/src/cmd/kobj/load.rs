@@ -1,0 +1,204 @@
+//! `skep prog load|loadall`: objects into the kernel, pinned.
+
+use super::{Which, Words, door, kernel, pinning, refused, words_arg};
+use crate::commands::Cmd;
+use crate::failure::Failure;
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use skep::kernel::auto::{self, Given};
+use skep::kernel::door::IdKind;
+use skep::kernel::pinned::Pinning;
+use skep::kernel::{Kernel, KernelMap, KernelProgram, pin};
+use skep::{Collection, Options, Select};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// `skep prog load OBJ PATH`.
+pub(crate) static LOAD: Cmd = Cmd {
+    path: &["prog", "load"],
+    about: "Load an object's first program into the kernel and pin it",
+    long: "Maps are made anew, but for those that `map` replaces by one that exists and those that the object wants pinned by name\n\
+           (LIBBPF_PIN_BY_NAME), which are taken from the pin folder when they are there.\n\n\
+           Words behind OBJ and PATH: map name NAME MAP or map idx N MAP (MAP: id N, pinned PATH, name NAME), pinmaps FOLDER,\n\
+           autoattach.\n\n\
+           Examples:\n  skep prog load prog.bpf.o /sys/fs/bpf/prog\n  \
+           skep prog load prog.bpf.o /sys/fs/bpf/prog map name counters pinned /sys/fs/bpf/counters pinmaps /sys/fs/bpf/maps",
+    args,
+    run: |m, _| load(m, false),
+};
+
+/// `skep prog loadall OBJ FOLDER`.
+pub(crate) static LOADALL: Cmd = Cmd {
+    path: &["prog", "loadall"],
+    about: "Load all programs of an object into the kernel and pin each by its name in a folder",
+    long: "With autoattach those whose section says where they belong are attached as well, and the links are what is pinned.\n\n\
+           Example:\n  skep prog loadall prog.bpf.o /sys/fs/bpf/all pinmaps /sys/fs/bpf/all/maps autoattach",
+    args,
+    run: |m, _| load(m, true),
+};
+
+fn args() -> Vec<Arg> {
+    let file = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
+    };
+    vec![
+        words_arg("OBJ PATH [WORD]", "Object file, where to pin, and what else is wanted"),
+        Arg::new("set")
+            .long("set")
+            .value_name("VARIABLE=VALUE")
+            .action(ArgAction::Append)
+            .help("Set a global variable before the programs are loaded"),
+        file("btf", "Types that CO-RE relocations are resolved against; default: the running kernel's"),
+        file("kconfig", "Kernel configuration for .kconfig externs; default: the running kernel's"),
+        Arg::new("pin-root")
+            .long("pin-root")
+            .value_name("FOLDER")
+            .value_parser(value_parser!(PathBuf))
+            .default_value(pin::BPFFS)
+            .help("Folder of maps that are pinned by name"),
+    ]
+}
+
+/// What is asked for beside the object.
+#[derive(Default)]
+struct Wanted {
+    pinmaps: Option<PathBuf>,
+    autoattach: bool,
+}
+
+fn load(m: &ArgMatches, all: bool) -> Result<(), Failure> {
+    let mut words = Words::new(m);
+    let (Some(path), Some(at)) = (words.next().map(PathBuf::from), words.next().map(PathBuf::from)) else {
+        return Err(Failure::Usage("give the object file and where to pin: OBJ PATH".into()));
+    };
+    let kernel = kernel()?;
+    let root: &PathBuf = m.get_one("pin-root").ok_or_else(|| Failure::Usage("no pin folder".into()))?;
+    let mut engine = Pinning::new(&kernel, root);
+    let object = super::super::obj::open(&path)?;
+    let mut wanted = Wanted::default();
+    while let Some(word) = words.next() {
+        match word {
+            "map" => {
+                let name = match words.next() {
+                    Some("name") => words.value("name")?.to_owned(),
+                    Some("idx") => {
+                        let n = words.number("idx")? as usize;
+                        let spec = object.maps.get(n).ok_or_else(|| {
+                            Failure::Input(format!(
+                                "{}: has no map {n}, but {} maps",
+                                path.display(),
+                                object.maps.len()
+                            ))
+                        })?;
+                        spec.def.name.clone()
+                    }
+                    _ => {
+                        return Err(Failure::Usage(
+                            "map: name NAME or idx N is expected, then the map to take".into(),
+                        ));
+                    }
+                };
+                if object.map(&name).is_none() {
+                    return Err(Failure::Input(format!("{}: has no map {name:?}", path.display())));
+                }
+                let fd = words.which()?.one(&**kernel.door(), IdKind::Map)?;
+                let map = KernelMap::open(kernel.door(), fd).map_err(|e| refused("opening the map", e))?;
+                engine = engine.instead_of(&name, map);
+            }
+            "pinmaps" => wanted.pinmaps = Some(PathBuf::from(words.value(word)?)),
+            "autoattach" => wanted.autoattach = true,
+            "type" => drop(words.value(word)?),
+            w => return Err(Failure::Usage(format!("{w:?} is not expected here; see --help"))),
+        }
+    }
+    let first = object.programs().next().map(|f| f.name.clone());
+    let Some(first) = first else {
+        return Err(Failure::Input(format!("{}: has no programs", path.display())));
+    };
+    let names: Vec<String> = if all {
+        object
+            .programs()
+            .filter(|f| f.entry.as_ref().is_some_and(|e| e.autoload))
+            .map(|f| f.name.clone())
+            .collect()
+    } else {
+        vec![first]
+    };
+    let named: Vec<&str> = names.iter().map(String::as_str).collect();
+    let config = super::super::target::kconfig(&object, m.get_one("kconfig"))?;
+    let mut options = Options::default();
+    options.select = Select::Named(&named);
+    options.target_btf = super::super::target::btf(&object, m.get_one("btf"))?;
+    options.kconfig = super::super::target::kernel(&config, super::super::target::running_version());
+    options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
+    let opened = Collection::open(object, &engine, &options, &mut skep::verify::unverified);
+    let mut pins = Pins { made: engine.made() };
+    let c = opened.map_err(|e| Failure::open(&path, &e))?;
+    if let Some(e) = c.missing.first() {
+        return Err(Failure::Failed(format!("{}: {e}", path.display())));
+    }
+    if let Some(folder) = &wanted.pinmaps {
+        for map in c.maps.iter().flatten() {
+            let name = map.def().name.trim_start_matches('.').replace('.', "_");
+            if let Some(map) = map.as_any().downcast_ref::<KernelMap>() {
+                pins.pin(&kernel, &folder.join(name), map.as_fd())?;
+            }
+        }
+    }
+    for p in &c.programs {
+        let Some(program) = p.loaded.as_any().downcast_ref::<KernelProgram>() else { continue };
+        let to = if all { at.join(&p.loaded.program().name) } else { at.clone() };
+        if !wanted.autoattach || !attach(&kernel, program, &to, &mut pins)? {
+            pins.pin(&kernel, &to, program.as_fd())?;
+        }
+    }
+    pins.made.clear();
+    Ok(())
+}
+
+/// Attaches a program whose section says where, and pins the link; whether it did.
+fn attach(kernel: &Kernel, program: &KernelProgram, at: &Path, pins: &mut Pins) -> Result<bool, Failure> {
+    match auto::attach(kernel, program, &Given::default()) {
+        Ok(mut link) => {
+            link.pin(at).map_err(|e| pinning(&e))?;
+            pins.made.push(at.into());
+            Ok(true)
+        }
+        // The section leaves open where to.
+        Err(skep::descriptors::EngineError::Unsupported { what, why }) => {
+            eprintln!("skep: {what}: {why}; it is loaded and pinned only");
+            Ok(false)
+        }
+        Err(e) => Err(super::engine(&e)),
+    }
+}
+
+/// Pins made so far; taken away again when something fails later.
+struct Pins {
+    made: Vec<PathBuf>,
+}
+
+impl Pins {
+    fn pin(&mut self, kernel: &Kernel, path: &Path, fd: std::os::fd::BorrowedFd<'_>) -> Result<(), Failure> {
+        pin::pin(&**kernel.door(), path, fd).map_err(|e| pinning(&e))?;
+        self.made.push(path.into());
+        Ok(())
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        for path in self.made.drain(..) {
+            // The failure that led here is what is told.
+            let _ = pin::unpin(&path);
+        }
+    }
+}
+
+/// The program that words mean, opened.
+pub(crate) fn program(words: &mut Words<'_>) -> Result<std::os::fd::OwnedFd, Failure> {
+    let which = words.which()?;
+    if which == Which::All {
+        return Err(Failure::Usage("name the program: id N, pinned PATH, name NAME or tag TAG".into()));
+    }
+    which.one(&*door(), IdKind::Prog)
+}

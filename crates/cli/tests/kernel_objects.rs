@@ -1,0 +1,110 @@
+//! `skep prog|map|link|net|btf` on objects of the running kernel, in network and mount namespaces of the test's own with a bpf
+//! file system in them. What bpftool prints of the same objects, where it is installed, has to be the same.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and say why it was skipped")]
+
+use std::path::Path;
+use std::process::Command;
+
+const SKEP: &str = env!("CARGO_BIN_EXE_skep");
+
+/// Steps of a shell script: a line each; what it has to print stands behind `=> `, `=~` is "contains".
+const STEPS: &str = r#"
+$S prog loadall examples/firewall/firewall.bpf.o $B/fw pinmaps $B/maps
+$S prog show pinned $B/fw/firewall -f =~ pinned $B/fw/firewall
+$S prog show name firewall -j =~ "name":"firewall"
+$S prog dump xlated pinned $B/fw/firewall =~ int firewall(struct xdp_md *ctx):
+$S prog dump xlated pinned $B/fw/firewall linum =~ line_num:
+$S prog dump jited pinned $B/fw/firewall =~ push rbp
+$S map show name counters =~ percpu_array  name counters
+$S map dump pinned $B/maps/counters =~ Found 9 elements
+$S btf show =~ name [kernel] vmlinux
+$S btf dump map pinned $B/maps/ports format c =~ #ifndef __VMLINUX_H__
+$S net attach xdp pinned $B/fw/firewall dev va => 
+$S net attach xdp pinned $B/fw/firewall dev va =~ exit 1 skep: attaching to va: a program is there already
+$S net attach xdp pinned $B/fw/firewall dev va overwrite => 
+$S net show dev va =~ xdpdrv firewall id
+$S net detach xdp dev va => 
+$S net detach xdp dev va =~ exit 3 skep: detaching from va: no program is there
+$S net attach tcx_ingress pinned $B/fw/firewall dev va =~ exit 1 skep: attaching to va
+$S net show dev none =~ exit 3 skep: no network device "none"
+$S map create $B/h type hash key 4 value 8 entries 16 name hh => 
+$S map update pinned $B/h key 7 value 9 => 
+$S map update pinned $B/h key 7 value 9 noexist =~ exit 1 skep: map hh: cannot write the entry
+$S map lookup name hh key 7 => 7: 9
+$S map dump name hh -j =~ "entries":[{"key":7,"value":9}]
+$S map getnext name hh -j => {"apiVersion":1,"next_key":7}
+$S map getnext name hh key 7 =~ exit 3 skep: map hh: no key follows
+$S map delete name hh key hex 07 00 00 00 => 
+$S map delete name hh key 7 =~ exit 3 skep: map hh: cannot delete the entry
+$S map lookup name hh key 1 2 =~ exit 2 skep: key: 2 bytes were given
+$S map create $B/q type queue value 4 entries 4 name qq => 
+$S map enqueue name qq value 5 => 
+$S map peek name qq => 5
+$S map dequeue name qq => 5
+$S map dequeue name qq =~ exit 3 skep: map qq is empty
+$S map freeze name hh => 
+$S map update pinned $B/h key 7 value 9 =~ frozen
+$S map create $B/pa type prog_array key 4 value 4 entries 2 name pa => 
+$S map update name pa key 1 value pinned $B/fw/firewall => 
+$S prog show id 4000000000 =~ exit 3 skep: the kernel has no prog with id 4000000000
+$S prog show pinned $B/h =~ a map is pinned there, no prog
+$S prog show pinned $B/none =~ exit 3 skep: $B/none: nothing is pinned there
+$S prog load examples/pktsize/pktsize.bpf.o $B/ps autoattach =~ name the network device
+$S link show =>
+$S prog load examples/none.bpf.o $B/x =~ exit 3 skep: cannot read examples/none.bpf.o
+"#;
+
+#[test]
+fn bpftools_words() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut script = String::from(
+        "set -u\nmkdir -p $B && mount -t bpf bpf $B || { echo no bpf file system; exit 77; }\n\
+         ip link add va type veth peer name vb || { echo no devices; umount $B; rmdir $B; exit 77; }\n\
+         run() { out=$(\"$@\" 2>&1); code=$?; if [ $code != 0 ]; then echo \"exit $code $out\"; else echo \"$out\"; fi; echo; echo ----; }\n",
+    );
+    let steps: Vec<&str> = STEPS.lines().filter(|l| !l.is_empty()).collect();
+    for step in &steps {
+        let command = step.split(" =~ ").next().unwrap().split(" =>").next().unwrap();
+        script.push_str(&format!("run {command}\n"));
+    }
+    script.push_str(
+        "if command -v bpftool >/dev/null; then echo both; same=same; for p in $B/fw/*; do diff <($S prog show pinned $p) \
+         <(bpftool prog show pinned $p) || same=; done; for m in $B/maps/* $B/h $B/q; do diff <($S map show pinned $m) <(bpftool map show \
+         pinned $m) || same=; done; echo $same; fi\numount $B; rmdir $B\n",
+    );
+    let folder = std::env::temp_dir().join(format!("skep-kernel-objects-{}", std::process::id()));
+    let out = Command::new("unshare")
+        .args(["-n", "-m", "bash", "-c", &script])
+        .current_dir(&root)
+        .env("S", SKEP)
+        .env("B", &folder)
+        .output();
+    let Ok(out) = out.inspect_err(|e| println!("skipped: unshare: {e}")) else { return };
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    if out.status.code() == Some(77) || said.contains("unshare failed") {
+        println!("skipped: {text}{said}");
+        return;
+    }
+    if text.contains("CAP_BPF") {
+        println!("skipped: {text}");
+        return;
+    }
+    let answers: Vec<&str> = text.split("\n----\n").collect();
+    assert!(answers.len() > steps.len(), "{text}{said}");
+    for (step, answer) in steps.iter().zip(&answers) {
+        let answer = answer.trim();
+        let folder = folder.display().to_string();
+        if let Some((_, wanted)) = step.split_once(" =~ ") {
+            assert!(answer.contains(wanted.replace("$B", &folder).trim()), "{step}\n{answer}");
+        } else if let Some((_, wanted)) = step.split_once(" =>") {
+            assert_eq!(answer, wanted.trim(), "{step}");
+        } else {
+            assert!(!answer.starts_with("exit"), "{step}\n{answer}");
+        }
+    }
+    let last = answers.last().unwrap();
+    assert!(!last.contains("both") || last.contains("same"), "{last}{said}");
+    assert!(!folder.exists(), "{said}");
+}
