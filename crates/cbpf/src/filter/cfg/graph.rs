@@ -125,6 +125,10 @@ impl Graph {
     }
 
     fn test(&mut self, cond: Cond, a: Id, b: Id, yes: To, no: To) -> To {
+        let loads = self.values.info(a).needs.or(self.values.info(b).needs);
+        if yes == no && Loads::NONE.covers(loads) {
+            return yes;
+        }
         let test = self.test_id(Test { cond, a, b });
         self.node(Node { step: Step::Test(test), yes, no })
     }

@@ -42,8 +42,8 @@ pub(super) fn layout(graph: &Graph, order: &[usize], code: &Code, snaplen: u32) 
     let mut places = vec![Place::default(); graph.nodes.len()];
     for (i, id) in order.iter().enumerate() {
         let next = order.get(i + 1).map_or(To::ACCEPT, |n| To::new(*n));
-        let Node { step, yes, .. } = graph.nodes[*id];
-        places[*id].falls = matches!(step, Step::Set(..)) && yes == next;
+        let Node { yes, no, .. } = graph.nodes[*id];
+        places[*id].falls = yes == no && yes == next;
     }
     loop {
         let mut end = 0;
@@ -52,7 +52,7 @@ pub(super) fn layout(graph: &Graph, order: &[usize], code: &Code, snaplen: u32) 
             end += code.of(*id).len() + places[*id].jump();
         }
         let mut stable = true;
-        for id in order.iter().filter(|id| matches!(graph.nodes[**id].step, Step::Test(_))) {
+        for id in order.iter().filter(|id| graph.nodes[**id].yes != graph.nodes[**id].no) {
             let jump = places[*id].at + code.of(*id).len();
             let Node { yes, no, .. } = graph.nodes[*id];
             let far = |to: To| place(&places, to, end) - jump - 1 > 253;
@@ -90,7 +90,8 @@ fn write(
         let Node { step, yes, no } = graph.nodes[*id];
         let (yes, no, p) = (place(places, yes, end), place(places, no, end), places[*id]);
         let next = out.len() + 1;
-        let Step::Test(test) = step else {
+        // What decides nothing is there for its loads, or for the word that it sets.
+        let (Step::Test(test), true) = (step, yes != no) else {
             if !p.falls {
                 out.push(Op::Ja((yes - next) as u32).encode());
             }

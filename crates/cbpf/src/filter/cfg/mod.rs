@@ -133,8 +133,8 @@ fn merge_code(graph: &mut Graph, root: To, code: &Code) -> To {
         let (yes, no) = (find(node.yes), find(node.no));
         (graph.nodes[id].yes, graph.nodes[id].no) = (yes, no);
         let jump = match node.step {
-            Step::Test(t) => Op::Jump(graph.tests[t as usize].cond, source(graph, t), 0, 0),
-            Step::Set(..) => Op::Ja(0),
+            Step::Test(t) if yes != no => Op::Jump(graph.tests[t as usize].cond, source(graph, t), 0, 0),
+            _ => Op::Ja(0),
         };
         now.push(*seen.entry((code.of(id), jump, yes, no)).or_insert(id));
     }
