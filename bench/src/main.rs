@@ -1,8 +1,9 @@
-//! Benchmarks: `cargo xtask bench run|maps|load|verifier [-o json] [FILE…]`.
+//! Benchmarks: `cargo xtask bench run|maps|load|filters|verifier [-o json] [FILE…]`.
 //!
 //! Rounds are interleaved (every subject once, then all again) and the median of each subject's rounds counts, so that a
 //! busy machine slows all subjects alike. The machine is named in the output.
 
+mod filters;
 mod maps;
 mod verifier;
 
@@ -51,8 +52,17 @@ fn main() -> ExitCode {
     let rows = match args.first().map(String::as_str) {
         Some("run") => run(&or_else(files, "bench/objects")),
         Some("maps") => maps::run(&or_else(files, "bench/objects/maps.bpf.o")[0]),
+        Some("filters") => {
+            return match filters::run(json) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(e) => {
+                    eprintln!("bench: {e}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
         Some("load") => load(&or_else(files, "examples")),
-        _ => return usage("what to measure: run, maps, load or verifier"),
+        _ => return usage("what to measure: run, maps, load, filters or verifier"),
     };
     match rows {
         Ok(rows) => print(&rows, json),
@@ -66,7 +76,7 @@ fn main() -> ExitCode {
 
 fn usage(why: &str) -> ExitCode {
     eprintln!(
-        "bench: {why}\nusage: cargo xtask bench run|maps|load [-o json] [FILE…]\n       cargo xtask bench verifier [-o json] [--rounds N] [--only NAME] [--no-kernel] [FILE|FOLDER…]"
+        "bench: {why}\nusage: cargo xtask bench run|maps|load|filters [-o json] [FILE…]\n       cargo xtask bench verifier [-o json] [--rounds N] [--only NAME] [--no-kernel] [FILE|FOLDER…]"
     );
     ExitCode::from(2)
 }

@@ -72,10 +72,12 @@ pub(super) struct Classes {
     words: usize,
     /// For each word of scratch memory the words of facts about it: first and behind the last.
     about: Vec<(u8, u32, u32)>,
+    /// Some value is tested twice.
+    shared: bool,
 }
 
 impl Classes {
-    fn new(graph: &Graph, nodes: usize) -> Classes {
+    pub(super) fn new(graph: &Graph) -> Classes {
         let mut all: Vec<(Id, bool, Asked, TestId)> = Vec::with_capacity(graph.tests.len());
         for test in 0..graph.tests.len() as TestId {
             let (of, asked) = asked(graph, test);
@@ -87,12 +89,18 @@ impl Classes {
             masks: Vec::with_capacity(all.len() * 2),
             words: 0,
             about: Vec::new(),
+            shared: all.windows(2).any(|w| w[0].0 == w[1].0) || graph.nodes.len() > graph.tests.len(),
         };
-        let apart = all.len() / 32 * nodes > MAX_WORDS;
+        let apart = all.len() / 32 * graph.nodes.len() > MAX_WORDS;
         for group in all.chunk_by(|a, b| a.0 == b.0 && !a.1 && !b.1 && !apart) {
             out.group(graph, group);
         }
         out
+    }
+
+    /// Whether some value is tested twice, so that one test may decide another.
+    pub(super) fn shared(&self) -> bool {
+        self.shared
     }
 
     fn group(&mut self, graph: &Graph, group: &[(Id, bool, Asked, TestId)]) {
@@ -211,9 +219,8 @@ fn classes(group: &[(Id, bool, Asked, TestId)], masks: &[u32]) -> Vec<(u32, u8)>
 /// Sends jumps past tests whose outcome is known on the way there. Returns whether any was changed.
 ///
 /// With `plainly`, what is known where ways meet is only what single tests tell.
-pub(super) fn thread(graph: &mut Graph, root: To, plainly: bool) -> bool {
+pub(super) fn thread(graph: &mut Graph, root: To, classes: &Classes, plainly: bool) -> bool {
     let Some(root) = root.node() else { return false };
-    let classes = Classes::new(graph, root + 1);
     let later = later(graph, root);
     let words = classes.words;
     let mut facts = vec![0u64; (root + 1) * words];
@@ -252,7 +259,7 @@ pub(super) fn thread(graph: &mut Graph, root: To, plainly: bool) -> bool {
             {
                 classes.learn(&mut after, test, yes);
             }
-            *end = beyond(graph, &classes, &later, *end, &after, have);
+            *end = beyond(graph, classes, &later, *end, &after, have);
             if let Some(n) = end.node() {
                 reached[n] = true;
                 done[n] = done[n].and(have);

@@ -99,15 +99,15 @@ struct Fused {
 
 /// Compares fields together where that takes fewer instructions and is not likely to execute more; with `short`, wherever it
 /// takes fewer. The new root, and whether it did.
-pub(super) fn fuse(graph: &mut Graph, root: To, short: bool) -> (To, bool) {
-    let parts = Parts::of(graph, root);
+pub(super) fn fuse(graph: &mut Graph, root: To, short: bool, known: &mut Option<Parts>) -> (To, bool) {
+    let parts = known.get_or_insert_with(|| Parts::of(graph, root));
     let mut inside = vec![false; graph.nodes.len()];
     let mut all: Vec<Fused> = Vec::new();
     for &id in &parts.order {
         if inside[id] {
             continue;
         }
-        if let Some(found) = fields(graph, id).find_map(|f| fused(graph, &parts, id, f, short)) {
+        if let Some(found) = fields(graph, id).find_map(|f| fused(graph, parts, id, f, short)) {
             found.first[1..].iter().for_each(|n| inside[*n] = true);
             inside[found.second] = true;
             all.push(found);
@@ -116,7 +116,7 @@ pub(super) fn fuse(graph: &mut Graph, root: To, short: bool) -> (To, bool) {
     if all.is_empty() {
         return (root, false);
     }
-    let rebuilt = rebuild(graph, root, &parts, &inside, |graph, id, now| {
+    let rebuilt = rebuild(graph, root, parts, &inside, |graph, id, now| {
         let f = all.iter().find(|f| f.first[0] == id)?;
         let (pass, mut next) = (now(f.pass), now(f.fail));
         let a = graph.new.values.masked(f.index, f.at, f.size, f.mask);
@@ -127,6 +127,7 @@ pub(super) fn fuse(graph: &mut Graph, root: To, short: bool) -> (To, bool) {
         }
         Some(next)
     });
+    *known = None;
     (rebuilt, true)
 }
 

@@ -51,7 +51,6 @@ pub(super) struct Node {
     pub no: To,
 }
 
-#[derive(Default)]
 pub(super) struct Graph {
     pub values: Values,
     pub tests: Vec<Test>,
@@ -60,7 +59,20 @@ pub(super) struct Graph {
     known: HashMap<Node, usize, Fast>,
 }
 
+/// Nodes, tests and values that there is room for from the start.
+const ROOM: usize = 28;
+
 impl Graph {
+    pub(super) fn new() -> Graph {
+        Graph {
+            values: Values::with_room(ROOM),
+            tests: Vec::with_capacity(ROOM),
+            known_tests: HashMap::with_capacity_and_hasher(ROOM, Fast::default()),
+            nodes: Vec::with_capacity(ROOM),
+            known: HashMap::with_capacity_and_hasher(ROOM, Fast::default()),
+        }
+    }
+
     pub(super) fn build(&mut self, tree: &Tree, yes: To, no: To) -> To {
         match tree {
             Tree::Const(true) => yes,
@@ -158,7 +170,8 @@ impl Graph {
     /// Takes all nodes out, to build others.
     pub(super) fn take_nodes(&mut self) -> Vec<Node> {
         self.known.clear();
-        std::mem::take(&mut self.nodes)
+        let room = self.nodes.len();
+        std::mem::replace(&mut self.nodes, Vec::with_capacity(room))
     }
 
     /// What a node loads: what that needs of the packet, and what is known to be there behind it.

@@ -12,10 +12,21 @@ pub(super) struct Code {
     pub ranges: Vec<(u32, u32)>,
 }
 
+/// The range of nodes that are not reached.
+pub(super) const NONE: (u32, u32) = (u32::MAX, u32::MAX);
+
 impl Code {
     pub(super) fn of(&self, node: usize) -> &[Op] {
         let (start, end) = self.ranges[node];
+        if !self.reached(node) {
+            return &[];
+        }
         &self.ops[start as usize..end as usize]
+    }
+
+    /// Whether there is code of a node; it may be empty.
+    pub(super) fn reached(&self, node: usize) -> bool {
+        self.ranges[node] != NONE
     }
 }
 

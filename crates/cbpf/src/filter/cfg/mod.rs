@@ -18,9 +18,9 @@ mod values;
 use super::tree::Tree;
 use crate::insn::{Insn, Op};
 use emit::{Emit, Regs};
+use facts::Classes;
 use graph::{Graph, Step, To};
 use layout::{Code, layout, source};
-use order::Regrouped;
 use std::collections::HashMap;
 use values::Fast;
 
@@ -42,15 +42,12 @@ const ROUNDS: usize = 8;
 
 /// Instructions for a tree that sets this many words of scratch memory: accepted packets return `snaplen`, others 0.
 pub(super) fn compile(tree: &Tree, words: u8, snaplen: u32, optimize: bool) -> Result<Vec<Insn>, Fault> {
-    let mut graph = Graph::default();
+    let mut graph = Graph::new();
     let mut root = graph.build(tree, To::ACCEPT, To::REJECT);
     if optimize {
-        root = shorten(&mut graph, root, false);
+        root = optimised(&mut graph, root);
         if root == To::REJECT && snaplen != 0 && rejects_plainly(tree) {
             return Err(Fault::RejectsAll);
-        }
-        if root.node().is_some() {
-            root = arrange(&mut graph, root);
         }
     }
     if root.node().is_none() {
@@ -66,13 +63,14 @@ pub(super) fn compile(tree: &Tree, words: u8, snaplen: u32, optimize: bool) -> R
 }
 
 /// Leaves out what need not be asked. The new root.
-fn shorten(graph: &mut Graph, mut root: To, plainly: bool) -> To {
-    graph.values.relate();
+fn shorten(graph: &mut Graph, mut root: To, classes: &Classes, plainly: bool) -> To {
     for _ in 0..ROUNDS {
-        let threaded = facts::thread(graph, root, plainly);
+        if !facts::thread(graph, root, classes, plainly) {
+            break;
+        }
         let merged;
         (root, merged) = graph.merge(root);
-        if !threaded && !merged {
+        if !merged {
             break;
         }
     }
@@ -82,21 +80,36 @@ fn shorten(graph: &mut Graph, mut root: To, plainly: bool) -> To {
 /// Whether what single tests tell is enough to see that no packet is accepted: then the expression is refused, as by
 /// libpcap. Where it takes more than that, the program is one that accepts nothing.
 fn rejects_plainly(tree: &Tree) -> bool {
-    let mut graph = Graph::default();
+    let mut graph = Graph::new();
     let root = graph.build(tree, To::ACCEPT, To::REJECT);
-    shorten(&mut graph, root, true) == To::REJECT
+    graph.values.relate();
+    let classes = Classes::new(&graph);
+    shorten(&mut graph, root, &classes, true) == To::REJECT
 }
 
-/// Puts tests into their best order, and fields together. The new root.
-fn arrange(graph: &mut Graph, root: To) -> To {
-    let Regrouped { mut root, moved, twice } = order::regroup(graph, root);
-    if moved {
-        root = shorten(graph, root, false);
+/// Leaves out what need not be asked, puts tests into their best order, and fields together. The new root.
+fn optimised(graph: &mut Graph, mut root: To) -> To {
+    if graph.nodes.len() < 2 {
+        return root;
     }
-    root = order::decide(graph, root).0;
+    graph.values.relate();
+    let classes = Classes::new(graph);
+    let mut parts = None;
+    let mut twice = false;
+    // Where no value is tested twice, only the fields of one word are left to look for.
+    if classes.shared() {
+        root = shorten(graph, root, &classes, false);
+        let regrouped = order::regroup(graph, root, &mut parts);
+        (root, twice) = (regrouped.root, regrouped.twice);
+        if regrouped.moved {
+            root = shorten(graph, root, &classes, false);
+            parts = None;
+        }
+        root = order::decide(graph, root, &mut parts);
+    }
     let mut fused = true;
-    while fused {
-        (root, fused) = fuse::fuse(graph, root, twice);
+    while fused && root.node().is_some() {
+        (root, fused) = fuse::fuse(graph, root, twice, &mut parts);
     }
     root
 }
@@ -104,7 +117,8 @@ fn arrange(graph: &mut Graph, root: To) -> To {
 /// Instructions in front of each node's jump.
 fn code(graph: &Graph, order: &[usize], words: u8, optimize: bool) -> Result<Code, TooComplex> {
     let mut entry: Vec<Option<Regs>> = vec![None; graph.nodes.len()];
-    let mut code = Code { ops: Vec::with_capacity(2 * order.len()), ranges: vec![(0, 0); graph.nodes.len()] };
+    let mut code =
+        Code { ops: Vec::with_capacity(2 * order.len()), ranges: vec![layout::NONE; graph.nodes.len()] };
     for &id in order {
         let regs = entry[id].filter(|_| optimize).unwrap_or_default();
         let start = code.ops.len() as u32;
@@ -125,18 +139,43 @@ fn code(graph: &Graph, order: &[usize], words: u8, optimize: bool) -> Result<Cod
 fn merge_code(graph: &mut Graph, root: To, code: &Code) -> To {
     let Some(root) = root.node() else { return root };
     let mut now: Vec<usize> = Vec::with_capacity(root + 1);
-    let mut seen: HashMap<(&[Op], Op, To, To), usize, Fast> =
-        HashMap::with_capacity_and_hasher(root + 1, Fast::default());
+    let mut seen: HashMap<(To, To), Vec<usize>, Fast> = HashMap::default();
+    let mut few: Vec<usize> = Vec::with_capacity((root + 1).min(FEW));
     for id in 0..=root {
         let find = |to: To| to.node().map_or(to, |n| To::new(now[n]));
-        let node = graph.nodes[id];
-        let (yes, no) = (find(node.yes), find(node.no));
-        (graph.nodes[id].yes, graph.nodes[id].no) = (yes, no);
-        let jump = match node.step {
-            Step::Test(t) if yes != no => Op::Jump(graph.tests[t as usize].cond, source(graph, t), 0, 0),
-            _ => Op::Ja(0),
+        let ends = (find(graph.nodes[id].yes), find(graph.nodes[id].no));
+        (graph.nodes[id].yes, graph.nodes[id].no) = ends;
+        let same = |other: &&usize| {
+            let n = graph.nodes[**other];
+            (n.yes, n.no) == ends
+                && jump(graph, **other) == jump(graph, id)
+                && code.of(**other) == code.of(id)
         };
-        now.push(*seen.entry((code.of(id), jump, yes, no)).or_insert(id));
+        // Nodes that are not reached have no code.
+        if !code.reached(id) {
+            now.push(id);
+            continue;
+        }
+        let alike = if root < FEW { &mut few } else { seen.entry(ends).or_default() };
+        let first = alike.iter().find(same).copied();
+        if first.is_none() {
+            alike.push(id);
+        }
+        now.push(first.unwrap_or(id));
     }
     To::new(now[root])
+}
+
+/// Up to so many nodes are compared with each other one by one.
+const FEW: usize = 64;
+
+/// The jump behind a node's instructions.
+fn jump(graph: &Graph, id: usize) -> Op {
+    let node = graph.nodes[id];
+    match node.step {
+        Step::Test(t) if node.yes != node.no => {
+            Op::Jump(graph.tests[t as usize].cond, source(graph, t), 0, 0)
+        }
+        _ => Op::Ja(0),
+    }
 }

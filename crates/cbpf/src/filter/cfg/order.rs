@@ -23,8 +23,10 @@ pub(super) struct Regrouped {
 }
 
 /// Brings tests of the same value together.
-pub(super) fn regroup(graph: &mut Graph, root: To) -> Regrouped {
-    let parts = Parts::of(graph, root);
+///
+/// `known` keeps what is known of the graph as long as it is not rebuilt.
+pub(super) fn regroup(graph: &mut Graph, root: To, known: &mut Option<Parts>) -> Regrouped {
+    let parts = known.get_or_insert_with(|| Parts::of(graph, root));
     let mut inside = vec![false; graph.nodes.len()];
     let mut plans: Vec<Plan> = Vec::new();
     let mut twice = false;
@@ -47,7 +49,7 @@ pub(super) fn regroup(graph: &mut Graph, root: To) -> Regrouped {
     if plans.is_empty() {
         return Regrouped { root, moved: false, twice };
     }
-    let rebuilt = rebuild(graph, root, &parts, &inside, |graph, id, now| {
+    let rebuilt = rebuild(graph, root, parts, &inside, |graph, id, now| {
         let plan = plans.iter().find(|p| p.head == id)?;
         let last = graph.old(plan.last);
         let (common, mut next) = if plan.via_yes { (last.no, last.yes) } else { (last.yes, last.no) };
@@ -63,9 +65,9 @@ pub(super) fn regroup(graph: &mut Graph, root: To) -> Regrouped {
     Regrouped { root: rebuilt, moved: true, twice }
 }
 
-/// Builds the tests of one value anew where that takes fewer or earlier comparisons. The new root, and whether it did.
-pub(super) fn decide(graph: &mut Graph, root: To) -> (To, bool) {
-    let parts = Parts::of(graph, root);
+/// Builds the tests of one value anew where that takes fewer or earlier comparisons. The new root.
+pub(super) fn decide(graph: &mut Graph, root: To, known: &mut Option<Parts>) -> To {
+    let parts = known.get_or_insert_with(|| Parts::of(graph, root));
     let mut inside = vec![false; graph.nodes.len()];
     let mut heads: Vec<(usize, Region)> = Vec::new();
     for &id in &parts.order {
@@ -79,9 +81,9 @@ pub(super) fn decide(graph: &mut Graph, root: To) -> (To, bool) {
         }
     }
     if heads.is_empty() {
-        return (root, false);
+        return root;
     }
-    let rebuilt = rebuild(graph, root, &parts, &inside, |graph, id, now| {
+    let rebuilt = rebuild(graph, root, parts, &inside, |graph, id, now| {
         let (_, region) = heads.iter().find(|(head, _)| *head == id)?;
         let mut next = region.splits.build(graph.new, region.of, now);
         for (k, to) in region.equal.iter().rev() {
@@ -89,7 +91,8 @@ pub(super) fn decide(graph: &mut Graph, root: To) -> (To, bool) {
         }
         Some(next)
     });
-    (rebuilt, true)
+    *known = None;
+    rebuilt
 }
 
 /// A chain in its new order.

@@ -80,7 +80,6 @@ pub(super) struct Info {
 }
 
 /// All values of a filter.
-#[derive(Default)]
 pub(super) struct Values {
     all: Vec<Info>,
     known: HashMap<Value, Id, Fast>,
@@ -89,6 +88,11 @@ pub(super) struct Values {
 }
 
 impl Values {
+    pub(super) fn with_room(room: usize) -> Values {
+        let known = HashMap::with_capacity_and_hasher(room, Fast::default());
+        Values { all: Vec::with_capacity(room), known, indirect: Vec::new() }
+    }
+
     pub(super) fn info(&self, id: Id) -> &Info {
         &self.all[id as usize]
     }
