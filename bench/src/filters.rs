@@ -6,14 +6,14 @@
 
 use crate::{ROUNDS, machine, median};
 use serde_json::{Value, json};
+use skep::Loadable;
 use skep::cbpf::{Filter, FilterOptions, Meta, Packet, Target};
 use skep::descriptors::Context;
-use skep::vm::{SystemHost, Tier, User};
-use skep::Loadable;
-use skep::descriptors::packet::Packet as Frame;
 use skep::descriptors::env::CtxData;
+use skep::descriptors::packet::Packet as Frame;
 use skep::descriptors::program::Program;
 use skep::descriptors::uapi::ProgType;
+use skep::vm::{SystemHost, Tier, User};
 use std::hint::black_box;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -39,10 +39,8 @@ struct Row {
 
 /// Measures and prints.
 pub(crate) fn run(json: bool) -> Result<(), String> {
-    let dir = std::env::var_os("SKEP_SUITES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/suites"),
-        PathBuf::from,
-    );
+    let dir = std::env::var_os("SKEP_SUITES")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/suites"), PathBuf::from);
     let dir = dir.join("filters");
     let table = std::fs::read_to_string(dir.join("usual_64_libpcap.tsv"))
         .map_err(|e| format!("suite filters is not there ({}): {e}; set SKEP_SUITES", dir.display()))?;
@@ -60,7 +58,8 @@ pub(crate) fn run(json: bool) -> Result<(), String> {
 
 fn row(line: &str, packets: &[(u32, Vec<u8>)]) -> Result<Row, String> {
     let cells: Vec<&str> = line.split('\t').collect();
-    let number = |n: usize| cells.get(n).and_then(|c| c.parse::<f64>().ok()).ok_or(format!("not a row: {line}"));
+    let number =
+        |n: usize| cells.get(n).and_then(|c| c.parse::<f64>().ok()).ok_or(format!("not a row: {line}"));
     let expr = cells.last().copied().unwrap_or_default();
     let options = FilterOptions { netmask: Some(0xffff_ff00), ..FilterOptions::default() };
     let filter = Filter::compile(expr, &options).map_err(|e| format!("{expr}: {e}"))?;
@@ -69,13 +68,17 @@ fn row(line: &str, packets: &[(u32, Vec<u8>)]) -> Result<Row, String> {
         filter.program().run_counting(&Packet { len: *len, ..Packet::new(bytes, &meta) }).1
     });
     let executed = steps.sum::<usize>() as f64 / packets.len() as f64;
-    let compile = median((0..ROUNDS * 3).map(|_| {
-        let began = Instant::now();
-        for _ in 0..BATCH {
-            black_box(Filter::compile(black_box(expr), &options).is_ok());
-        }
-        began.elapsed().as_nanos() as f64 / (BATCH * 1000) as f64
-    }).collect());
+    let compile = median(
+        (0..ROUNDS * 3)
+            .map(|_| {
+                let began = Instant::now();
+                for _ in 0..BATCH {
+                    black_box(Filter::compile(black_box(expr), &options).is_ok());
+                }
+                began.elapsed().as_nanos() as f64 / (BATCH * 1000) as f64
+            })
+            .collect(),
+    );
     let nothing = Filter::compile("", &options).map_err(|e| e.to_string())?;
     // What a verifier refuses has no figure; the suite has none of the kernel's either for such a filter.
     let ns = |t: &Tier| Ok::<f64, String>(on_tier(*t, &filter, packets)? - on_tier(*t, &nothing, packets)?);
@@ -122,7 +125,9 @@ fn on_tier(tier: Tier, filter: &Filter, packets: &[(u32, Vec<u8>)]) -> Result<f6
 fn packets(path: &Path) -> Result<Vec<(u32, Vec<u8>)>, String> {
     let fail = |e: std::io::Error| format!("{}: {e}", path.display());
     let mut all = Vec::new();
-    flate2::read::GzDecoder::new(std::fs::File::open(path).map_err(fail)?).read_to_end(&mut all).map_err(fail)?;
+    flate2::read::GzDecoder::new(std::fs::File::open(path).map_err(fail)?)
+        .read_to_end(&mut all)
+        .map_err(fail)?;
     let (mut out, mut rest) = (Vec::new(), all.as_slice());
     while let Some((head, tail)) = rest.split_first_chunk::<8>() {
         let [c0, c1, c2, c3, l0, l1, l2, l3] = *head;
@@ -148,16 +153,46 @@ fn print(rows: &[Row], json: bool) {
     }
     println!("{}; libpcap's figures and the kernel's are the suite's", machine());
     let tiers: String = TIERS.iter().map(|t| format!("{:>9}", t.name())).collect();
-    println!("{:>5} {:>7}  {:>8} {:>7}  {:>10} {:>7} {tiers} {:>7}  expression", "insns", "libpcap", "executed", "libpcap", "compile us", "libpcap", "kernel");
+    println!(
+        "{:>5} {:>7}  {:>8} {:>7}  {:>10} {:>7} {tiers} {:>7}  expression",
+        "insns", "libpcap", "executed", "libpcap", "compile us", "libpcap", "kernel"
+    );
     for r in rows {
         let ns: String = r.ns.iter().map(|n| format!("{n:>9.1}")).collect();
-        println!("{:>5} {:>7}  {:>8.2} {:>7.2}  {:>10.2} {:>7.1} {ns} {:>7.1}  {}", r.insns[0], r.insns[1], r.executed[0], r.executed[1], r.compile_us[0], r.compile_us[1], r.kernel_ns, r.expr);
+        println!(
+            "{:>5} {:>7}  {:>8.2} {:>7.2}  {:>10.2} {:>7.1} {ns} {:>7.1}  {}",
+            r.insns[0],
+            r.insns[1],
+            r.executed[0],
+            r.executed[1],
+            r.compile_us[0],
+            r.compile_us[1],
+            r.kernel_ns,
+            r.expr
+        );
     }
     let sum = |f: fn(&Row) -> f64| rows.iter().map(f).sum::<f64>();
     let mid = |f: fn(&Row) -> f64| median(rows.iter().map(f).collect());
-    println!("sum of instructions {} (libpcap {}), executed {:.1} ({:.1})", sum(|r| r.insns[0] as f64), sum(|r| r.insns[1] as f64), sum(|r| r.executed[0]), sum(|r| r.executed[1]));
-    println!("compile time, us: sum {:.0} (libpcap {:.0}), median {:.2} ({:.1})", sum(|r| r.compile_us[0]), sum(|r| r.compile_us[1]), mid(|r| r.compile_us[0]), mid(|r| r.compile_us[1]));
+    println!(
+        "sum of instructions {} (libpcap {}), executed {:.1} ({:.1})",
+        sum(|r| r.insns[0] as f64),
+        sum(|r| r.insns[1] as f64),
+        sum(|r| r.executed[0]),
+        sum(|r| r.executed[1])
+    );
+    println!(
+        "compile time, us: sum {:.0} (libpcap {:.0}), median {:.2} ({:.1})",
+        sum(|r| r.compile_us[0]),
+        sum(|r| r.compile_us[1]),
+        mid(|r| r.compile_us[0]),
+        mid(|r| r.compile_us[1])
+    );
     for (n, tier) in TIERS.iter().enumerate() {
-        println!("a packet on {}: median {:.1} ns (kernel {:.1})", tier.name(), median(rows.iter().map(|r| r.ns[n]).filter(|ns| !ns.is_nan()).collect()), mid(|r| r.kernel_ns));
+        println!(
+            "a packet on {}: median {:.1} ns (kernel {:.1})",
+            tier.name(),
+            median(rows.iter().map(|r| r.ns[n]).filter(|ns| !ns.is_nan()).collect()),
+            mid(|r| r.kernel_ns)
+        );
     }
 }
