@@ -83,11 +83,11 @@ impl Search {
                 for (d, f) in diagnoses.iter().zip(&mut found) {
                     if f.is_none() && d.insn == Some(insn) {
                         let maps = match filled {
-                            Filled::Zeros => "with an entry of zeros in each map",
+                            Filled::Zeros => ", with an entry of zeros in each map",
                             Filled::Empty if self.program.maps.is_empty() => "",
-                            Filled::Empty => "with empty maps",
+                            Filled::Empty => ", with empty maps",
                         };
-                        let words = format!("{words} {maps}").trim_end().to_string();
+                        let words = format!("{words}{maps}");
                         *f = Some(Reached { words, data: data.clone(), fault: fault.clone() });
                     }
                 }

@@ -77,6 +77,9 @@ impl Vm<'_> {
             let s = &path[i];
             let Some(op) = self.code.op(s.pc) else { return };
             let after = s.after.iter().find(|(r, _)| *r == reg).map(|(_, r)| *r);
+            if let Some(after) = after {
+                self.voided(&after, i, at, out);
+            }
             let used = |n: u8| s.uses.iter().find(|(r, _)| *r == n).map(|(_, r)| *r);
             match *op {
                 Op::Alu { op: AluOp::Mov, src: Operand::Reg(src), .. } => {
@@ -145,6 +148,35 @@ impl Vm<'_> {
                     return;
                 }
             }
+        }
+    }
+
+    /// The call between two steps that made a pointer void without writing the register: it moved the packet, or gave
+    /// back what the pointer belongs to.
+    fn voided(&self, made: &Reg, from: usize, to: usize, out: &mut Vec<(usize, Cause)>) {
+        let path = self.path();
+        let later = path.get(to).and_then(|s| s.uses.iter().find(|(_, r)| r.is_scalar()));
+        if !made.is_pointer() || later.is_none() {
+            return;
+        }
+        for (i, s) in path.iter().enumerate().take(to).skip(from + 1) {
+            let Some(op @ Op::Call(callee)) = self.code.op(s.pc) else { continue };
+            let helper = if let Callee::Helper(id) = callee { self.helper(*id) } else { None };
+            let moves = made.is_packet_any() && helper.is_none_or(|h| h.invalidates_packet);
+            let released = |(r, v): &(u8, Reg)| {
+                let args = helper.and_then(|h| h.proto_for(&self.caller())).map_or(&[][..], |p| p.args);
+                let arg = usize::from(*r).checked_sub(1).and_then(|n| args.get(n));
+                v.ref_id != 0 && v.ref_id == made.ref_id && arg.is_none_or(|a| a.release)
+            };
+            let what = if moves {
+                "may move the packet: every pointer into it is void afterwards"
+            } else if s.uses.iter().any(released) {
+                "gives it back: every pointer to it is void afterwards"
+            } else {
+                continue;
+            };
+            let words = format!("`{}` {what}", self.insn_text(s.pc, op));
+            out.push((i, self.cause(CauseKind::Destroyed, s.pc, words)));
         }
     }
 
@@ -288,7 +320,7 @@ impl Vm<'_> {
             RefKind::Irq => "disables interrupts",
             RefKind::Lock(_) | RefKind::ResLock(_) => "takes a lock",
         };
-        let name = self.program.line_at(r.insn).and_then(|l| assigned(&l.text));
+        let name = self.program.line_at(r.insn).and_then(assigned);
         let into = name.map_or_else(String::new, |n| format!(", kept in {n}"));
         out.push((
             from.unwrap_or(0),
@@ -329,7 +361,7 @@ impl Vm<'_> {
     }
 
     fn assigned_at(&self, pc: usize) -> Option<String> {
-        self.program.line_at(pc).and_then(|l| assigned(&l.text))
+        self.program.line_at(pc).and_then(assigned)
     }
 
     /// Name of a parameter, by the function's BTF.

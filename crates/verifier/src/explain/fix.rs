@@ -27,33 +27,53 @@ pub(super) struct Candidate {
 }
 
 /// Most changes tried for one refusal.
-const TRIES: usize = 12;
+const TRIES: usize = 48;
 
-/// The change, when with it the refusal is gone.
-pub(super) fn judged(
+/// Most places tried for giving something back.
+const PLACES: usize = 4;
+
+/// The best of the changes: one with which the program is accepted, else one with which the refusal is gone and none is
+/// in its place. `purse` is the number of instructions that may be walked for all that is tried.
+pub(super) fn best(
+    candidates: Vec<Candidate>,
+    d: &Diagnosis,
+    program: &Arc<Program>,
+    platform: &Platform,
+    options: &Options,
+    budget: u64,
+    purse: &mut u64,
+) -> Option<Fix> {
+    let mut second = None;
+    for c in candidates {
+        if *purse == 0 {
+            break;
+        }
+        match judged(c, d, program, platform, options, budget.min(*purse), purse) {
+            Some(fix) if fix.accepted => return Some(fix),
+            fix => second = second.or(fix),
+        }
+    }
+    second
+}
+
+fn judged(
     c: Candidate,
     d: &Diagnosis,
     program: &Arc<Program>,
     platform: &Platform,
     options: &Options,
     budget: u64,
-    known: &[(Option<usize>, Rule)],
+    purse: &mut u64,
 ) -> Option<Fix> {
     let patched = apply(program, &c.edits)?;
-    let (left, _) = collect(&patched.program, platform, options, budget, false);
-    let old = |insn: Option<usize>| match insn {
-        None => Some(None),
-        Some(i) => patched.origin.get(i).copied().flatten().map(Some),
+    let (left, walked) = collect(&patched.program, platform, options, budget, false);
+    *purse = purse.saturating_sub(walked.max(1));
+    // A refusal at the same instruction, or at what was put in, is no better than the one that is gone.
+    let origin = |insn: Option<usize>| {
+        insn.map_or(Some(d.insn), |i| patched.origin.get(i).copied().flatten().map(Some))
     };
-    let helps = left.diagnoses.iter().all(|x| match old(x.insn) {
-        // What was put in is refused itself.
-        None => false,
-        Some(insn) => {
-            let same = (insn, x.rule) == (d.insn, d.rule);
-            let cut = x.rule == Rule::TooComplex && !known.contains(&(insn, x.rule));
-            !same && !cut
-        }
-    });
+    let bad = |x: &Diagnosis| x.rule == Rule::TooComplex || origin(x.insn).is_none_or(|insn| insn == d.insn);
+    let helps = !left.diagnoses.iter().any(bad);
     helps.then(|| Fix {
         words: c.words,
         line: program.line_at(c.insn).cloned(),
@@ -82,6 +102,14 @@ impl Candidate {
     }
 }
 
+/// A place to put something: a register that is needed there, and whether it lies on the way on which a jump is taken.
+#[derive(Clone, Copy)]
+struct Spot {
+    pc: usize,
+    reg: u8,
+    taken: bool,
+}
+
 /// How the program or function is left early.
 struct Leave {
     asm: String,
@@ -95,7 +123,7 @@ impl Vm<'_> {
         match why.rule {
             Rule::HelperRestricted => out.extend(licence(self.program)),
             Rule::Reference => self.releases(&mut out),
-            Rule::Lock => self.unlocks(&mut out),
+            Rule::Lock if matches!(self.code.op(self.cur.insn), Some(Op::Exit)) => self.unlocks(&mut out),
             Rule::ReturnValue => self.returns(&mut out),
             Rule::Uninitialised if matches!(self.code.op(self.cur.insn), Some(Op::Exit)) => {
                 self.sets_result(&mut out)
@@ -106,9 +134,12 @@ impl Vm<'_> {
             let r = *self.cur.reg(n as usize);
             match r.base {
                 Base::NotInit => self.initialises(n, &mut out),
-                Base::Scalar => self.limits_size(n, at, &mut out),
+                Base::Scalar => {
+                    self.limits_size(n, at, &mut out);
+                    self.limits_addend(n, at, &mut out);
+                }
                 _ if r.maybe_null() => self.null_check(n, at, &mut out),
-                Base::Packet => self.packet_check(n, &r, &mut out),
+                Base::Packet => self.packet_check(n, &r, at, &mut out),
                 Base::Stack(_) if r.val.as_const().is_some() => self.zeroes(&r, &mut out),
                 _ => {}
             }
@@ -182,41 +213,103 @@ impl Vm<'_> {
         }
     }
 
-    fn packet_check(&self, n: u8, r: &Reg, out: &mut Vec<Candidate>) {
-        let Some(need) = self.touched(n).filter(|n| *n > 0) else { return };
-        let Some(tmp) = self.free(&[n]) else { return };
-        let (end, load) = match self.holder(|r| r.base == Base::PacketEnd) {
-            Some(Ok(end)) => (end, String::new()),
-            Some(Err(off)) => {
-                let Some(end) = self.free(&[n, tmp]) else { return };
-                (end, format!("r{end} = *(u64 *)(r10 {off:+})\n"))
+    /// The same with what the instructions that follow touch through the register.
+    fn touched_soon(&self, n: u8) -> Option<i64> {
+        let mut need = self.touched(n)?;
+        for pc in self.cur.insn..self.code.len() {
+            let Some(op) = self.code.op(pc) else { break };
+            match op {
+                Op::Load { src, size, off, .. } if src.index() as u8 == n => {
+                    need = need.max(i64::from(*off) + size.bytes() as i64);
+                }
+                Op::Store { dst, size, off, .. } if dst.index() as u8 == n => {
+                    need = need.max(i64::from(*off) + size.bytes() as i64);
+                }
+                Op::Ja { .. } | Op::JumpIf { .. } | Op::Call(_) | Op::Exit => break,
+                _ => {}
             }
-            None => {
-                let Some((end, load)) = self.load_end(&[n, tmp]) else { return };
-                (end, load)
+            if op.defs().iter().any(|d| d.index() as u8 == n) {
+                break;
             }
-        };
+        }
+        Some(need)
+    }
+
+    fn packet_check(&self, n: u8, r: &Reg, at: usize, out: &mut Vec<Candidate>) {
+        let Some(need) = self.touched_soon(n).filter(|n| *n > 0) else { return };
         let leave = self.leave_early();
         let total = i64::from(r.off) + need;
         let from =
             if r.val.as_const().is_some() { format!("data + {total}") } else { format!("pointer + {need}") };
         let words = format!("compare with the packet's end first: `if ({from} > data_end) {}`", leave.c);
-        let asm =
-            format!("{load}r{tmp} = r{n}\nr{tmp} += {need}\nif r{tmp} <= r{end} goto +2\n{}", leave.asm);
-        out.extend(Candidate::insert(self.cur.insn, &asm, words));
+        let check = |load: &str, tmp: u8, end: u8| {
+            format!("{load}r{tmp} = r{n}\nr{tmp} += {need}\nif r{tmp} <= r{end} goto +2\n{}", leave.asm)
+        };
+        let pc = self.cur.insn;
+        let held = self.holder(|r| r.base == Base::PacketEnd);
+        if let Some(Ok(end)) = held
+            && let Some(tmp) = self.free(&[n, end])
+        {
+            out.extend(Candidate::insert(pc, &check("", tmp, end), words));
+            return;
+        }
+        let Some(end) = self.free(&[n]) else { return };
+        let Some(tmp) = self.free(&[n, end]) else { return };
+        if let Some(Err(off)) = held {
+            out.extend(Candidate::insert(
+                pc,
+                &check(&format!("r{end} = *(u64 *)(r10 {off:+})\n"), tmp, end),
+                words,
+            ));
+        } else if let Some(load) = self.load_end(end) {
+            out.extend(Candidate::insert(pc, &check(&load, tmp, end), words));
+        } else if let Some((early, load)) = self.load_end_early(n, end, at) {
+            let first = Candidate::insert(early, &load, String::new());
+            let second = Candidate::insert(pc, &check("", tmp, end), words);
+            if let Some((mut c, first)) = second.zip(first) {
+                c.edits.extend(first.edits);
+                out.push(c);
+            }
+        }
     }
 
-    /// Loads the packet's end from the context, where that is still at hand.
-    fn load_end(&self, but: &[u8]) -> Option<(u8, String)> {
-        let field = self.layout?.fields.iter().find(|f| f.kind == CtxKind::PacketEnd)?;
-        let end = self.free(but)?;
-        match self.holder(|r| r.base == Base::Ctx && r.off == 0)? {
-            Ok(ctx) => Some((end, format!("r{end} = *(u32 *)(r{ctx} + {})\n", field.off))),
-            Err(off) => Some((
-                end,
-                format!("r{end} = *(u64 *)(r10 {off:+})\nr{end} = *(u32 *)(r{end} + {})\n", field.off),
-            )),
+    fn end_field(&self) -> Option<u16> {
+        self.layout?.fields.iter().find(|f| f.kind == CtxKind::PacketEnd).map(|f| f.off)
+    }
+
+    /// Loads the packet's end where its start is loaded from the context, for when the context is gone by now.
+    fn load_end_early(&self, n: u8, end: u8, at: usize) -> Option<(usize, String)> {
+        let path = self.trace.as_ref()?.path();
+        let (mut reg, mut before) = (n, at);
+        loop {
+            let i = self.writer(self.cur.depth() as u8, reg, before)?;
+            match *self.code.op(path[i].pc)? {
+                Op::Load { src, .. } => {
+                    let ctx =
+                        path[i].uses.iter().any(|(r, v)| *r == src.index() as u8 && v.base == Base::Ctx);
+                    let load = format!("r{end} = *(u32 *)(r{} + {})", src.index(), self.end_field()?);
+                    return ctx.then_some((path[i].pc, load));
+                }
+                Op::Alu { op: AluOp::Mov, src: Operand::Reg(src), .. } => {
+                    (reg, before) = (src.index() as u8, i)
+                }
+                Op::Alu { op: AluOp::Add, dst, .. }
+                    if path[i].uses.iter().any(|(r, v)| *r == dst.index() as u8 && v.is_pointer()) =>
+                {
+                    before = i;
+                }
+                _ => return None,
+            }
         }
+    }
+
+    /// Loads the packet's end from the context into a register, where the context is still at hand.
+    fn load_end(&self, end: u8) -> Option<String> {
+        let field = self.end_field()?;
+        Some(match self.holder(|r| r.base == Base::Ctx && r.off == 0)? {
+            Ok(ctx) => format!("r{end} = *(u32 *)(r{ctx} + {field})\n"),
+            Err(off) => format!("r{end} = *(u64 *)(r10 {off:+})\nr{end} = *(u32 *)(r{end} + {field})\n"),
+        })
     }
 
     /// Bytes behind a pointer's start.
@@ -257,6 +350,27 @@ impl Vm<'_> {
                 }
                 _ => return,
             }
+        }
+    }
+
+    /// A number about to be added to a pointer is bounded by what the access that follows leaves room for.
+    fn limits_addend(&self, n: u8, at: usize, out: &mut Vec<Candidate>) {
+        let pc = self.cur.insn;
+        let Some(Op::Alu { op: AluOp::Add, dst, src: Operand::Reg(src), .. }) = self.code.op(pc) else {
+            return;
+        };
+        let (d, s) = (*self.cur.reg(dst.index()), *self.cur.reg(src.index()));
+        let pointer = if d.is_pointer() { d } else { s };
+        let Some(size) = self.behind(&pointer) else { return };
+        let next = (pc + 1..self.code.len().min(pc + 5)).find_map(|pc| match self.code.op(pc)? {
+            Op::Load { src, size, off, .. } if src == dst => Some(i64::from(*off) + size.bytes() as i64),
+            Op::Store { dst: to, size, off, .. } if to == dst => Some(i64::from(*off) + size.bytes() as i64),
+            _ => None,
+        });
+        let max = size - i64::from(pointer.off) - next.unwrap_or(8);
+        if max >= 0 {
+            self.limits_scaled(n, at, max, out);
+            self.limit(pc, n, max, self.named(n, at), out);
         }
     }
 
@@ -354,64 +468,93 @@ impl Vm<'_> {
         out.extend(Candidate::insert(start, &slots.join("\n"), words));
     }
 
-    /// Where something held was last in a register, and in which: the place to give it back.
-    fn last_held(&self, is: impl Fn(&Reg) -> bool) -> Vec<(usize, u8)> {
+    /// A change at a spot.
+    fn at_spot(&self, s: Spot, asm: &str, what: &str) -> Option<Candidate> {
+        if !s.taken {
+            return Candidate::insert(s.pc, asm, format!("give it back on every way out: `{what}`"));
+        }
+        let insns = parse_insns(asm).ok()?;
+        let end = self.code.funcs.get(self.code.func_of(s.pc))?.end;
+        Some(Candidate {
+            words: format!("give it back on the way out that begins here: `{what}`"),
+            insn: s.pc,
+            edits: vec![Edit::Edge { jump: s.pc, end, insns }],
+            text: asm.lines().map(str::to_owned).collect(),
+        })
+    }
+
+    /// Where something held is in a register, the latest place first: places to give it back.
+    fn last_held(&self, is: impl Fn(&Reg) -> bool) -> Vec<Spot> {
         let f = self.cur.frame();
-        let mut places: Vec<(usize, u8)> =
-            (1..10u8).filter(|n| is(&f.regs[*n as usize])).map(|n| (self.cur.insn, n)).collect();
+        let now = (1..10u8).filter(|n| is(&f.regs[*n as usize]));
+        let mut places: Vec<Spot> = now.map(|reg| Spot { pc: self.cur.insn, reg, taken: false }).collect();
         let path = self.trace.as_ref().map_or(&[][..], |t| t.path());
         let depth = self.cur.depth() as u8;
-        for (i, s) in path.iter().enumerate().rev() {
-            let after = s.after.iter().find(|(_, r)| is(r) && !r.maybe_null());
-            if let (Some((n, _)), Some(next)) = (after, path.get(i + 1))
-                && next.frame == depth
-            {
-                places.push((next.pc, *n));
-                break;
+        let held = |(_, r): &&(u8, Reg)| is(r) && !r.maybe_null();
+        let last = path.iter().enumerate().rev().find_map(|(i, s)| {
+            let found = s.after.iter().find(held).or_else(|| s.uses.iter().find(held))?;
+            (s.frame == depth).then_some((i, found.0))
+        });
+        let Some((from, n)) = last else { return places };
+        // From there on until something else is written into it.
+        let writes = |s: &super::trace::Step| {
+            self.code.op(s.pc).is_some_and(|op| op.defs().iter().any(|d| d.index() as u8 == n))
+        };
+        let mut later = Vec::new();
+        for (i, s) in path.iter().enumerate().skip(from).take_while(|(_, s)| s.frame == depth) {
+            let next = path.get(i + 1).map_or(self.cur.insn, |n| n.pc);
+            if matches!(self.code.op(s.pc), Some(Op::JumpIf { .. })) && next != s.pc + 1 {
+                later.push(Spot { pc: s.pc, reg: n, taken: true });
             }
-            let used = s.uses.iter().find(|(_, r)| is(r) && !r.maybe_null());
-            if let (Some((n, _)), true) = (used, s.frame == depth) {
-                let kept =
-                    self.code.op(s.pc).is_some_and(|op| !op.defs().iter().any(|d| d.index() as u8 == *n));
-                let next = path.get(i + 1).map_or(self.cur.insn, |n| n.pc);
-                places.push((if kept { next } else { s.pc }, *n));
+            if i > from {
+                later.push(Spot { pc: s.pc, reg: n, taken: false });
+            }
+            if i > from && writes(s) {
                 break;
             }
         }
+        places.extend(later.into_iter().rev().take(PLACES));
         places
     }
 
     fn releases(&self, out: &mut Vec<Candidate>) {
         let Some(held) = self.cur.refs.iter().rev().find(|r| r.kind == RefKind::Ptr) else { return };
-        let name = self.program.line_at(held.insn).and_then(|l| assigned(&l.text));
+        let name = self.program.line_at(held.insn).and_then(assigned);
         let what = name.unwrap_or_else(|| "it".into());
         let caller = self.caller();
         let releasing = |h: &&&skep_platform::Helper| {
             h.proto_for(&caller).is_some_and(|p| p.args.first().is_some_and(|a| a.release))
         };
-        for (pc, n) in self.last_held(|r| r.ref_id == held.id && r.is_pointer()) {
+        for spot in self.last_held(|r| r.ref_id == held.id && r.is_pointer()) {
+            let n = spot.reg;
             for h in self.platform.helpers.iter().filter(releasing) {
                 let more = h.proto_for(&caller).map_or(0, |p| p.args.len());
                 let rest: String = (2..=more).map(|a| format!("r{a} = 0\n")).collect();
                 let zeros = if more > 1 { ", 0" } else { "" };
-                let words = format!("give it back on every way out: `{}({what}{zeros});`", h.name);
-                out.extend(Candidate::insert(
-                    pc,
-                    &self.guarded(pc, &format!("r1 = r{n}\n{rest}call {}\n", h.id), n),
-                    words,
-                ));
+                let call = format!("r1 = r{n}\n{rest}call {}\n", h.id);
+                let guarded = self.guarded(spot, &call);
+                let c = format!("{}({what}{zeros});", h.name);
+                out.extend(self.at_spot(spot, &guarded, &c));
+                // Ways meet here on which there is nothing to give back.
+                let asm = format!("if r{n} == 0 goto +{}\n{guarded}", guarded.lines().count());
+                out.extend(self.at_spot(spot, &asm, &format!("if ({what}) {c}")));
             }
         }
     }
 
-    /// A call that leaves what is in `r0` alone, where that is still needed.
-    fn guarded(&self, pc: usize, call: &str, but: u8) -> String {
-        let live = self.live_regs.get(pc).copied().unwrap_or(u16::MAX);
-        let keep = (6..10u8).find(|r| live >> r & 1 == 0 && *r != but).filter(|_| live & 1 == 1);
-        match keep {
-            Some(k) => format!("r{k} = r0\n{call}r0 = r{k}"),
-            None => call.trim_end().to_owned(),
+    /// A call that leaves alone what is in `r0` to `r5` and still needed where the spot leads to.
+    fn guarded(&self, s: Spot, call: &str) -> String {
+        let to = if s.taken { self.code.op(s.pc).and_then(|op| op.jump_target(s.pc)) } else { None };
+        let to = to.and_then(|t| usize::try_from(t).ok()).unwrap_or(s.pc);
+        let live = self.live_regs.get(to).copied().unwrap_or(u16::MAX);
+        let mut free = (6..10u8).filter(|r| live >> r & 1 == 0 && *r != s.reg);
+        let (mut before, mut after) = (String::new(), String::new());
+        for r in (0..6u8).filter(|r| live >> r & 1 == 1) {
+            let Some(k) = free.next() else { break };
+            before += &format!("r{k} = r{r}\n");
+            after += &format!("r{r} = r{k}\n");
         }
+        format!("{before}{call}{after}").trim_end().to_owned()
     }
 
     fn unlocks(&self, out: &mut Vec<Candidate>) {
@@ -426,11 +569,11 @@ impl Vm<'_> {
         let Some(unlock) = self.platform.helpers.iter().find(|h| h.lock == LockEffect::Unlock) else {
             return;
         };
-        for (pc, n) in self.last_held(|r| r.base == Base::MapValue(m) && (r.id == id || r.id == 0)) {
+        for spot in self.last_held(|r| r.base == Base::MapValue(m) && (r.id == id || r.id == 0)) {
+            let n = spot.reg;
             let Some(at) = self.register_offset(n) else { continue };
             let call = format!("r1 = r{n}\nr1 += {}\ncall {}\n", i64::from(field.off) - at, unlock.id);
-            let words = format!("give the lock back on every way out: `{}(…);`", unlock.name);
-            out.extend(Candidate::insert(pc, &self.guarded(pc, &call, n), words));
+            out.extend(self.at_spot(spot, &self.guarded(spot, &call), &format!("{}(…);", unlock.name)));
         }
     }
 

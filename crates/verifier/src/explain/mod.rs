@@ -27,6 +27,9 @@ use std::sync::Arc;
 /// Instructions that are walked beyond those that the verdict took.
 const BEYOND: u64 = 200_000;
 
+/// Instructions that are walked for all fixes that are tried together.
+const PURSE: u64 = 3_000_000;
+
 /// One refusal, explained.
 #[derive(Clone, Debug)]
 pub struct Diagnosis {
@@ -208,42 +211,38 @@ impl Diagnosis {
 /// took `walked` instructions.
 pub fn explain(program: &Arc<Program>, platform: &Platform, options: &Options, walked: u64) -> Explanation {
     let budget = options.limits.insns.min(walked + BEYOND);
-    let (mut all, heat) = collect(program, platform, options, budget, true);
-    let known: Vec<(Option<usize>, Rule)> = all.diagnoses.iter().map(|d| (d.insn, d.rule)).collect();
+    let (mut all, _) = collect(program, platform, options, budget, true);
+    let mut purse = PURSE;
     for d in &mut all.diagnoses {
         let candidates = std::mem::take(&mut d.candidates);
-        let try_one = |c| fix::judged(c, d, program, platform, options, budget, &known);
-        d.fix = candidates.into_iter().find_map(try_one);
+        d.fix = fix::best(candidates, d, program, platform, options, budget, &mut purse);
     }
-    if all.diagnoses.iter().any(|d| d.rule == Rule::TooComplex) {
-        all.heat = heat;
+    if !all.diagnoses.iter().any(|d| d.rule == Rule::TooComplex) {
+        all.heat.clear();
     }
     all
 }
 
-/// Walks the program and collects what is refused.
+/// Walks the program and collects what is refused; also how many instructions that took.
 fn collect(
     program: &Arc<Program>,
     platform: &Platform,
     options: &Options,
     budget: u64,
     in_detail: bool,
-) -> (Explanation, Vec<Heat>) {
+) -> (Explanation, u64) {
     let mut options = Options { log_level: 0, ..options.clone() };
     options.limits.insns = budget;
     let mut vm = match prepare(program, platform, &options) {
         Ok(vm) => vm,
         Err(why) => {
-            return (
-                Explanation { diagnoses: vec![early(program, &why)], ..Explanation::default() },
-                Vec::new(),
-            );
+            return (Explanation { diagnoses: vec![early(program, &why)], ..Explanation::default() }, 0);
         }
     };
     vm.trace = Some(Box::new(Trace::new(program.insns.len(), in_detail)));
     let late = vm.judge().err();
-    let heat = if in_detail { vm.heat() } else { Vec::new() };
-    let mut out = Explanation::default();
+    let mut out =
+        Explanation { heat: if in_detail { vm.heat() } else { Vec::new() }, ..Explanation::default() };
     let known =
         |t: &Trace, why: &Reject| t.found.iter().any(|d| d.rule == why.rule && d.message == why.message);
     if let Some(why) = late
@@ -264,7 +263,7 @@ fn collect(
     if out.diagnoses.len() > 1 {
         out.diagnoses.retain(|d| !cut(d));
     }
-    (out, heat)
+    (out, vm.stats.insns)
 }
 
 /// A refusal before the first step: places are in the phrase, if anywhere.
@@ -293,7 +292,7 @@ impl Vm<'_> {
         d.frames = self.sites();
         let at = self.fault_at(pc);
         let culprit = self.culprit(why, pc);
-        d.operands = self.operands(pc, culprit, at);
+        d.operands = self.operands(why.rule, pc, culprit, at);
         d.causes = self.causes(why, culprit, at);
         d.candidates = self.candidates(why, culprit, at);
         d

@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub(super) enum Edit {
     /// These go before the instruction at `at`; jumps to it come to them first.
     Insert { at: usize, insns: Vec<Insn> },
+    /// The jump at `jump`, when taken, comes to these first; they are put at `end`, the end of its function.
+    Edge { jump: usize, end: usize, insns: Vec<Insn> },
     /// Another licence.
     License(&'static str),
 }
@@ -27,7 +29,24 @@ pub(super) fn apply(program: &Program, edits: &[Edit]) -> Option<Patched> {
     let (mut insns, mut origin) = (Vec::new(), Vec::new());
     // Where a jump to an old slot goes, and where the slot itself is now.
     let (mut entry, mut place) = (Vec::new(), Vec::new());
+    // Blocks at the ends of functions, which nothing falls into: the jump, its block's place, the place of the way back.
+    let mut blocks = Vec::new();
+    let block_at = |pc: usize, insns: &mut Vec<Insn>, origin: &mut Vec<Option<usize>>| {
+        let mut made = Vec::new();
+        for e in edits {
+            if let Edit::Edge { jump, end, insns: more } = e
+                && *end == pc
+            {
+                made.push((*jump, insns.len(), insns.len() + more.len()));
+                insns.extend_from_slice(more);
+                insns.push(Insn::new(0x05, 0, 0, 0, 0));
+                origin.extend((0..=more.len()).map(|_| None));
+            }
+        }
+        made
+    };
     for (pc, insn) in program.insns.iter().enumerate() {
+        blocks.extend(block_at(pc, &mut insns, &mut origin));
         entry.push(insns.len());
         for e in edits {
             if let Edit::Insert { at, insns: more } = e
@@ -41,6 +60,7 @@ pub(super) fn apply(program: &Program, edits: &[Edit]) -> Option<Patched> {
         insns.push(*insn);
         origin.push(Some(pc));
     }
+    blocks.extend(block_at(program.insns.len(), &mut insns, &mut origin));
     entry.push(insns.len());
     let moved = |pc: usize, distance: i64| -> Option<i64> {
         let target = usize::try_from(pc as i64 + 1 + distance).ok()?;
@@ -53,6 +73,13 @@ pub(super) fn apply(program: &Program, edits: &[Edit]) -> Option<Patched> {
         }
         second = insn.opcode() == LDIMM64;
         insns[place[pc]] = retarget(*insn, |distance| moved(pc, distance))?;
+    }
+    for (jump, block, back) in blocks {
+        let old = program.insns.get(jump)?;
+        let target = usize::try_from(jump as i64 + 1 + i64::from(old.off())).ok()?;
+        let distance = |from: usize, to: usize| i16::try_from(to as i64 - from as i64 - 1).ok();
+        insns[place[jump]] = old.with_off(distance(place[jump], block)?);
+        insns[back] = insns[back].with_off(distance(back, *entry.get(target)?)?);
     }
     new.insns = insns;
     for s in &mut new.subprogs {
@@ -110,5 +137,15 @@ mod tests {
         let from: Vec<Option<usize>> =
             [None, Some(0), Some(1), Some(2), None, None, Some(3), Some(4), Some(5)].to_vec();
         assert_eq!(patched.origin, from);
+    }
+
+    #[test]
+    fn code_on_an_edge() {
+        let asm = "r0 = 0x0\nif r1 == 0x0 goto +1\nr0 = 0x1\nexit\n";
+        let program = Program::from_insns("p", ProgType::Xdp, parse_insns(asm).expect("it is assembly"));
+        let more = parse_insns("r2 = 0x1\n").expect("it is assembly");
+        let patched = apply(&program, &[Edit::Edge { jump: 1, end: 4, insns: more }]).expect("it fits");
+        let now = "r0 = 0x0\nif r1 == 0x0 goto +2\nr0 = 0x1\nexit\nr2 = 0x1\ngoto -3\n";
+        assert_eq!(patched.program.insns, parse_insns(now).expect("it is assembly"));
     }
 }

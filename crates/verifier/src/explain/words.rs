@@ -3,7 +3,7 @@
 use super::{Interval, Operand, Site};
 use crate::log::{LogNames, reg_text};
 use crate::machine::Vm;
-use crate::reject::Reject;
+use crate::reject::{Reject, Rule};
 use crate::value::{Base, Flags, Reg};
 use skep_isa::Op;
 use skep_isa::disasm::Notation;
@@ -171,13 +171,19 @@ impl Vm<'_> {
             Op::Store { dst, .. } | Op::StoreRelease { dst, .. } | Op::Atomic { dst, .. } => {
                 Some(dst.index() as u8)
             }
+            // Of a pointer and a number the number is at fault.
+            Op::Alu { dst, src: skep_isa::Operand::Reg(src), .. }
+                if self.cur.reg(dst.index()).is_pointer() && self.cur.reg(src.index()).is_scalar() =>
+            {
+                Some(src.index() as u8)
+            }
             Op::Alu { dst, .. } => Some(dst.index() as u8),
             _ => None,
         }
     }
 
     /// Values that the instruction works on, the one at fault first.
-    pub(crate) fn operands(&self, pc: usize, culprit: Option<u8>, at: usize) -> Vec<Operand> {
+    pub(crate) fn operands(&self, rule: Rule, pc: usize, culprit: Option<u8>, at: usize) -> Vec<Operand> {
         let Some(op) = self.code.op(pc) else { return Vec::new() };
         let mut regs: Vec<u8> = culprit.into_iter().collect();
         let call = matches!(op, Op::Call(_));
@@ -185,7 +191,7 @@ impl Vm<'_> {
         // Of a call's five registers those count that were written.
         let worth = |r: &u8| !call || self.cur.reg(*r as usize).base != Base::NotInit;
         regs.extend(used.filter(worth).filter(|r| *r != 10 && Some(*r) != culprit));
-        if matches!(op, Op::Exit) && culprit.is_none() {
+        if matches!(op, Op::Exit) && culprit.is_none() || rule == Rule::TooComplex {
             return Vec::new();
         }
         let steps = self.trace.as_ref().map_or(&[][..], |t| t.path());
@@ -220,37 +226,56 @@ fn named_register(text: &str) -> Option<u8> {
     })
 }
 
-/// The variable that a source line assigns to: the word before a single `=`.
-pub(super) fn assigned(text: &str) -> Option<String> {
-    let text = text.trim();
-    let at = text.find('=')?;
-    let (left, right) = text.split_at(at);
-    if right.starts_with("==") || left.ends_with(['!', '<', '>', '+', '-', '*', '/', '&', '|', '^', '%']) {
-        return None;
-    }
-    if left.contains(['(', '"', '[', '.'])
-        || left.contains("->")
-        || text[at + 1..].contains(';') && text[at + 1..].trim_end().matches(';').count() > 1
+/// The variable that a source line assigns to, at a column when that is known: the word before a single `=`. Of
+/// `int a = 1, b = f();` it is the one whose value stands at the column.
+pub(super) fn assigned(line: &LineInfo) -> Option<String> {
+    assigned_in(&line.text, line.col as usize)
+}
+
+fn assigned_in(text: &str, col: usize) -> Option<String> {
+    let before = text.get(..col.saturating_sub(1)).filter(|t| t.contains('='));
+    let several = text.matches('=').count() > 1;
+    let at = match before {
+        Some(t) => t.rfind('=')?,
+        None if several => return None,
+        None => text.find('=')?,
+    };
+    let (left, right) = (text.get(..at)?, text.get(at + 1..)?);
+    if right.starts_with('=') || left.ends_with(['=', '!', '<', '>', '+', '-', '*', '/', '&', '|', '^', '%'])
     {
         return None;
     }
-    let word = left.trim_end().rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next()?;
+    let left = left.trim_end();
+    let begin = left.rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map_or(0, |i| i + 1);
+    let word = &left[begin..];
     let good = word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    good.then(|| word.to_string())
+    // Members, elements and what stands in the head of a loop are no variables of their own.
+    let plain = !left[..begin].ends_with(['.', '>']) && !left.contains('(');
+    (good && plain).then(|| word.to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{assigned, named_register};
+    use super::{assigned_in, named_register};
 
     #[test]
     fn variables_of_lines() {
-        assert_eq!(assigned("struct value *v = bpf_map_lookup_elem(&m, &k);").as_deref(), Some("v"));
-        assert_eq!(assigned("  len = skb->len;").as_deref(), Some("len"));
-        for none in
-            ["if (a == b)", "x += 4;", "a[1] = 2;", "p->x = 1;", "for (int i = 0; i < 4; i++)", "exit();"]
-        {
-            assert_eq!(assigned(none), None, "{none}");
+        let first = |text| assigned_in(text, 0);
+        assert_eq!(first("struct value *v = bpf_map_lookup_elem(&m, &k);").as_deref(), Some("v"));
+        assert_eq!(first("  len = skb->len;").as_deref(), Some("len"));
+        let two = "__u32 key = 0, index = skb->mark;";
+        assert_eq!(assigned_in(two, 29).as_deref(), Some("index"));
+        assert_eq!(assigned_in(two, 13).as_deref(), Some("key"));
+        for none in [
+            "if (a == b)",
+            "x += 4;",
+            "a[1] = 2;",
+            "p->x = 1;",
+            "for (int i = 0; i < 4; i++)",
+            "exit();",
+            two,
+        ] {
+            assert_eq!(first(none), None, "{none}");
         }
     }
 
