@@ -227,12 +227,11 @@ impl Subject {
             if *self.sum.get_or_insert(sum) != sum {
                 return Err(format!("{}: returned {sum:#x} after {:x?}", self.name, self.sum));
             }
-            runs += 1;
             // A look at the clock costs more than a run of the shortest programs.
-            while !runs.is_multiple_of(batch) {
+            for _ in 1..batch {
                 runner.run(program, &mut self.ctx).map_err(|e| format!("{}: {e}", self.name))?;
-                runs += 1;
             }
+            runs += batch;
             batch = if began.elapsed().as_nanos() < ROUND_NS / 64 { batch * 2 } else { batch };
         }
         Ok(began.elapsed().as_nanos() as f64 / f64::from(runs))

@@ -406,6 +406,23 @@ impl Asm {
         self.modrm_reg(4, r);
     }
 
+    pub(crate) fn jump_mem(&mut self, m: M) {
+        self.op_rm(false, &[0xff], R(4), m, false);
+    }
+
+    /// `dst = ` the address of code that comes later, or ([`Asm::lea_back`]) came before.
+    pub(crate) fn lea_ahead(&mut self, dst: R) -> Hole {
+        self.rex(true, dst, R::AX, false);
+        self.byte(0x8d);
+        self.byte((dst.0 & 7) << 3 | 5);
+        self.hole(false)
+    }
+
+    pub(crate) fn lea_back(&mut self, dst: R, target: usize) {
+        let hole = self.lea_ahead(dst);
+        self.fill(hole, target);
+    }
+
     /// A jump (`None`) or conditional jump back to `target`, short where it reaches.
     pub(crate) fn jump_back(&mut self, cc: Option<Cc>, target: usize) {
         let from = self.here() + 2;

@@ -5,9 +5,9 @@
 //! r12: the run's Head        r9, r10, r11: scratch inside of one step
 //! ```
 //!
-//! Arguments of helpers are where the System V convention wants them. The program itself saves nothing, since the entry
-//! sequence has saved everything; subprograms save the registers that they write. Inside of a function the stack pointer
-//! is a multiple of 16, so that calls need no care.
+//! Arguments of helpers are where the System V convention wants them, and so are those of the program: it is a function of `r1` to
+//! `r5` and the head. Each function saves the registers that it writes. Inside of a function the stack pointer is a
+//! multiple of 16, so that calls need no care.
 //!
 //! A frame is `[rbp - 512, rbp)`, as the program addresses it; the loop budget of `may_goto` lies below it.
 
@@ -25,4 +25,6 @@ pub(crate) struct Made {
     pub(crate) bytes: Vec<u8>,
     pub(crate) entries: Vec<(usize, usize)>,
     pub(crate) offsets: Vec<u32>,
+    /// Offset of the code by which the engine calls subprograms.
+    pub(crate) call: usize,
 }

@@ -1,7 +1,8 @@
 //! What compiled code and the engine know of each other: [`Head`], the beginning of the engine's run.
 //!
-//! Compiled code keeps the head's address in `r12` and calls the engine through the pointers in it. There is a compiler for
-//! Unix alone, where `extern "C"` is the System V convention.
+//! A program is entered as an `extern "C"` function of `r1` to `r5` and the head's address ([`EntryFn`]), by the engine and by programs
+//! that tail-call it. Compiled code keeps the address in `r12` and calls the engine through the pointers in the head. There is a
+//! compiler for Unix alone, where `extern "C"` is the System V convention.
 
 use std::cell::Cell;
 
@@ -20,6 +21,8 @@ pub const GO_ON: u64 = 0;
 /// Leave the program: the engine has noted why.
 pub const STOP: u64 = 1;
 
+/// A program: its `r1` to `r5` and the head of the run; its `r0`, which means nothing when [`Head::stopped`] is set.
+pub type EntryFn = unsafe extern "C" fn(u64, u64, u64, u64, u64, *mut Head) -> u64;
 /// Calls a helper: the program's `r1` to `r5`; [`Head::site`] says which.
 pub type CallFn = unsafe extern "C" fn(u64, u64, u64, u64, u64, *mut Head) -> Outcome;
 /// Loads from the packet: head, offset, bytes. `next` is [`STOP`] outside the packet.
@@ -33,9 +36,12 @@ pub type TrapFn = unsafe extern "C" fn(*mut Head, u32);
 #[repr(C)]
 #[derive(Debug)]
 pub struct Head {
-    /// Stack pointer of the innermost entry; compiled code's own.
-    pub exit_sp: u64,
-    /// Call site of the helper that is called, or the value of a `callx` register.
+    /// How the innermost program that was entered is left from anywhere in it: the stack pointer there and the code to go on with.
+    /// Compiled code's own; who enters code again from inside of a run keeps and restores them.
+    pub exit: [u64; 2],
+    /// Not 0 once the engine has noted that the run stops.
+    pub stopped: u64,
+    /// Call site of the helper that is called, the value of a `callx` register, or the function that the engine calls.
     pub site: u64,
     /// The program that runs: what [`crate::compile`] was given as `token`.
     pub token: u64,

@@ -15,7 +15,7 @@ mod baseline;
 mod pages;
 
 pub use code::{Code, CtxLoad, Direct, Index, Last, Step};
-pub use head::{Head, Outcome};
+pub use head::{EntryFn, Head, Outcome};
 
 use pages::Pages;
 use std::fmt;
@@ -33,6 +33,8 @@ pub struct Compiled {
     entries: Vec<(usize, usize)>,
     /// Offset of every slot's code.
     offsets: Vec<u32>,
+    /// Offset of the code by which the engine calls subprograms.
+    call: usize,
 }
 
 /// Why there is no code.
@@ -68,7 +70,13 @@ pub fn compile(code: &Code, token: u64) -> Result<Compiled, Error> {
     }
     let made = baseline::compile(code, token).map_err(Error::Internal)?;
     let pages = Pages::new(&made.bytes).map_err(Error::Memory)?;
-    Ok(Compiled { pages, len: made.bytes.len(), entries: made.entries, offsets: made.offsets })
+    Ok(Compiled {
+        pages,
+        len: made.bytes.len(),
+        entries: made.entries,
+        offsets: made.offsets,
+        call: made.call,
+    })
 }
 
 impl Compiled {
@@ -89,16 +97,32 @@ impl Compiled {
         &self.offsets
     }
 
-    /// Runs the function at address `entry`; its `r0`, which means nothing when the engine has noted a stop.
+    /// Runs the program; its `r0`, which means nothing when [`Head::stopped`] is set.
     ///
     /// # Safety
-    /// `entry` came from [`Compiled::entry`] of this program, which was verified; `head` begins a run whose pointers are as
-    /// [`Head`] says, with this program's token, and the memory that the program may use stays where it is until the end.
-    pub unsafe fn run(&self, head: *mut Head, entry: u64, args: &[u64; 5]) -> u64 {
-        type Enter = unsafe extern "C" fn(*mut Head, u64, *const u64) -> u64;
-        // SAFETY: the code begins with the entry sequence (`baseline::Emit::enter`), which has this signature.
-        let enter: Enter = unsafe { std::mem::transmute(self.pages.start()) };
+    /// The program was verified; `head` begins a run whose pointers are as [`Head`] says, with this program's token, and the
+    /// memory that the program may use stays where it is until the end.
+    #[inline]
+    pub unsafe fn run(&self, head: *mut Head, args: [u64; 5]) -> u64 {
+        // SAFETY: the first function begins there (`baseline::Emit::prologue`), and is an `EntryFn`.
+        let enter: EntryFn = unsafe { std::mem::transmute(self.pages.start().add(self.entries[0].1)) };
+        let [r1, r2, r3, r4, r5] = args;
         // SAFETY: the caller's promise.
-        unsafe { enter(head, entry, args.as_ptr()) }
+        unsafe { enter(r1, r2, r3, r4, r5, head) }
+    }
+
+    /// Calls the subprogram at address `entry` from inside of a run.
+    ///
+    /// # Safety
+    /// As for [`Compiled::run`]; `entry` came from [`Compiled::entry`] of this program.
+    pub unsafe fn call(&self, head: *mut Head, entry: u64, args: [u64; 5]) -> u64 {
+        // SAFETY: `baseline::Emit::calls_in` is there, and is an `EntryFn`.
+        let enter: EntryFn = unsafe { std::mem::transmute(self.pages.start().add(self.call)) };
+        let [r1, r2, r3, r4, r5] = args;
+        // SAFETY: the caller's promise.
+        unsafe {
+            (*head).site = entry;
+            enter(r1, r2, r3, r4, r5, head)
+        }
     }
 }

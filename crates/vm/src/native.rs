@@ -16,8 +16,8 @@ use crate::checked::keep::Chain;
 use crate::lower::{Lowered, Site, func_addr, lower};
 use crate::mem::{Order, Span};
 use crate::user::Tier;
-use skep_isa::{Op, Size};
-use skep_jit::{Compiled, Head};
+use skep_isa::{Callee, Op, Size};
+use skep_jit::{Compiled, Head, Step};
 use skep_platform::ctx::{CtxField, FieldKind, Rights, UserRun};
 use skep_platform::engine::{EngineError, Platform, RunError};
 use skep_platform::env::{Context, CtxData, Fault, Host};
@@ -26,6 +26,7 @@ use skep_platform::map::Map;
 use skep_platform::packet::PacketCtx;
 use skep_platform::program::{Program, Verified};
 use skep_platform::uapi::ProgType;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Tail calls in a row (`MAX_TAIL_CALL_CNT`).
@@ -46,6 +47,10 @@ pub(crate) struct Native {
     host: Arc<dyn Host>,
     /// Bytes that a plain context must have at least.
     ctx_len: usize,
+    /// It is nothing but instructions: `r2` is the length of its memory.
+    raw: bool,
+    /// Its code never calls the engine.
+    leaf: bool,
 }
 
 impl std::fmt::Debug for Native {
@@ -72,7 +77,8 @@ impl Native {
             Tier::Checked | Tier::Interp => None,
             Tier::Baseline | Tier::Optimized => Some(compiled(&lowered)?),
         };
-        Ok(Native { lowered, machine, tier, platform: *platform, host: host.clone(), ctx_len })
+        let leaf = machine.is_some() && !lowered.code.steps.iter().any(calls_engine);
+        Ok(Native { lowered, machine, tier, platform: *platform, host: host.clone(), ctx_len, raw, leaf })
     }
 
     /// The program it was made from.
@@ -98,6 +104,17 @@ impl Native {
         let at = addr.checked_sub(func_addr(self.program(), 0))? / 8;
         let at = usize::try_from(at).ok()?;
         self.lowered.code.functions.binary_search(&at).ok().map(|_| at)
+    }
+}
+
+/// Whether a step's code may call the engine.
+fn calls_engine(step: &Step) -> bool {
+    match step {
+        Step::Op(op) => matches!(op, Op::Call(Callee::Reg(_))),
+        Step::Helper { .. } | Step::Lock { .. } | Step::Trap { .. } => true,
+        Step::AnyLoad { .. } | Step::AnyStore { .. } | Step::PacketLoad { .. } => true,
+        Step::Index(_) | Step::Direct(_) | Step::Cpu | Step::Unlock { .. } | Step::Loop { .. } => false,
+        Step::Wide { .. } | Step::Second | Step::CtxLoad(_) | Step::CtxStore { .. } => false,
     }
 }
 
@@ -139,10 +156,19 @@ fn compiled(lowered: &Lowered) -> Result<Compiled, EngineError> {
     })
 }
 
-/// Memory that runs reuse: the frames of the interpreter. One per thread.
-#[derive(Debug, Default)]
+/// Memory that runs reuse. One per thread.
+#[derive(Debug)]
 pub(crate) struct Machine {
+    /// The frames of the interpreter.
     frames: Vec<Box<[u64]>>,
+    /// The head of programs that never call the engine.
+    head: Head,
+}
+
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine { frames: Vec::new(), head: baseline::head([0; 2], false) }
+    }
 }
 
 impl Machine {
@@ -182,37 +208,101 @@ pub(crate) struct Run<'r, 'm> {
 }
 
 /// Runs a program on `ctx` from its beginning; the value of `r0` at its end.
+#[inline]
 pub(crate) fn run(
     machine: &mut Machine,
     code: &Arc<Native>,
     ctx: &mut Context,
 ) -> Result<u64, Box<RunError>> {
+    if let Some(compiled) = code.machine.as_ref().filter(|_| code.leaf)
+        && code.fits(ctx)
+    {
+        let head = &mut machine.head;
+        if code.lowered.code.cpu {
+            head.cpu.set(code.host.current_cpu().into());
+        }
+        return Ok(baseline::run_leaf(compiled, head, code.args(entry(ctx))));
+    }
+    let mut ended = Ok(0);
+    run_all(machine, code, [ctx].into_iter(), &mut |r0| {
+        ended = r0;
+        ControlFlow::Continue(())
+    });
+    ended
+}
+
+/// Runs a program on one context after the other, and gives each outcome to `each` until that says that it is enough.
+pub(crate) fn run_all<'c>(
+    machine: &mut Machine,
+    code: &Arc<Native>,
+    contexts: impl Iterator<Item = &'c mut Context>,
+    each: &mut dyn FnMut(Result<u64, Box<RunError>>) -> ControlFlow<()>,
+) {
+    if code.leaf {
+        for ctx in contexts {
+            let outcome = if code.fits(ctx) { run(machine, code, ctx) } else { Err(misfit(code)) };
+            if each(outcome).is_break() {
+                return;
+            }
+        }
+        return;
+    }
     let (maps, codes) = (Chain::new(), Chain::new());
-    let first = code;
-    let entry = entry(ctx);
-    let raw = code.program().prog_type == ProgType::Unspec;
+    let mut contexts = contexts;
+    let Some(ctx) = contexts.next() else { return };
     let mut run = Run {
-        head: baseline::head(entry, raw),
+        head: baseline::head([0; 2], code.raw),
         machine,
+        entry: entry(ctx),
         ctx,
         host: &*code.host,
         maps: &maps,
-        first,
+        first: code,
         codes: &codes,
         code,
-        entry,
         depth: 0,
         tail_calls: 0,
         at: 0,
         dead: None,
         stopped: None,
     };
-    run.know_cpu(code);
-    let ended = run.accept(code).and_then(|()| run.enter(code, 0, run.entry_args(code)));
-    ended.map_err(|fault| {
-        run.let_go();
-        Box::new(run.error(fault))
-    })
+    loop {
+        if each(run.begin()).is_break() {
+            return;
+        }
+        let Some(ctx) = contexts.next() else { return };
+        (run.entry, run.ctx) = (entry(ctx), ctx);
+    }
+}
+
+/// A context of another kind than the program's.
+#[cold]
+fn misfit(code: &Native) -> Box<RunError> {
+    let (calls, registers, history) = (Vec::new(), Vec::new(), Vec::new());
+    let (program, text) = (code.program().clone(), String::new());
+    Box::new(RunError { fault: no_fit(code), program, insn: 0, text, calls, registers, history })
+}
+
+fn no_fit(code: &Native) -> Fault {
+    let t = code.program().prog_type.label();
+    rule("context", format!("the context given is not one of a program of type {t}"))
+}
+
+impl Native {
+    /// Whether this program may run on this context.
+    #[inline]
+    fn fits(&self, ctx: &Context) -> bool {
+        match &ctx.data {
+            CtxData::Packet(_) => self.lowered.layout.is_some() || self.ctx_len == 0,
+            CtxData::Plain(p) => self.lowered.layout.is_none() && p.len >= self.ctx_len,
+        }
+    }
+
+    /// `r1` to `r5` at the beginning, for a context's address and length.
+    #[inline]
+    fn args(&self, [addr, len]: [u64; 2]) -> [u64; 5] {
+        [addr, if self.raw { len } else { 0 }, 0, 0, 0]
+    }
 }
 
 /// Address and length of the context.
@@ -234,17 +324,25 @@ fn entry(ctx: &mut Context) -> [u64; 2] {
 }
 
 impl<'r> Run<'r, '_> {
+    /// Runs the program that the run is for on the context that it has now.
+    #[inline]
+    fn begin(&mut self) -> Result<u64, Box<RunError>> {
+        let code: &'r Native = self.first;
+        let args = code.args(self.entry);
+        (self.head.ctx, self.head.ctx_len) = (args[0], args[1]);
+        self.head.cpu.set(baseline::CPU_UNKNOWN);
+        (self.code, self.depth, self.tail_calls, self.at) = (code, 0, 0, 0);
+        self.know_cpu(code);
+        self.accept(code).and_then(|()| self.enter(code, 0, args)).map_err(|fault| {
+            self.let_go();
+            Box::new(self.error(fault))
+        })
+    }
+
     /// Whether this program may run on this context.
+    #[inline]
     fn accept(&self, code: &Native) -> Result<(), Fault> {
-        let fits = match &self.ctx.data {
-            CtxData::Packet(_) => code.lowered.layout.is_some() || code.ctx_len == 0,
-            CtxData::Plain(p) => code.lowered.layout.is_none() && p.len >= code.ctx_len,
-        };
-        if fits {
-            return Ok(());
-        }
-        let t = code.program().prog_type.label();
-        Err(rule("context", format!("the context given is not one of a program of type {t}")))
+        if code.fits(self.ctx) { Ok(()) } else { Err(no_fit(code)) }
     }
 
     /// Runs the function at a slot in the tier that the program was made for; its `r0`.
@@ -268,12 +366,6 @@ impl<'r> Run<'r, '_> {
             self.head.cpu.set(self.host.current_cpu().into());
         }
         self.head.cpu.get() as u32
-    }
-
-    fn entry_args(&self, code: &Native) -> [u64; 5] {
-        let [addr, len] = self.entry;
-        let raw = code.program().prog_type == ProgType::Unspec;
-        [addr, if raw { len } else { 0 }, 0, 0, 0]
     }
 
     /// Calls a helper's body.

@@ -14,6 +14,7 @@ use skep_platform::map::{Create, Map, MapDef, MapError};
 use skep_platform::program::Program;
 use std::any::Any;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How programs are run. All tiers mean the same.
@@ -194,7 +195,8 @@ impl fmt::Debug for Runner {
 }
 
 impl Runner {
-    /// Runs a program on `ctx`; its `r0`. No allocation but for calls, tail calls and map look-ups.
+    /// Runs a program on `ctx`; its `r0`. The checked tier allocates for calls, tail calls and map look-ups, the others for
+    /// tail calls and inner maps alone.
     ///
     /// Programs that were verified may read stack bytes that they have not written, as their verdict allows.
     pub fn run(&mut self, program: &UserProgram, ctx: &mut Context) -> Result<u64, Box<RunError>> {
@@ -203,6 +205,26 @@ impl Runner {
         match &program.form {
             Form::Checked(code) => checked::run(&mut self.machine, code, ctx, &*self.host, options),
             Form::Native(code) => native::run(&mut self.native, code, ctx),
+        }
+    }
+}
+
+impl Runner {
+    /// Runs a program on one context after the other, and gives each outcome to `each` until that says that it is enough. Cheaper
+    /// than as many calls of [`Runner::run`], and takes no memory.
+    pub fn run_batch<'c>(
+        &mut self,
+        program: &UserProgram,
+        contexts: impl IntoIterator<Item = &'c mut Context>,
+        mut each: impl FnMut(Result<u64, Box<RunError>>) -> ControlFlow<()>,
+    ) {
+        if let Form::Native(code) = &program.form {
+            return native::run_all(&mut self.native, code, contexts.into_iter(), &mut each);
+        }
+        for ctx in contexts {
+            if each(self.run(program, ctx)).is_break() {
+                return;
+            }
         }
     }
 }

@@ -7,7 +7,7 @@
 //! lands.
 
 use super::Made;
-use super::frame::{BUDGET, Frame, HEAD, head};
+use super::frame::{BUDGET, Frame, HEAD, Needs, head};
 use crate::asm::{Arith, Asm, Cc, Hole, M, R, Shift};
 use crate::code::{Code, CtxLoad, Direct, Index, Last, Step};
 use crate::head::{Head, STOP, any_flags};
@@ -31,6 +31,11 @@ pub(super) struct Emit<'c> {
     pub(super) bmi2: bool,
     /// Offset of the way out of a program that is stopped.
     pub(super) stop: usize,
+    /// Offset of the end of the program's own frame.
+    pub(super) out: usize,
+    /// Offset of the calls of subprograms by the engine.
+    pub(super) call: usize,
+    pub(super) needs: Needs,
     pub(super) frame: Frame,
     /// Registers whose upper half is zero.
     zero: u16,
@@ -38,8 +43,8 @@ pub(super) struct Emit<'c> {
     lands: Vec<bool>,
     /// Upper bounds of code sizes, summed up to each slot; empty for long jumps alone.
     bounds: Vec<u32>,
-    offsets: Vec<u32>,
-    entries: Vec<(usize, usize)>,
+    pub(super) offsets: Vec<u32>,
+    pub(super) entries: Vec<(usize, usize)>,
     jumps: Vec<(Hole, usize, usize)>,
     calls: Vec<(Hole, usize, usize)>,
 }
@@ -124,6 +129,9 @@ impl<'c> Emit<'c> {
             token,
             bmi2: bmi2(),
             stop: 0,
+            out: 0,
+            call: 0,
+            needs: Needs::of(code),
             frame: Frame::default(),
             zero: 0,
             lands: lands(code),
@@ -136,7 +144,7 @@ impl<'c> Emit<'c> {
     }
 
     pub(super) fn program(mut self) -> Result<Made, usize> {
-        self.enter();
+        self.ways();
         let starts = &self.code.functions;
         for (i, start) in starts.iter().enumerate() {
             let end = starts.get(i + 1).copied().unwrap_or(self.code.steps.len());
@@ -154,12 +162,11 @@ impl<'c> Emit<'c> {
             let at = self.entries.binary_search_by_key(&to, |(s, _)| *s).map_err(|_| pc)?;
             self.a.fill(hole, self.entries[at].1);
         }
-        Ok(Made { bytes: self.a.buf, entries: self.entries, offsets: self.offsets })
+        Ok(Made { bytes: self.a.buf, entries: self.entries, offsets: self.offsets, call: self.call })
     }
 
     fn function(&mut self, start: usize, end: usize) -> Result<(), usize> {
-        self.frame = Frame::of(self.code, start, end);
-        self.entries.push((start, self.a.here()));
+        self.frame = Frame::of(self.code, start, end, self.needs.head);
         self.prologue();
         self.zero = 0;
         for pc in start..end {

@@ -1,10 +1,10 @@
 //! Functions: what they save and reserve, how they begin and end, how a program is entered and left.
 
 use super::emit::{Emit, map};
-use crate::asm::{Arith, M, R};
-use crate::code::{Code, Step};
+use crate::asm::{Arith, Cc, M, R};
+use crate::code::{Code, Last, Step};
 use crate::head::Head;
-use skep_isa::{Op, Operand, Reg, Size};
+use skep_isa::{Callee, Op, Operand, Reg, Size};
 use std::mem::offset_of;
 
 /// Iterations that `may_goto` allows a frame (`BPF_MAX_LOOPS`).
@@ -22,27 +22,33 @@ pub(super) struct Frame {
     /// It has a frame, and `rbp` points behind it.
     framed: bool,
     budget: bool,
-    /// Registers that it saves.
+    /// Registers that it saves, beside `rbp`.
     saved: Vec<R>,
 }
 
 impl Frame {
-    /// Looks through the steps of a function.
-    pub(super) fn of(code: &Code, start: usize, end: usize) -> Frame {
+    /// Looks through the steps of a function. `head`: the program keeps the head's address in a register.
+    pub(super) fn of(code: &Code, start: usize, end: usize, head: bool) -> Frame {
         let steps = code.steps.get(start..end).unwrap_or(&[]);
         let main = start == 0;
         let tail = steps.iter().any(|s| matches!(s, Step::Helper { tail: true, .. }));
         let budget = steps.iter().any(|s| matches!(s, Step::Op(Op::MayGoto { .. })));
         let framed = budget || (tail && !main) || steps.iter().any(uses_frame);
+        let mut written = if tail && !main { 0x3c0 } else { 0 };
+        for r in steps.iter().filter_map(written_by) {
+            written |= 1 << r.index();
+        }
         let kept = (6..10).filter_map(Reg::new);
-        let written = |r: &Reg| tail || steps.iter().any(|s| written(s) == Some(*r));
-        let saved = if main { Vec::new() } else { kept.filter(written).map(map).collect() };
+        let mut saved: Vec<R> = kept.filter(|r| written >> r.index() & 1 == 1).map(map).collect();
+        if main && head {
+            saved.push(HEAD);
+        }
         Frame { main, framed, budget, saved }
     }
 
     /// Bytes below the saved registers: the stack pointer becomes a multiple of 16.
     fn reserve(&self) -> i32 {
-        let pushed = 1 + self.saved.len() + usize::from(self.framed && !self.main);
+        let pushed = 1 + self.saved.len() + usize::from(self.framed);
         let pad = if pushed.is_multiple_of(2) { 0 } else { 8 };
         match (self.framed, self.budget && pad == 0) {
             (true, true) => 528,
@@ -64,7 +70,7 @@ fn uses_frame(step: &Step) -> bool {
 }
 
 /// The register that a step writes, calls apart.
-fn written(step: &Step) -> Option<Reg> {
+fn written_by(step: &Step) -> Option<Reg> {
     match *step {
         Step::Op(
             Op::Alu { dst, .. }
@@ -85,40 +91,82 @@ pub(super) const fn head(offset: usize) -> M {
     M(HEAD, offset as i32)
 }
 
-const SAVED: [R; 6] = [R::BX, R::BP, R::R12, R::R13, R::R14, R::R15];
+/// What the code of a program needs of its run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Needs {
+    /// The head's address, in a register.
+    pub(super) head: bool,
+    /// A way out from anywhere: it may be stopped by the engine, or by a fault.
+    pub(super) exit: bool,
+}
+
+impl Needs {
+    pub(super) fn of(code: &Code) -> Needs {
+        let head = code.steps.iter().any(|s| match s {
+            Step::Op(op) => matches!(op, Op::Call(Callee::Reg(_))),
+            Step::Index(i) => i.percpu != 0,
+            Step::Direct(d) => d.last == Last::Cpu,
+            Step::Wide { .. } | Step::Second | Step::CtxLoad(_) | Step::CtxStore { .. } => false,
+            _ => true,
+        });
+        let plain = |s: &Step| match s {
+            Step::Op(
+                Op::Alu { .. }
+                | Op::Neg { .. }
+                | Op::MovSx { .. }
+                | Op::End { .. }
+                | Op::JumpIf { .. }
+                | Op::Ja { .. }
+                | Op::Exit
+                | Op::Call(Callee::Local(_)),
+            ) => true,
+            Step::Wide { .. } | Step::Second => true,
+            _ => false,
+        };
+        Needs { head, exit: head || !code.steps.iter().all(plain) }
+    }
+}
 
 impl Emit<'_> {
-    /// The entry sequence, `extern "C" fn(head, function, args) -> r0`, and behind it the way out of a program that
-    /// is stopped. The code begins with it.
-    pub(super) fn enter(&mut self) {
-        let a = &mut self.a;
-        let exit_sp = head(offset_of!(Head, exit_sp));
-        SAVED.iter().for_each(|r| a.push(*r));
-        a.mov(true, HEAD, R::DI);
-        a.push_mem(exit_sp);
-        a.store(Size::Dw, exit_sp, R::SP);
-        a.mov(true, R::R10, R::SI);
-        a.mov(true, R::R11, R::DX);
-        for (i, r) in [R::DI, R::SI, R::DX, R::CX, R::R8].into_iter().enumerate() {
-            a.load(Size::Dw, false, r, M(R::R11, i as i32 * 8));
-        }
-        a.zero(R::AX);
-        a.call_reg(R::R10);
-        let out = a.here();
-        a.pop_mem(exit_sp);
-        SAVED.iter().rev().for_each(|r| a.pop(*r));
-        a.ret();
-        self.stop = a.here();
-        a.load(Size::Dw, false, R::SP, exit_sp);
-        a.jump_back(None, out);
+    /// What lies before the functions: the way out of a program that is stopped, and calls of subprograms by the engine.
+    pub(super) fn ways(&mut self) {
+        let [exit_sp, exit_pc] = exit();
+        self.stop = self.a.here();
+        self.a.load(Size::Dw, false, R::SP, exit_sp);
+        self.a.jump_mem(exit_pc);
+        // `extern "C" fn(r1, …, r5, head)`, the function in the head.
+        self.call = self.a.here();
+        self.a.push(HEAD);
+        self.a.mov(true, HEAD, R::R9);
+        let out = self.a.lea_ahead(R::R11);
+        self.a.store(Size::Dw, exit_pc, R::R11);
+        self.a.store(Size::Dw, exit_sp, R::SP);
+        self.a.call_mem(head(offset_of!(Head, site)));
+        self.a.land(out);
+        self.a.pop(HEAD);
+        self.a.ret();
     }
 
     pub(super) fn prologue(&mut self) {
+        if self.frame.main {
+            self.way_out();
+        }
+        self.entries.push((self.offsets.len(), self.a.here()));
         let (f, a) = (&self.frame, &mut self.a);
-        if f.framed && !f.main {
+        if f.framed {
             a.push(R::BP);
         }
         f.saved.iter().for_each(|r| a.push(*r));
+        if f.main && self.needs.exit {
+            let at = self.out;
+            let [exit_sp, exit_pc] = [0, 8].map(|o| M(R::R9, (offset_of!(Head, exit) + o) as i32));
+            a.store(Size::Dw, exit_sp, R::SP);
+            a.lea_back(R::R11, at);
+            a.store(Size::Dw, exit_pc, R::R11);
+        }
+        if f.main && self.needs.head {
+            a.mov(true, HEAD, R::R9);
+        }
         if f.framed {
             a.mov(true, R::BP, R::SP);
         }
@@ -128,6 +176,16 @@ impl Emit<'_> {
         if f.budget {
             a.store_imm(Size::W, BUDGET, MAY_GOTO);
         }
+        if f.main {
+            a.zero(R::AX);
+        }
+    }
+
+    /// Where a stopped program goes: the stack pointer is where the registers were saved.
+    fn way_out(&mut self) {
+        self.out = self.a.here();
+        self.restore();
+        self.a.ret();
     }
 
     /// Gives up the frame; the stack pointer is where the registers were saved.
@@ -143,15 +201,15 @@ impl Emit<'_> {
     pub(super) fn epilogue(&mut self) {
         self.give_up();
         self.restore();
+        self.a.ret();
     }
 
     fn restore(&mut self) {
         let (f, a) = (&self.frame, &mut self.a);
         f.saved.iter().rev().for_each(|r| a.pop(*r));
-        if f.framed && !f.main {
+        if f.framed {
             a.pop(R::BP);
         }
-        a.ret();
     }
 
     /// Continues in the program whose address is in `rdx`. A subprogram calls it and returns what it returns, since its
@@ -159,15 +217,31 @@ impl Emit<'_> {
     pub(super) fn tail(&mut self) {
         self.a.load(Size::Dw, false, R::DI, head(offset_of!(Head, ctx)));
         self.a.load(Size::Dw, false, R::SI, head(offset_of!(Head, ctx_len)));
+        self.a.mov(true, R::R9, HEAD);
+        self.a.mov(true, R::R10, R::DX);
         self.give_up();
         if self.frame.main {
-            return self.a.jump_reg(R::DX);
+            self.restore();
+            return self.a.jump_reg(R::R10);
         }
         // Five registers were pushed behind the return address: the stack pointer is a multiple of 16.
-        let token = self.token;
-        self.a.call_reg(R::DX);
-        self.a.mov_imm(R::R11, token);
+        let [exit_sp, exit_pc] = exit();
+        self.a.push_mem(exit_sp);
+        self.a.push_mem(exit_pc);
+        self.a.call_reg(R::R10);
+        self.a.pop_mem(exit_pc);
+        self.a.pop_mem(exit_sp);
+        self.a.mov_imm(R::R11, self.token);
         self.a.store(Size::Dw, head(offset_of!(Head, token)), R::R11);
+        // The stop of that program is the stop of this one.
+        self.a.arith_mem_imm(Arith::Cmp, true, head(offset_of!(Head, stopped)), 0);
+        self.a.jump_back(Some(Cc::Ne), self.stop);
         self.restore();
+        self.a.ret();
     }
+}
+
+/// Where the head keeps stack pointer and code of the way out.
+fn exit() -> [M; 2] {
+    [0, 8].map(|o| head(offset_of!(Head, exit) + o))
 }

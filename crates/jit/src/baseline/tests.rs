@@ -30,9 +30,16 @@ fn run(steps: Vec<Step>, bmi2: bool) -> u64 {
     emit.bmi2 &= bmi2;
     let made = emit.program().expect("the bounds hold");
     let pages = Pages::new(&made.bytes).expect("there is memory");
-    let compiled = Compiled { pages, len: made.bytes.len(), entries: made.entries, offsets: made.offsets };
+    let compiled = Compiled {
+        pages,
+        len: made.bytes.len(),
+        entries: made.entries,
+        offsets: made.offsets,
+        call: made.call,
+    };
     let mut head = Head {
-        exit_sp: 0,
+        exit: [0; 2],
+        stopped: 0,
         site: 0,
         token: 0,
         ctx: 0,
@@ -45,9 +52,8 @@ fn run(steps: Vec<Step>, bmi2: bool) -> u64 {
         any,
         trap,
     };
-    let entry = compiled.entry(0).expect("it has a beginning");
     // SAFETY: the program is arithmetic on registers, and ends.
-    unsafe { compiled.run(&raw mut head, entry, &[0; 5]) }
+    unsafe { compiled.run(&raw mut head, [0; 5]) }
 }
 
 const OPS: [AluOp; 14] = [

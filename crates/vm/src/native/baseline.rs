@@ -6,7 +6,7 @@
 use super::{MAY_GOTO, Native, Run, rule};
 use skep_isa::Size;
 use skep_jit::head::{ANY_SIGNED, ANY_STORE, GO_ON, STOP};
-use skep_jit::{Head, Outcome};
+use skep_jit::{Compiled, Head, Outcome};
 use skep_platform::Errno;
 use skep_platform::env::{Fault, Ret};
 
@@ -16,7 +16,8 @@ const _: () = assert!(MAY_GOTO == 8 << 20, "the compiler's budget is the interpr
 pub(super) fn head(entry: [u64; 2], raw: bool) -> Head {
     let [ctx, len] = entry;
     Head {
-        exit_sp: 0,
+        exit: [0; 2],
+        stopped: 0,
         site: 0,
         token: 0,
         ctx,
@@ -36,6 +37,14 @@ pub(super) const CPU_UNKNOWN: u64 = u64::MAX;
 
 const STOPPED: Outcome = Outcome { r0: 0, next: STOP };
 
+/// Runs a program that never calls the engine ([`Native::leaf`]), with a head that outlives runs; its `r0`.
+#[inline]
+pub(super) fn run_leaf(machine: &Compiled, head: &mut Head, args: [u64; 5]) -> u64 {
+    // SAFETY: the program was made from a `Verified`, and reads of the head what does not depend on the engine; the caller has its
+    // context and maps.
+    unsafe { machine.run(head, args) }
+}
+
 impl<'r> Run<'r, '_> {
     /// Runs the function at slot `start` of compiled code; its `r0`.
     pub(super) fn exec_compiled(
@@ -47,17 +56,26 @@ impl<'r> Run<'r, '_> {
         let Some((machine, entry)) = code.machine.as_ref().and_then(|m| Some((m, m.entry(start)?))) else {
             return Err(rule("not-compiled", format!("there is no code for the function at {start}")));
         };
-        let outer = (self.code, self.head.token);
+        let outer = (self.code, self.head.token, self.head.exit);
         (self.code, self.head.token) = (code, code.token());
         let head = std::ptr::from_mut(self).cast::<Head>();
         // SAFETY: the entry is this program's, which was made from a `Verified`. The run begins with its head (`repr(C)`);
         // its context and maps live as long as the run.
-        let r0 = unsafe { machine.run(head, entry, &args) };
-        (self.code, self.head.token) = outer;
-        match self.stopped.take() {
-            Some(fault) => Err(fault),
-            None => Ok(r0),
+        let r0 = unsafe {
+            match start {
+                0 => machine.run(head, args),
+                _ => machine.call(head, entry, args),
+            }
+        };
+        (self.code, self.head.token, self.head.exit) = outer;
+        if self.head.stopped == 0 {
+            return Ok(r0);
         }
+        self.head.stopped = 0;
+        Err(self
+            .stopped
+            .take()
+            .unwrap_or_else(|| rule("not-compiled", "the program stopped for no reason".into())))
     }
 
     /// The program that the calling code belongs to.
@@ -97,7 +115,7 @@ impl<'r> Run<'r, '_> {
 
     #[cold]
     fn stop(&mut self, fault: Fault) -> Outcome {
-        self.stopped = Some(fault);
+        (self.stopped, self.head.stopped) = (Some(fault), 1);
         STOPPED
     }
 
@@ -169,7 +187,7 @@ unsafe extern "C" fn trap(head: *mut Head, reason: u32) {
     let run = unsafe { run(head) };
     let code = run.current();
     let fault = run.trap(code, reason);
-    run.stopped = Some(fault);
+    let _ = run.stop(fault);
 }
 
 fn size(bytes: u32) -> Size {

@@ -246,7 +246,7 @@ impl<'r> Run<'r, '_> {
                 Some(code) => {
                     (f.code, self.code) = (code, code);
                     (f.next, f.may_goto) = (0, MAY_GOTO);
-                    let args = self.entry_args(code);
+                    let args = code.args(self.entry);
                     f.regs.0[1..6].copy_from_slice(&args);
                     return Ok(());
                 }
