@@ -1,10 +1,11 @@
-//! Benchmarks: `cargo xtask bench run|maps|load|filters|verifier [-o json] [FILE…]`.
+//! Benchmarks: `cargo xtask bench run|maps|packets|load|filters|verifier [-o json] [FILE…]`.
 //!
 //! Rounds are interleaved (every subject once, then all again) and the median of each subject's rounds counts, so that a
 //! busy machine slows all subjects alike. The machine is named in the output.
 
 mod filters;
 mod maps;
+mod packets;
 mod verifier;
 
 use serde_json::{Value, json};
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     let rows = match args.first().map(String::as_str) {
         Some("run") => run(&or_else(files, "bench/objects")),
         Some("maps") => maps::run(&or_else(files, "bench/objects/maps.bpf.o")[0]),
+        Some("packets") => packets::run(&or_else(files, "bench/objects/packets.bpf.o")[0]),
         Some("filters") => {
             return match filters::run(json) {
                 Ok(()) => ExitCode::SUCCESS,
@@ -62,7 +64,7 @@ fn main() -> ExitCode {
             };
         }
         Some("load") => load(&or_else(files, "examples")),
-        _ => return usage("what to measure: run, maps, load, filters or verifier"),
+        _ => return usage("what to measure: run, maps, packets, load, filters or verifier"),
     };
     match rows {
         Ok(rows) => print(&rows, json),
@@ -76,7 +78,7 @@ fn main() -> ExitCode {
 
 fn usage(why: &str) -> ExitCode {
     eprintln!(
-        "bench: {why}\nusage: cargo xtask bench run|maps|load|filters [-o json] [FILE…]\n       cargo xtask bench verifier [-o json] [--rounds N] [--only NAME] [--no-kernel] [FILE|FOLDER…]"
+        "bench: {why}\nusage: cargo xtask bench run|maps|packets|load|filters [-o json] [FILE…]\n       cargo xtask bench verifier [-o json] [--rounds N] [--only NAME] [--no-kernel] [FILE|FOLDER…]"
     );
     ExitCode::from(2)
 }
@@ -139,7 +141,7 @@ fn run(files: &[PathBuf]) -> Result<Vec<Row>, String> {
     let engine = |t| User::new(*skep::platform(), Arc::new(SystemHost::new())).with_tier(t);
     let engines: Vec<User> = TIERS.map(engine).into();
     let mut subjects = Vec::new();
-    for path in files.iter().filter(|p| !p.ends_with("maps.bpf.o")) {
+    for path in files.iter().filter(|p| !p.ends_with("maps.bpf.o") && !p.ends_with("packets.bpf.o")) {
         for engine in &engines {
             subjects.push(Subject::open(path, engine)?);
         }

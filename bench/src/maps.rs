@@ -27,13 +27,13 @@ const PREFIXES: u64 = 10_000;
 const BIG: u64 = 1 << 19;
 
 /// An engine with the object opened in it.
-struct Subject {
-    name: &'static str,
-    engine: Which,
-    collection: Collection,
+pub(crate) struct Subject {
+    pub(crate) name: &'static str,
+    pub(crate) engine: Which,
+    pub(crate) collection: Collection,
 }
 
-enum Which {
+pub(crate) enum Which {
     Kernel(Kernel),
     User(User),
 }
@@ -49,14 +49,12 @@ impl Which {
 
 /// Nanoseconds an operation, for every program of the object on every engine.
 pub(crate) fn run(path: &Path) -> Result<Vec<Row>, String> {
-    let mut sides = Vec::new();
-    match Kernel::open(*skep::platform()) {
-        Ok(kernel) => sides.push(open("kernel", Which::Kernel(kernel), path)?),
-        Err(e) => eprintln!("bench: without the kernel: {e}"),
-    }
-    for tier in [Tier::Baseline, Tier::Interp] {
-        let user = User::new(*skep::platform(), Arc::new(SystemHost::new())).with_tier(tier);
-        sides.push(open(tier.name(), Which::User(user), path)?);
+    let sides = open_all(path, &[Tier::Interp], fill)?;
+    for side in &sides {
+        let tail = side.collection.map("pa").zip(side.collection.program("tail0"));
+        if let Some((map, tail)) = tail {
+            let _ = map.set_handle(&0u32.to_ne_bytes(), Handle::Prog(tail.loaded.clone().into_handle()), 0);
+        }
     }
     let names: Vec<String> =
         sides[0].collection.programs.iter().map(|p| p.loaded.program().name.clone()).collect();
@@ -89,7 +87,27 @@ pub(crate) fn run(path: &Path) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-fn open(name: &'static str, engine: Which, path: &Path) -> Result<Subject, String> {
+/// Fills a map of an engine, by its name.
+type Fill = fn(&dyn Map) -> Result<(), skep::descriptors::Errno>;
+
+/// The object in the kernel, where that is permitted, in the tiers that compile, and in `more`.
+pub(crate) fn open_all(path: &Path, more: &[Tier], fill: Fill) -> Result<Vec<Subject>, String> {
+    let mut sides = Vec::new();
+    match Kernel::open(*skep::platform()) {
+        Ok(kernel) => sides.push(open("kernel", Which::Kernel(kernel), path, fill)?),
+        Err(e) => eprintln!("bench: without the kernel: {e}"),
+    }
+    for tier in COMPILING.iter().chain(more) {
+        let user = User::new(*skep::platform(), Arc::new(SystemHost::new())).with_tier(*tier);
+        sides.push(open(tier.name(), Which::User(user), path, fill)?);
+    }
+    Ok(sides)
+}
+
+/// The tiers that compile.
+const COMPILING: [Tier; 1] = [Tier::Baseline];
+
+fn open(name: &'static str, engine: Which, path: &Path, fill: Fill) -> Result<Subject, String> {
     let user = matches!(engine, Which::User(_));
     let judge = &mut |p| match user {
         false => Ok(Loadable::Unverified(Arc::new(p))),
@@ -106,9 +124,6 @@ fn open(name: &'static str, engine: Which, path: &Path) -> Result<Subject, Strin
     }
     for map in collection.maps.iter().flatten() {
         fill(&**map).map_err(|e| format!("{name}: map {}: {e}", map.def().name))?;
-    }
-    if let (Some(map), Some(tail)) = (collection.map("pa"), collection.program("tail0")) {
-        let _ = map.set_handle(&0u32.to_ne_bytes(), Handle::Prog(tail.loaded.clone().into_handle()), 0);
     }
     Ok(Subject { name, engine, collection })
 }

@@ -14,6 +14,8 @@ use crate::hashmap::HashMap;
 use crate::htab::{BUCKET, matching, place_of, tag_of};
 use crate::owner::Owner;
 use crate::slab::SLOT_HEADER;
+use crate::trie::{CHANGES, FORK, NODE_HEADER, ROOT};
+use crate::types::lpm_trie::LpmTrie;
 use skep_platform::Errno;
 use skep_platform::map::{FastPath, LastArg, Map, MapRoutine, RoutineFn, Side, flags};
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -459,6 +461,56 @@ pub(crate) unsafe extern "C" fn array_update(
     }
 }
 
+/// The longest prefix of the IPv4 address at `r2` in a trie: `trie`'s walk with the address in a register.
+pub(crate) unsafe extern "C" fn lookup_ipv4(map: u64, key: u64, _: u64, _: u64, _: u64, _: u64) -> u64 {
+    // SAFETY: what `RoutineFn` promises. Table and nodes lie in the mapping where the layout says; the table's index has as many bits
+    // as the table has, and a node's number is compared with the number of nodes.
+    unsafe {
+        let t = this::<LpmTrie>(map);
+        let [len, addr] = [key, key + 4].map(|at| pointer::<u32>(at).read_unaligned());
+        let (trie, mem, addr) = (&t.trie, &t.file.mem, u32::from_be(addr));
+        let base = mem.addr(0);
+        let u32_at = |at: u64| AtomicU32::from_ptr(pointer(at)).load(Acquire);
+        let before = u32_at(base + CHANGES);
+        let (mut next, mut found) = if len >= trie.table_bits {
+            let index = u64::from(addr >> (32 - trie.table_bits));
+            let word = AtomicU64::from_ptr(pointer(base + trie.table + index * 8)).load(Acquire);
+            (word as u32, (word >> 32) as u32)
+        } else {
+            (u32_at(base + ROOT), 0)
+        };
+        let (mut at_least, nodes) = (0, base + trie.nodes);
+        while next.wrapping_sub(1) < trie.count {
+            let node = nodes + u64::from(next - 1) * trie.stride;
+            let word = u32_at(node + 8);
+            let (here, same) =
+                (word & 0xffff, (u32::from_be(u32_at(node + NODE_HEADER)) ^ addr).leading_zeros());
+            // Lengths grow along a path; anything else is not a trie.
+            if here > len || here < at_least || same < here {
+                break;
+            }
+            found = if word & FORK == 0 { next } else { found };
+            if here >= 32 {
+                break;
+            }
+            at_least = here + 1;
+            next = u32_at(node + u64::from(addr << here >> 31) * 4);
+        }
+        fence(Acquire);
+        if len > 32 || u32_at(base + CHANGES) != before {
+            return lookup::<LpmTrie>(map, key, 0, 0, 0, 0);
+        }
+        match found.wrapping_sub(1) < trie.count {
+            true => nodes + u64::from(found - 1) * trie.stride + NODE_HEADER + 8,
+            false => 0,
+        }
+    }
+}
+
+/// Half a word, at any address.
+#[repr(packed)]
+struct Unaligned(u32);
+
 fn pointer<T>(addr: u64) -> *mut T {
     std::ptr::with_exposed_provenance_mut(addr as usize)
 }
@@ -479,7 +531,13 @@ unsafe fn key_words<const N: usize, const W: usize>(addr: u64) -> [u64; W] {
                 1 => pointer::<u8>(at).read().into(),
                 2 => pointer::<u16>(at).read_unaligned().into(),
                 4 => pointer::<u32>(at).read_unaligned().into(),
-                _ => pointer::<u64>(at).read_unaligned(),
+                8 if N == 8 => pointer::<u64>(at).read_unaligned(),
+                _ => {
+                    // Long keys are often put together of fields of 4 bytes. Volatile, so that no wider load is made of the
+                    // halves: that would wait for the stores to reach the cache.
+                    let half = |at| u64::from(pointer::<Unaligned>(at).read_volatile().0);
+                    half(at) | half(at + 4) << 32
+                }
             }
         };
     }

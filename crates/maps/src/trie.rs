@@ -22,15 +22,15 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, fence};
 
 const LOCK: u64 = TYPE_WORDS;
-const ROOT: u64 = TYPE_WORDS + 8;
+pub(crate) const ROOT: u64 = TYPE_WORDS + 8;
 const ENTRIES: u64 = TYPE_WORDS + 12;
 const FREE: u64 = TYPE_WORDS + 16;
 const FRESH: u64 = TYPE_WORDS + 20;
-const CHANGES: u64 = TYPE_WORDS + 24;
+pub(crate) const CHANGES: u64 = TYPE_WORDS + 24;
 const VALUE_CHANGES: u64 = TYPE_WORDS + 28;
 
-const NODE_HEADER: u64 = 16;
-const FORK: u32 = 1 << 31;
+pub(crate) const NODE_HEADER: u64 = 16;
+pub(crate) const FORK: u32 = 1 << 31;
 /// Rounds of a look-up that is disturbed by writers before it takes what it sees.
 const TRIES: u32 = 64;
 

@@ -223,6 +223,12 @@ pub(crate) fn run(
         }
         return Ok(baseline::run_leaf(compiled, head, code.args(entry(ctx))));
     }
+    run_once(machine, code, ctx)
+}
+
+/// As [`run`], with all that a run may need.
+#[inline(never)]
+fn run_once(machine: &mut Machine, code: &Arc<Native>, ctx: &mut Context) -> Result<u64, Box<RunError>> {
     let mut ended = Ok(0);
     run_all(machine, code, [ctx].into_iter(), &mut |r0| {
         ended = r0;
@@ -306,6 +312,7 @@ impl Native {
 }
 
 /// Address and length of the context.
+#[inline]
 fn entry(ctx: &mut Context) -> [u64; 2] {
     match &mut ctx.data {
         CtxData::Packet(p) => {

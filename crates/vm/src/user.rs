@@ -199,13 +199,24 @@ impl Runner {
     /// tail calls and inner maps alone.
     ///
     /// Programs that were verified may read stack bytes that they have not written, as their verdict allows.
+    #[inline]
     pub fn run(&mut self, program: &UserProgram, ctx: &mut Context) -> Result<u64, Box<RunError>> {
+        match &program.form {
+            Form::Native(code) => native::run(&mut self.native, code, ctx),
+            Form::Checked(code) => self.run_checked(program, code, ctx),
+        }
+    }
+
+    #[inline(never)]
+    fn run_checked(
+        &mut self,
+        program: &UserProgram,
+        code: &Arc<Code>,
+        ctx: &mut Context,
+    ) -> Result<u64, Box<RunError>> {
         let unset_stack = self.options.unset_stack || program.verified;
         let options = Options { unset_stack, ..self.options };
-        match &program.form {
-            Form::Checked(code) => checked::run(&mut self.machine, code, ctx, &*self.host, options),
-            Form::Native(code) => native::run(&mut self.native, code, ctx),
-        }
+        checked::run(&mut self.machine, code, ctx, &*self.host, options)
     }
 }
 

@@ -109,19 +109,21 @@ impl Needs {
             Step::Wide { .. } | Step::Second | Step::CtxLoad(_) | Step::CtxStore { .. } => false,
             _ => true,
         });
-        let plain = |s: &Step| match s {
-            Step::Op(
-                Op::Alu { .. }
-                | Op::Neg { .. }
-                | Op::MovSx { .. }
-                | Op::End { .. }
-                | Op::JumpIf { .. }
-                | Op::Ja { .. }
-                | Op::Exit
-                | Op::Call(Callee::Local(_)),
-            ) => true,
-            Step::Wide { .. } | Step::Second => true,
-            _ => false,
+        let plain = |s: &Step| {
+            matches!(
+                s,
+                Step::Op(
+                    Op::Alu { .. }
+                        | Op::Neg { .. }
+                        | Op::MovSx { .. }
+                        | Op::End { .. }
+                        | Op::JumpIf { .. }
+                        | Op::Ja { .. }
+                        | Op::Exit
+                        | Op::Call(Callee::Local(_))
+                ) | Step::Wide { .. }
+                    | Step::Second
+            )
         };
         Needs { head, exit: head || !code.steps.iter().all(plain) }
     }

@@ -83,9 +83,9 @@ pub(crate) fn plan(def: &MapDef) -> Trie {
 }
 
 #[derive(Debug)]
-struct LpmTrie {
-    file: MapFile,
-    trie: Trie,
+pub(crate) struct LpmTrie {
+    pub(crate) file: MapFile,
+    pub(crate) trie: Trie,
 }
 
 impl LpmTrie {
@@ -171,6 +171,7 @@ impl Map for LpmTrie {
 
     fn fast_path(&self, op: MapOp) -> Option<FastPath> {
         match op {
+            MapOp::Lookup if self.trie.data_size == 4 => direct::path(direct::lookup_ipv4, LastArg::None),
             MapOp::Lookup => direct::path(direct::lookup::<LpmTrie>, LastArg::None),
             MapOp::Update => direct::path(direct::update::<LpmTrie>, LastArg::Cpu),
             MapOp::Delete => direct::path(direct::delete::<LpmTrie>, LastArg::Cpu),
