@@ -130,7 +130,7 @@ fn open(name: &'static str, engine: Which, path: &Path, fill: Fill) -> Result<Su
 
 /// The key that `maps.bpf.c` asks for in iteration `i`.
 fn key(i: u64) -> u64 {
-    (i * 13 + 5 & 4095).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    ((i * 13 + 5) & 4095).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn fill(map: &dyn Map) -> Result<(), skep::descriptors::Errno> {

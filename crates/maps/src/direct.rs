@@ -508,7 +508,7 @@ pub(crate) unsafe extern "C" fn lookup_ipv4(map: u64, key: u64, _: u64, _: u64, 
 }
 
 /// Half a word, at any address.
-#[repr(packed)]
+#[repr(C, packed)]
 struct Unaligned(u32);
 
 fn pointer<T>(addr: u64) -> *mut T {
