@@ -18,7 +18,7 @@ helper! { bpf_dynptr_from_mem = 197, since: (5, 19),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    map_types: &[], rule: Rule::None,
+    map_types: &[], rule: Rule::MapValueArg(0),
     body: Body::Fn(dynptr_from_mem),
 }
 

@@ -24,6 +24,7 @@ mod dynptr_value;
 mod format;
 mod guest;
 mod iter;
+mod kfuncs;
 mod kptr;
 mod lirc;
 mod lock;
@@ -66,6 +67,7 @@ mod tunnel;
 mod user_ringbuf;
 mod xdp;
 
+pub use kfuncs::KFUNCS;
 use skep_platform::Helper;
 
 /// Every family's rows.

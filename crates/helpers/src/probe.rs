@@ -56,7 +56,7 @@ helper! { bpf_probe_write_user = 36, since: (4, 8),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    map_types: &[], rule: Rule::None,
+    map_types: &[], rule: Rule::NotLockedDown,
     body: Body::Fn(probe_write_user),
 }
 

@@ -25,7 +25,7 @@ helper! { bpf_override_return = 58, since: (4, 16),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    map_types: &[], rule: Rule::None,
+    map_types: &[], rule: Rule::Built("BPF_KPROBE_OVERRIDE"),
     body: Body::Absent(absent::KERNEL_HOOK),
 }
 

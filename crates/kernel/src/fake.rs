@@ -100,7 +100,8 @@ impl Door for Fake {
 
 fn kernel(fake: Fake) -> (Kernel, Arc<Fake>) {
     let fake = Arc::new(fake);
-    let platform = Platform { version: Version(6, 18), helpers: &[], prog_types: &[], map_types: &[] };
+    let platform =
+        Platform { version: Version(6, 18), helpers: &[], kfuncs: &[], prog_types: &[], map_types: &[] };
     (Kernel::with_door(platform, fake.clone()), fake)
 }
 

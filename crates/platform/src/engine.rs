@@ -4,6 +4,7 @@ use crate::ctx::ProgTypeDesc;
 use crate::env::{Context, Fault, Region};
 use crate::errno::Errno;
 use crate::helper::{Helper, Version};
+use crate::kfunc::Kfunc;
 use crate::map::{Map, MapDef, MapError, MapTypeDesc};
 use crate::program::{LineInfo, Program, Verified};
 use crate::uapi::{MapType, ProgType};
@@ -18,6 +19,8 @@ pub struct Platform {
     pub version: Version,
     /// Helpers, ascending by id.
     pub helpers: &'static [&'static Helper],
+    /// Kernel functions, ascending by name.
+    pub kfuncs: &'static [Kfunc],
     /// Program types, ascending by id.
     pub prog_types: &'static [&'static ProgTypeDesc],
     /// Map types, ascending by id.
@@ -35,6 +38,11 @@ impl Platform {
     /// Helper by UAPI name. Cost: a scan.
     pub fn helper_by_name(&self, name: &str) -> Option<&'static Helper> {
         self.helpers.iter().copied().find(|h| h.name == name && h.since <= self.version)
+    }
+
+    /// Row of a kernel function. Cost: a binary search.
+    pub fn kfunc(&self, name: &str) -> Option<&'static Kfunc> {
+        self.kfuncs.binary_search_by(|k| k.name.cmp(name)).ok().map(|i| &self.kfuncs[i])
     }
 
     /// Row of a program type.

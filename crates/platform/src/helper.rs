@@ -105,6 +105,14 @@ pub enum Rule {
     Places(&'static [&'static str]),
     /// Not in programs that trace a function whose name begins so.
     NotInside(&'static str),
+    /// Not in this member of a structure of functions (`STRUCT/MEMBER`).
+    NotMember(&'static str),
+    /// This argument points into a map's value, whatever else its type would take.
+    MapValueArg(u8),
+    /// Only in kernels that are built with this option (without `CONFIG_`).
+    Built(&'static str),
+    /// Not in kernels that are locked down (kernel_lockdown(7)) for their integrity.
+    NotLockedDown,
 }
 
 /// One prototype of a helper.
@@ -114,7 +122,8 @@ pub struct Proto {
     pub prog_types: &'static [ProgType],
     /// Attach types it is limited to; empty: all of the program type.
     pub attach_types: &'static [AttachType],
-    /// struct_ops it is limited to (`tcp_congestion_ops`, …) when `prog_types` has `StructOps`; empty: none.
+    /// struct_ops it is limited to (`tcp_congestion_ops`, …) when `prog_types` has `StructOps`; empty: none. Of iterators,
+    /// what they walk (`tcp`, …); empty: anything.
     pub struct_ops: &'static [&'static str],
     /// Arguments in `r1`…; at most five.
     pub args: &'static [Arg],
@@ -141,7 +150,7 @@ pub struct Caller<'a> {
     pub prog_type: ProgType,
     /// Expected attach type.
     pub attach: Option<AttachType>,
-    /// Structure it is a member of, for `StructOps` programs: `tcp_congestion_ops`.
+    /// Structure it is a member of, for `StructOps` programs: `tcp_congestion_ops`. Of iterators, what they walk.
     pub struct_ops: Option<&'a str>,
     /// Loaded as sleepable.
     pub sleepable: bool,
@@ -317,6 +326,7 @@ pub enum DynptrKind {
     Ringbuf,
     Skb,
     Xdp,
+    SkbMeta,
 }
 
 impl Arg {
@@ -410,13 +420,18 @@ impl Proto {
             && (self.attach_types.is_empty() || attach.is_some_and(|a| self.attach_types.contains(&a)))
     }
 
+    /// Whether the list of holders counts for this program.
+    fn names_holders(&self, c: &Caller<'_>) -> bool {
+        let ops = self.prog_types.contains(&ProgType::StructOps);
+        c.prog_type == ProgType::StructOps || (!ops && !self.struct_ops.is_empty())
+    }
+
     /// Whether this program may have it.
     fn serves(&self, c: &Caller<'_>) -> bool {
         self.since <= c.version
             && self.sleepable.is_none_or(|s| s == c.sleepable)
             && self.stands_for(c.prog_type, c.attach)
-            && (c.prog_type != ProgType::StructOps
-                || c.struct_ops.is_some_and(|name| self.struct_ops.contains(&name)))
+            && (!self.names_holders(c) || c.struct_ops.is_some_and(|name| self.struct_ops.contains(&name)))
     }
 }
 

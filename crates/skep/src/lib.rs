@@ -29,6 +29,7 @@ pub fn platform() -> &'static skep_platform::Platform {
     static LINUX: skep_platform::Platform = skep_platform::Platform {
         version: skep_platform::Version(6, 18),
         helpers: skep_helpers::HELPERS,
+        kfuncs: skep_helpers::KFUNCS,
         prog_types: skep_hooks::PROG_TYPES,
         map_types: skep_maps::MAP_TYPES,
     };

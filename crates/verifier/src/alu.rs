@@ -3,7 +3,7 @@
 use crate::machine::Vm;
 use crate::reject::{Check, refuse};
 use crate::scalar::Scalar;
-use crate::value::{ADD_CONST, Base, Reg};
+use crate::value::{ADD_CONST, Base, Flags, Reg};
 use skep_isa::{AluOp, Endian, Operand, Width};
 
 /// Bound of offsets (`BPF_MAX_VAR_OFF`).
@@ -211,6 +211,14 @@ impl Vm<'_> {
     ) -> Check {
         if off.val.is_empty() {
             self.set(dst, Reg::UNKNOWN);
+            return Ok(());
+        }
+        let probed = matches!(ptr.base, Base::Mem(_)) && ptr.flags.has(Flags::UNTRUSTED);
+        if width == Width::W64 && probed && !ptr.maybe_null() {
+            // Loads through it are checked at run time: where it points is not tracked.
+            if !in_place {
+                self.set(dst, Reg::UNKNOWN);
+            }
             return Ok(());
         }
         if width == Width::W32 {

@@ -53,25 +53,39 @@ impl Attach {
         id
     }
 
-    /// Members of TCP sockets that congestion control may write (`bpf_tcp_ca_btf_struct_access`).
-    pub(crate) fn writable(&self, b: Option<&std::sync::Arc<Btf>>, ty: &str, off: i64, size: u32) -> bool {
-        let Some(b) = b.filter(|_| self.name.starts_with("tcp_congestion_ops/") && ty == "tcp_sock") else {
-            return false;
+    /// May the program write these bytes of a kernel structure (`btf_struct_access` of its type)?
+    pub(crate) fn writable(&self, prog: ProgType, b: &Btf, ty: &str, off: i64, size: u32) -> Check {
+        let holder = self.name.split('/').next().unwrap_or("");
+        let row = WRITABLE.iter().find(|w| {
+            w.prog_types.contains(&prog) && (prog != ProgType::StructOps || w.struct_ops == holder)
+        });
+        let Some(w) = row.filter(|w| w.types.contains(&ty)) else {
+            refuse!(BadPointer, "only read is supported");
         };
-        let inside = |path: &[&str]| {
-            let Some((at, len)) = member_at(b, "tcp_sock", path) else { return false };
+        let inside = |path: &&[&str]| {
+            let Some((at, len)) = member_at(b, w.types[0], path) else { return false };
             off >= at as i64 && off + size as i64 <= (at + len) as i64
         };
-        TCP_WRITABLE.iter().any(|path| inside(path))
+        if !w.members.is_empty() && !w.members.iter().any(inside) {
+            refuse!(BadPointer, "no write support to {} at off {off}", w.types[0]);
+        }
+        Ok(())
     }
 
-    /// `bpf_d_path` is allowed here.
-    pub(crate) fn d_path_allowed(&self, p: &Program) -> bool {
+    /// The program is at a security hook that may sleep, in an iterator, or traces one of these functions.
+    pub(crate) fn sleeps_or_is(&self, p: &Program, places: &[&str]) -> bool {
         match p.prog_type {
-            ProgType::Lsm => self.name.strip_prefix("bpf_lsm_").is_some_and(|h| D_PATH_HOOKS.contains(&h)),
+            ProgType::Lsm => self.name.strip_prefix("bpf_lsm_").is_some_and(|h| SLEEPABLE_HOOKS.contains(&h)),
             _ if p.attach_type == Some(AttachType::TraceIter) => true,
-            _ => D_PATH.contains(&self.name.as_str()),
+            _ => places.contains(&self.name.as_str()),
         }
+    }
+
+    /// The program traces a function whose name begins so.
+    pub(crate) fn traces(&self, p: &Program, prefix: &str) -> bool {
+        let traced =
+            Some(AttachType::TraceFentry) == p.attach_type || Some(AttachType::TraceFexit) == p.attach_type;
+        p.prog_type == ProgType::Tracing && traced && self.name.starts_with(prefix)
     }
 
     /// Is it this member of a structure of functions?
@@ -118,7 +132,7 @@ impl Attach {
                 a.range = Some((0, 1));
                 a.trusted = true;
                 // The last item is NULL: the end of the walk.
-                let whole = matches!(target.as_str(), "bpf_map_elem" | "bpf_sk_storage_map");
+                let whole = matches!(target.as_str(), "bpf_map_elem" | "bpf_sk_storage_map" | "sockmap");
                 for (i, n) in a.nullable.iter_mut().enumerate() {
                     *n = i > usize::from(whole);
                 }
@@ -219,6 +233,39 @@ fn may_sleep(p: &Program) -> Check {
     Ok(())
 }
 
+/// Kernel structures of which programs may write members.
+struct Writable {
+    prog_types: &'static [ProgType],
+    /// Structure of functions, for programs that are a member of one.
+    struct_ops: &'static str,
+    types: &'static [&'static str],
+    /// Members by path; none: every byte.
+    members: &'static [&'static [&'static str]],
+}
+
+/// By the kernel's `btf_struct_access` functions (net/ipv4/bpf_tcp_ca.c, net/bpf/bpf_dummy_struct_ops.c,
+/// net/netfilter/nf_conntrack_bpf.c).
+const WRITABLE: &[Writable] = &[
+    Writable {
+        prog_types: &[ProgType::StructOps],
+        struct_ops: "tcp_congestion_ops",
+        types: &["tcp_sock"],
+        members: TCP_WRITABLE,
+    },
+    Writable {
+        prog_types: &[ProgType::StructOps],
+        struct_ops: "bpf_dummy_ops",
+        types: &["bpf_dummy_ops_state"],
+        members: &[],
+    },
+    Writable {
+        prog_types: &[ProgType::SchedCls, ProgType::SchedAct, ProgType::Xdp],
+        struct_ops: "",
+        types: &["nf_conn", "nf_conn___init"],
+        members: &[&["mark"]],
+    },
+];
+
 /// Members of `struct tcp_sock` that congestion control may write, by path.
 const TCP_WRITABLE: &[&[&str]] = &[
     &["inet_conn", "icsk_inet", "sk", "sk_pacing_rate"],
@@ -283,41 +330,93 @@ const UNTRUSTED_HOOKS: &[&str] = &[
     "task_free",
 ];
 
-/// Functions from whose programs paths may be printed (`btf_allowlist_d_path`, kernel/trace/bpf_trace.c).
-const D_PATH: &[&str] = &[
-    "security_file_permission",
-    "security_inode_getattr",
-    "security_file_open",
-    "security_path_truncate",
-    "vfs_truncate",
-    "vfs_fallocate",
-    "dentry_open",
-    "vfs_getattr",
-    "filp_close",
-];
-
-/// LSM hooks that may sleep and have paths (part of `sleepable_lsm_hooks`).
-const D_PATH_HOOKS: &[&str] = &[
+/// LSM hooks that may sleep (`sleepable_lsm_hooks`, kernel/bpf/bpf_lsm.c).
+#[rustfmt::skip]
+const SLEEPABLE_HOOKS: &[&str] = &[
+    "bpf",
+    "bpf_map",
+    "bpf_map_create",
+    "bpf_map_free",
+    "bpf_prog",
+    "bpf_prog_load",
+    "bpf_token_create",
+    "bpf_token_free",
+    "bpf_token_cmd",
+    "bpf_token_capable",
+    "bprm_check_security",
     "bprm_committed_creds",
     "bprm_committing_creds",
-    "file_open",
+    "bprm_creds_for_exec",
+    "bprm_creds_from_file",
+    "capget",
+    "capset",
+    "cred_prepare",
     "file_ioctl",
     "file_lock",
+    "file_open",
+    "file_post_open",
     "file_receive",
+    "inode_create",
+    "inode_free_security",
     "inode_getattr",
-    "mmap_file",
-    "path_mkdir",
-    "path_mknod",
-    "path_rename",
-    "path_rmdir",
-    "path_symlink",
-    "path_truncate",
+    "inode_getxattr",
+    "inode_mknod",
+    "inode_need_killpriv",
+    "inode_post_setxattr",
+    "inode_readlink",
+    "inode_rename",
+    "inode_rmdir",
+    "inode_setattr",
+    "inode_setxattr",
+    "inode_symlink",
+    "inode_unlink",
+    "kernel_module_request",
+    "kernel_read_file",
+    "kernfs_init_security",
     "path_unlink",
+    "path_mkdir",
+    "path_rmdir",
+    "path_truncate",
+    "path_symlink",
     "path_link",
+    "path_rename",
     "path_chmod",
     "path_chown",
+    "mmap_file",
+    "netlink_send",
+    "path_notify",
+    "release_secctx",
+    "sb_alloc_security",
+    "sb_eat_lsm_opts",
+    "sb_kern_mount",
     "sb_mount",
-    "move_mount",
+    "sb_remount",
+    "sb_set_mnt_opts",
+    "sb_show_options",
+    "sb_statfs",
+    "sb_umount",
+    "settime",
+    "socket_accept",
+    "socket_bind",
+    "socket_connect",
+    "socket_create",
+    "socket_getpeername",
+    "socket_getpeersec_dgram",
+    "socket_getsockname",
+    "socket_getsockopt",
+    "socket_listen",
+    "socket_post_create",
+    "socket_recvmsg",
+    "socket_sendmsg",
+    "socket_shutdown",
+    "socket_socketpair",
+    "syslog",
+    "task_alloc",
+    "current_getsecid_subj",
+    "task_getsecid_obj",
+    "task_prctl",
+    "task_setscheduler",
+    "userns_create",
 ];
 
 /// LSM hooks that answer yes or no.

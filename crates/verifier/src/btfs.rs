@@ -5,6 +5,7 @@ use crate::mem::How;
 use crate::reject::{Check, refuse};
 use crate::value::{Base, BtfType, Flags, Reg};
 use skep_btf::{Btf, Type};
+use skep_platform::Version;
 
 /// Parameters of a function: type ids.
 pub(crate) fn params(btf: &Btf, func: u32) -> Option<Vec<(String, u32)>> {
@@ -18,7 +19,15 @@ pub(crate) enum Found {
     /// A number, or part of one.
     Number,
     /// A pointer to a structure, with the type tags on the way (`rcu`, `percpu`, `user`).
-    Pointer { target: u32, tags: Vec<String>, member: String },
+    Pointer {
+        target: u32,
+        tags: Vec<String>,
+        member: String,
+        /// It is one of several members of a union.
+        doubtful: bool,
+    },
+    /// A pointer to something else: it may be read, with checks at run time.
+    Bytes,
 }
 
 const DEPTH: usize = 16;
@@ -55,8 +64,8 @@ impl Vm<'_> {
             refuse!(BadPointer, "R{n} is ptr_{name} access percpu memory: off={off}");
         }
         if how.writes() {
-            if !t.own && self.attach.writable(self.btf_of(t), &name, off, size) {
-                return Ok(());
+            if let (false, Some(b)) = (t.own, self.btf_of(t)) {
+                return self.attach.writable(self.program.prog_type, b, &name, off, size);
             }
             if !t.own || !r.flags.has(Flags::ALLOC) {
                 refuse!(BadPointer, "only read is supported");
@@ -96,14 +105,21 @@ impl Vm<'_> {
         let Some(b) = self.btf_of(t).cloned() else { refuse!(NotYet, "kernel types need the kernel's BTF") };
         if r.flags.has(Flags::ALLOC) && t.own {
             self.object_fields(n, t, off, size)?;
-            return Ok(Reg::UNKNOWN);
+            return Ok(match find(&b, t.id, off as u32, size)? {
+                Found::Bytes if self.version() >= Version(6, 17) => probed(),
+                _ => Reg::UNKNOWN,
+            });
         }
         match find(&b, t.id, off as u32, size)? {
             Found::Number => Ok(Reg::UNKNOWN),
-            Found::Pointer { target, tags, member } => {
-                let flags = self.member_flags(r, t, &tags, &member);
+            Found::Bytes if self.version() >= Version(6, 17) => Ok(probed()),
+            Found::Bytes => Ok(Reg::UNKNOWN),
+            Found::Pointer { target, tags, member, doubtful } => {
+                let mut flags = self.member_flags(r, t, &tags, &member);
+                if doubtful && !rcu_or_null_member(self.btf_name(t), &member) {
+                    flags = flags.with(Flags::UNTRUSTED);
+                }
                 let has = |s: &str| tags.iter().any(|t| t == s);
-                let mut flags = flags;
                 if has("user") {
                     flags = flags.with(Flags::USER);
                 }
@@ -165,6 +181,11 @@ impl Vm<'_> {
     }
 }
 
+/// Memory of unknown size, read with checks at run time.
+fn probed() -> Reg {
+    Reg::flagged(Base::Mem(0), Flags::RDONLY.with(Flags::UNTRUSTED))
+}
+
 /// The structure `want` begins at `off` inside of `id`.
 fn nested(b: &Btf, id: u32, off: u32, want: u32, depth: usize) -> bool {
     if depth > DEPTH {
@@ -190,7 +211,7 @@ fn nested(b: &Btf, id: u32, off: u32, want: u32, depth: usize) -> bool {
 
 /// The member at an offset (`btf_struct_walk`).
 pub(crate) fn find(b: &Btf, id: u32, off: u32, size: u32) -> Check<Found> {
-    let (mut id, mut off) = (id, off);
+    let (mut id, mut off, mut doubtful) = (id, off, false);
     for _ in 0..DEPTH {
         let Some((real, ty)) = b.resolve(id) else { refuse!(TypeInfo, "type {id} does not exist") };
         let s = match ty {
@@ -204,6 +225,8 @@ pub(crate) fn find(b: &Btf, id: u32, off: u32, size: u32) -> Check<Found> {
             }
             refuse!(MemoryAccess, "access beyond struct {} at off {off} size {size}", b.name_of(real));
         }
+        // Which member of a union counts, nobody knows.
+        doubtful |= s.is_union && s.members.len() != 1;
         let mut next = None;
         for m in s.members {
             let at = m.bit_offset / 8;
@@ -222,6 +245,9 @@ pub(crate) fn find(b: &Btf, id: u32, off: u32, size: u32) -> Check<Found> {
                 continue;
             }
             match member(b, real, m.type_id, m.name, (off, at), size, len)? {
+                Step::Done(Found::Pointer { target, tags, member, .. }) => {
+                    return Ok(Found::Pointer { target, tags, member, doubtful });
+                }
                 Step::Done(f) => return Ok(f),
                 Step::Into(t, o) => {
                     next = Some((t, o));
@@ -318,12 +344,13 @@ fn pointer(b: &Btf, mut to: u32, name: &str, off: u32, size: u32) -> Step {
             Some(Type::Const(t) | Type::Volatile(t) | Type::Restrict(t)) => to = t,
             Some(Type::Typedef(t)) => to = t.type_id,
             Some(Type::Struct(_)) => {
-                return Step::Done(Found::Pointer { target: to, tags, member: name.to_owned() });
+                let member = name.to_owned();
+                return Step::Done(Found::Pointer { target: to, tags, member, doubtful: false });
             }
             _ => break,
         }
     }
-    Step::Done(Found::Number)
+    Step::Done(Found::Bytes)
 }
 
 /// Offset and element size of a flexible array at the end of a structure.

@@ -4,14 +4,15 @@
 //! (the map, the reference given up, the constant size), as `check_helper_call` of kernel/bpf/verifier.c does.
 
 use crate::machine::Vm;
-use crate::quirks::{Quirk, quirk};
-use crate::reject::{Check, Reject, Rule, refuse};
+use crate::reject::Rule as Broken;
+use crate::reject::{Check, Reject, refuse};
 use crate::scalar::Scalar;
+use crate::special::LockKind;
 use crate::state::{Place, Ref, RefKind};
 use crate::step::Flow;
 use crate::value::{Base, Dynptr, Flags, Reg, type_name};
 use skep_platform::ctx::PacketAccess;
-use skep_platform::helper::{Acquires, Callback, CallbackParams, LockEffect};
+use skep_platform::helper::{Acquires, Callback, CallbackParams, LockEffect, Rule};
 use skep_platform::{Arg, ArgKind, Helper, MapType, Proto, RetType};
 
 /// Most bytes of a variable size (`BPF_MAX_VAR_SIZ`).
@@ -32,7 +33,8 @@ pub(crate) struct Args {
     pub(crate) dynptr_id: u32,
     pub(crate) dynptr: Option<Dynptr>,
     pub(crate) ret_btf: Option<crate::value::BtfType>,
-    pub(crate) kptr: Option<(u16, usize)>,
+    /// What holds the kernel pointer's slot, and which of its fields that is.
+    pub(crate) kptr: Option<(Base, usize)>,
     pub(crate) key: Option<(u64, Option<Place>)>,
 }
 
@@ -131,24 +133,19 @@ impl Vm<'_> {
             self.fill(n, size)?;
         }
         self.release_argument(h, proto, &args)?;
-        let q = quirk(h.name);
-        self.before(h, q, &mut args)?;
-        let key = if q == Some(Quirk::Lookup) { self.certain_lookup(&args) } else { None };
+        self.before(h, proto, &mut args)?;
+        let key = if h.rule == Rule::LooksUp { self.certain_lookup(&args) } else { None };
         self.fact_call(proto.args.len(), &args, key);
         let moved =
-            h.invalidates_packet || (q == Some(Quirk::DynptrWrite) && args.dynptr == Some(Dynptr::Skb));
+            h.invalidates_packet || (h.rule == Rule::WritesDynptr && args.dynptr == Some(Dynptr::Skb));
         let callback = self.callback(h, &args)?;
         if let Some(flow) = callback {
             return Ok(flow);
         }
         self.clear_caller_saved();
-        self.result(h, proto, q, &args)?;
+        self.result(h, proto, &args)?;
         if let Some((m, _)) = args.map {
-            let kind = self.maps[m as usize].kind();
-            let iter = self.program.attach_type == Some(skep_platform::AttachType::TraceIter);
-            if !crate::compat::compatible(self.platform, h.name, kind, self.program.prog_type, iter) {
-                refuse!(MapHelper, "cannot pass map_type {} into func {}#{id}", kind as u32, h.name);
-            }
+            self.map_suits(h, self.maps[m as usize].kind())?;
         }
         if moved {
             self.forget_packets();
@@ -167,10 +164,13 @@ impl Vm<'_> {
         if p.gpl_only && !self.program.gpl_compatible() {
             refuse!(HelperRestricted, "cannot call GPL-restricted function from non-GPL compatible program");
         }
-        if quirk(h.name) == Some(Quirk::SockOpt) && self.attach.is_member("tcp_congestion_ops/release") {
-            refuse!(HelperUnknown, "program of this type cannot use helper {}#{}", h.name, h.id);
-        }
-        if quirk(h.name) == Some(Quirk::DPath) && !self.attach.d_path_allowed(self.program) {
+        self.helper_built(h)?;
+        let placed = match h.rule {
+            Rule::Places(list) => self.attach.sleeps_or_is(self.program, list),
+            Rule::NotInside(prefix) => !self.attach.traces(self.program, prefix),
+            _ => true,
+        };
+        if !placed {
             refuse!(HelperRestricted, "helper call is not allowed in probe");
         }
         if p.might_sleep && !self.cur.sleepable {
@@ -187,6 +187,62 @@ impl Vm<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The kernel at hand has the helper for this program (`get_func_proto` beyond program types).
+    fn helper_built(&self, h: &Helper) -> Check {
+        let why = match h.rule {
+            Rule::Built(option) if self.options.config_has(option) == Some(false) => {
+                format!("the kernel is built without CONFIG_{option}")
+            }
+            Rule::NotLockedDown if self.options.locked_down() => {
+                "the kernel is locked down by its configuration".to_owned()
+            }
+            Rule::NotMember(m) if self.attach.is_member(m) => format!("{m} may not call it"),
+            _ => return Ok(()),
+        };
+        let phrase = format!("program of this type cannot use helper {}#{}", h.name, h.id);
+        let mut e = Reject::new(Broken::HelperUnknown, phrase);
+        e.after.push(why);
+        Err(e)
+    }
+
+    /// Helper and map type go together (`check_map_func_compatibility`).
+    fn map_suits(&self, h: &Helper, kind: MapType) -> Check {
+        let phrase = format!("cannot pass map_type {} into func {}#{}", kind as u32, h.name, h.id);
+        let row = self.platform.map_type(kind);
+        let listed = row.is_none_or(|r| r.helpers.is_empty() || r.helpers.contains(&h.id));
+        let wanted = h.map_types.is_empty() || h.map_types.contains(&kind);
+        let sockets = matches!(kind, MapType::Sockmap | MapType::Sockhash);
+        if sockets && h.rule == Rule::WritesMap && h.map_types.is_empty() {
+            if self.may_write_sockets(h) {
+                return Ok(());
+            }
+            let e = Reject::new(Broken::MapHelper, phrase);
+            return Err(e.after_line("cannot update sockmap in this context"));
+        }
+        if !listed || !wanted {
+            refuse!(MapHelper, "{phrase}");
+        }
+        Ok(())
+    }
+
+    /// Programs that may add sockets to maps and remove them (`may_update_sockmap`).
+    fn may_write_sockets(&self, h: &Helper) -> bool {
+        use skep_platform::ProgType as P;
+        match self.program.prog_type {
+            P::Tracing => self.program.attach_type == Some(skep_platform::AttachType::TraceIter),
+            // New entries come by helpers of their own there.
+            P::SockOps => h.protos.iter().all(|p| !p.args.iter().any(|a| a.kind == ArgKind::MapValue)),
+            P::SocketFilter
+            | P::SchedCls
+            | P::SchedAct
+            | P::Xdp
+            | P::SkReuseport
+            | P::FlowDissector
+            | P::SkLookup => true,
+            _ => false,
+        }
     }
 
     fn argument(&mut self, h: &Helper, p: &Proto, i: usize, arg: &Arg, args: &mut Args) -> Check {
@@ -240,7 +296,7 @@ impl Vm<'_> {
         if mem {
             flags = flags.without(Flags::DYN_SKB.with(Flags::DYN_XDP));
         }
-        let xchg = quirk(h.name) == Some(Quirk::KptrXchg) && n == 2;
+        let xchg = args.kptr.is_some() && n == 2;
         if xchg {
             flags = flags.without(Flags::ALLOC.with(Flags::PERCPU));
         }
@@ -263,9 +319,9 @@ impl Vm<'_> {
         if r.maybe_null() && (!arg.nullable || arg.release) && !r.flags.has(Flags::ALLOC) {
             refuse!(ArgumentType, "Possibly NULL pointer passed to helper arg{n}");
         }
-        if let (true, Some((m, i))) = (xchg, args.kptr) {
-            let f = self.maps[m as usize].fields[i].clone();
-            return self.kptr_matches(m, &f, r, n);
+        if let (true, Some(slot)) = (xchg, args.kptr) {
+            let f = self.kptr_field(slot);
+            return self.kptr_matches(&f, r, n);
         }
         if r.flags.any(Flags::PERCPU) || r.flags.has(Flags::ALLOC) {
             return Ok(());
@@ -275,7 +331,7 @@ impl Vm<'_> {
             ArgKind::BtfIdSockCommon => &["sock_common"],
             _ => return Ok(()),
         };
-        let strict = arg.release && quirk(h.name) != Some(Quirk::SkRelease);
+        let strict = arg.release && arg.kind != ArgKind::BtfIdSockCommon;
         for name in wanted {
             if let Some(w) = self.kernel_type(name)
                 && self.struct_matches(t, r.off, w, strict)
@@ -405,8 +461,12 @@ impl Vm<'_> {
                 self.precise(n)?;
             }
             ArgKind::Func => args.func = if let Base::Func(f) = r.base { Some(f as usize) } else { None },
-            ArgKind::SpinLock => self.spin_lock(n, r, h.lock == LockEffect::Lock)?,
-            ArgKind::Timer => self.timer_argument(n, r, args)?,
+            ArgKind::SpinLock => {
+                self.spin_lock(n, r, LockKind::Plain, h.lock == LockEffect::Lock)?;
+            }
+            ArgKind::Timer => {
+                args.map = self.async_field(n, r, crate::maps::FieldKind::Timer)?.or(args.map);
+            }
             ArgKind::Dynptr(kind) => self.dynptr_argument(n, r, arg, kind, args)?,
             ArgKind::ConstStr => self.const_str(n, r)?,
             ArgKind::KptrXchgDest => self.kptr_slot(n, r, args)?,
@@ -545,32 +605,29 @@ impl Vm<'_> {
     }
 
     /// Rules of single helpers, before the result.
-    fn before(&mut self, h: &Helper, q: Option<Quirk>, args: &mut Args) -> Check {
+    fn before(&mut self, h: &Helper, p: &Proto, args: &mut Args) -> Check {
         if h.tail_call {
             self.no_resources("tail_call", true)?;
             self.constant_slot(args)?;
         }
-        match q {
-            Some(Quirk::ZeroArg(n)) => {
-                let n = n as usize;
+        if p.ret == RetType::DynptrMemOrNull {
+            let r = *self.reg(1);
+            (args.dynptr_id, args.ref_id) = self.dynptr_ids(&r);
+        }
+        match h.rule {
+            Rule::ZeroArg(n) => {
+                let n = n as usize + 1;
                 if !self.reg(n).is_null() {
-                    refuse!(ArgumentRange, "get_local_storage() doesn't support non-zero flags");
+                    let name = h.name.strip_prefix("bpf_").unwrap_or(h.name);
+                    refuse!(ArgumentRange, "{name}() doesn't support non-zero flags");
                 }
                 self.precise(n)?;
             }
-            Some(Quirk::DynptrFromMem) if !matches!(self.reg(1).base, Base::MapValue(_)) => {
-                refuse!(
-                    Dynptr,
-                    "Unsupported reg type {} for bpf_dynptr_from_mem data",
-                    self.reg(1).type_name()
-                );
+            Rule::MapValueArg(n) if !matches!(self.reg(n as usize + 1).base, Base::MapValue(_)) => {
+                let have = self.reg(n as usize + 1).type_name();
+                refuse!(Dynptr, "Unsupported reg type {have} for {} data", h.name);
             }
-            Some(Quirk::DynptrData) => {
-                let r = *self.reg(1);
-                let (id, ref_id) = self.dynptr_ids(&r);
-                (args.dynptr_id, args.ref_id) = (id, ref_id);
-            }
-            Some(Quirk::Format) => self.format(args)?,
+            Rule::Format { size, .. } => self.format(size as usize + 1)?,
             _ => {}
         }
         Ok(())
@@ -582,7 +639,7 @@ impl Vm<'_> {
             Callback::None => Ok(None),
             Callback::Async { params, .. } => {
                 let Some(f) = args.func else { return Ok(None) };
-                self.async_callback(f, params)?;
+                self.async_callback(f, params, 1, false)?;
                 Ok(None)
             }
             Callback::Sync { params, .. } => {
@@ -601,12 +658,13 @@ impl Vm<'_> {
         }
     }
 
-    fn result(&mut self, h: &Helper, p: &Proto, q: Option<Quirk>, args: &Args) -> Check {
-        let mut r = self.result_type(h, p, q, args)?;
+    fn result(&mut self, h: &Helper, p: &Proto, args: &Args) -> Check {
+        let mut r = self.result_type(h, p, args)?;
         if r.maybe_null() {
             r.id = self.new_id();
         }
-        if q == Some(Quirk::DynptrData) {
+        let slice = p.ret == RetType::DynptrMemOrNull;
+        if slice {
             r.origin = args.dynptr_id;
         }
         let acquires = match h.acquires {
@@ -616,15 +674,15 @@ impl Vm<'_> {
                 args.map.is_some_and(|(m, _)| types.contains(&self.maps[m as usize].kind()))
             }
         };
-        if matches!(q, Some(Quirk::Cast | Quirk::DynptrData)) {
+        if slice || h.rule == Rule::Cast {
             r.ref_id = args.ref_id;
         } else if acquires {
             let id = self.acquire();
             (r.id, r.ref_id) = (id, id);
         }
-        match q {
-            Some(Quirk::RetUpToSize) => r = upto(args.size_max),
-            Some(Quirk::RetCpu) if self.options.cpus > 0 => {
+        match h.rule {
+            Rule::AtMostSize(_) => r = upto(args.size_max),
+            Rule::Cpu if self.options.cpus > 0 => {
                 r = Vm::number_in(0, self.options.cpus as i64 - 1);
             }
             _ => {}
@@ -633,14 +691,14 @@ impl Vm<'_> {
         Ok(())
     }
 
-    fn result_type(&mut self, h: &Helper, p: &Proto, q: Option<Quirk>, args: &Args) -> Check<Reg> {
+    fn result_type(&mut self, h: &Helper, p: &Proto, args: &Args) -> Check<Reg> {
         let null = |yes: bool| if yes { Flags::MAYBE_NULL } else { Flags::NONE };
         Ok(match p.ret {
             RetType::Integer => Reg::UNKNOWN,
             RetType::Void => Reg::NOT_INIT,
             RetType::MapValue { nullable } => {
                 let Some((m, uid)) = args.map else { refuse!(Internal, "no map to look up in") };
-                let certain = q == Some(Quirk::Lookup) && self.certain_key(m, args.key);
+                let certain = h.rule == Rule::LooksUp && self.certain_key(m, args.key);
                 if let (true, Some((_, Some(place)))) = (certain, args.key) {
                     self.make_precise(&[place])?;
                 }
@@ -736,12 +794,12 @@ fn upto(max: u64) -> Reg {
 }
 
 impl Vm<'_> {
-    /// Format string and arguments of a printing helper.
-    fn format(&mut self, _args: &Args) -> Check {
-        let size = self.reg(5).val.as_const();
+    /// Arguments of a printing helper: their size is in register `n`.
+    fn format(&mut self, n: usize) -> Check {
+        let size = self.reg(n).val.as_const();
         let Some(size) = size else { return Ok(()) };
         if size % 8 != 0 {
-            return Err(Reject::new(Rule::ArgumentRange, "invalid format arguments size"));
+            return Err(Reject::new(Broken::ArgumentRange, "invalid format arguments size"));
         }
         Ok(())
     }

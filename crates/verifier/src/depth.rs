@@ -80,7 +80,7 @@ impl Vm<'_> {
     fn throws(&self, op: &skep_isa::Op) -> bool {
         match op {
             skep_isa::Op::Call(skep_isa::Callee::Kfunc { id, off: 0 }) => {
-                self.kfunc(*id).is_some_and(|k| k.kind == crate::kinds::KfuncKind::Throw)
+                self.kfunc(*id).is_some_and(|k| k.kind == skep_platform::KfuncKind::Throw)
             }
             _ => false,
         }

@@ -54,13 +54,7 @@ impl Vm<'_> {
         args: &mut Args,
     ) -> Check {
         if arg.uninit {
-            let kind = match kind {
-                DynptrKind::Ringbuf => Dynptr::Ringbuf,
-                DynptrKind::Skb => Dynptr::Skb,
-                DynptrKind::Xdp => Dynptr::Xdp,
-                DynptrKind::Local | DynptrKind::Any => Dynptr::Local,
-            };
-            return self.make_dynptr(r, kind, 0);
+            return self.make_dynptr(r, Dynptr::of(kind), 0);
         }
         self.initialised_dynptr(n, r, arg.rdonly)?;
         let have = self.dynptr_kind(r);
@@ -70,6 +64,7 @@ impl Vm<'_> {
             DynptrKind::Ringbuf => Some((Dynptr::Ringbuf, "ringbuf")),
             DynptrKind::Skb => Some((Dynptr::Skb, "skb ")),
             DynptrKind::Xdp => Some((Dynptr::Xdp, "xdp ")),
+            DynptrKind::SkbMeta => Some((Dynptr::SkbMeta, "skb_meta ")),
         };
         if let Some((k, name)) = wanted
             && have != Some(k)

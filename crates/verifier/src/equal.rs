@@ -3,7 +3,7 @@
 //! Three modes (`enum exact_level`, kernel/bpf/verifier.c): against a finished state only precise numbers count; in a
 //! loop that makes progress by itself all ranges count; for the endless loop check everything must be the same.
 
-use crate::state::{Byte, Frame, Ref, RefKind, Slot, State};
+use crate::state::{Byte, Frame, Ref, Slot, State};
 use crate::value::{ADD_CONST, Base, Reg};
 
 /// How closely states are compared.
@@ -240,13 +240,7 @@ fn refs_equal(old: &State, cur: &State, ids: &mut Ids) -> bool {
     {
         return false;
     }
-    let pair = |a: &Ref, b: &Ref, ids: &mut Ids| {
-        let same = match (a.kind, b.kind) {
-            (RefKind::Lock(x), RefKind::Lock(y)) | (RefKind::ResLock(x), RefKind::ResLock(y)) => x == y,
-            (x, y) => x == y,
-        };
-        same && ids.same(a.id, b.id)
-    };
+    let pair = |a: &Ref, b: &Ref, ids: &mut Ids| a.kind == b.kind && ids.same(a.id, b.id);
     old.refs.iter().zip(&cur.refs).all(|(a, b)| pair(a, b, ids))
 }
 

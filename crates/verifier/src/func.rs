@@ -68,7 +68,7 @@ impl Vm<'_> {
     pub(crate) fn sync_callback(&mut self, f: usize, params: CallbackParams) -> Check {
         let pc = self.cur.insn;
         let start = self.code.funcs[f].start;
-        let regs = self.callback_regs(params)?;
+        let regs = self.callback_regs(params, 1)?;
         self.room_for_frame()?;
         let depth = self.cur.frames.len();
         let ret = if params == CallbackParams::Timer { (0, 0) } else { (0, 1) };
@@ -84,9 +84,15 @@ impl Vm<'_> {
         Ok(())
     }
 
-    /// The callback runs later: it is walked as a program of its own.
-    pub(crate) fn async_callback(&mut self, f: usize, params: CallbackParams) -> Check {
-        let regs = self.callback_regs(params)?;
+    /// The callback runs later: it is walked as a program of its own. `map`: the register that names the map.
+    pub(crate) fn async_callback(
+        &mut self,
+        f: usize,
+        params: CallbackParams,
+        map: usize,
+        sleepable: bool,
+    ) -> Check {
+        let regs = self.callback_regs(params, map)?;
         let code = Arc::make_mut(&mut self.code);
         code.funcs[f].async_callback = true;
         let start = code.funcs[f].start;
@@ -96,7 +102,7 @@ impl Vm<'_> {
         frame.async_entries = self.cur.frame().async_entries + 1;
         frame.callback_ret = Some((0, 0));
         let mut state = State::new(frame, start, false);
-        state.sleepable = false;
+        state.sleepable = sleepable;
         let trace_mark = self.trace_mark();
         self.pending.push(Pending { state, prev: None, log_mark: self.log.mark(), trace_mark });
         if self.pending.len() > self.options.limits.branches {
@@ -105,13 +111,13 @@ impl Vm<'_> {
         Ok(())
     }
 
-    fn callback_regs(&mut self, params: CallbackParams) -> Check<[Reg; 5]> {
+    fn callback_regs(&mut self, params: CallbackParams, map: usize) -> Check<[Reg; 5]> {
         let none = Reg::NOT_INIT;
         let r = |n: usize| *self.reg(n);
         Ok(match params {
             CallbackParams::Index => [Reg::UNKNOWN, r(3), none, none, none],
             CallbackParams::MapElem | CallbackParams::Timer => {
-                let map = r(1);
+                let map = r(map);
                 let m = match map.base {
                     Base::MapPtr(m) | Base::MapValue(m) => m,
                     _ => refuse!(Internal, "callback without a map"),
@@ -187,7 +193,8 @@ impl Vm<'_> {
         }
         let r = *self.reg(n);
         if is_async {
-            return self.in_range(n, &r, (0, 0), "At async callback return");
+            let range = self.cur.frame().callback_ret.unwrap_or((0, 0));
+            return self.in_range(n, &r, range, "At async callback return");
         }
         if sub && !self.cur.frame().exception_callback {
             if !r.is_scalar() {

@@ -1,12 +1,12 @@
 //! Lists and trees of allocated objects: roots in map values or objects, nodes in objects, the lock that both need.
 
 use crate::kfunc::Told;
-use crate::kinds::{Kfunc, KfuncKind};
 use crate::machine::Vm;
 use crate::maps::FieldKind;
-use crate::reject::{Check, refuse};
-use crate::state::{Frame, LockOf};
+use crate::reject::{Check, Reject, Rule, refuse};
+use crate::state::{Frame, LockOf, RefKind};
 use crate::value::{Base, BtfType, Flags, Reg};
+use skep_platform::{Kfunc, KfuncKind};
 use std::sync::Arc;
 
 impl Vm<'_> {
@@ -54,8 +54,12 @@ impl Vm<'_> {
             refuse!(SpecialField, "{name} not found at offset={at}");
         };
         if !self.lock_covers(r) {
+            let held = self.cur.lock.is_some();
             let lock = fields.iter().find(|f| f.kind == FieldKind::SpinLock).map_or(-22, |f| f.off as i64);
-            refuse!(Lock, "bpf_spin_lock at off={lock} must be held for {name}");
+            let phrase = format!("bpf_spin_lock at off={lock} must be held for {name}");
+            let e = Reject::new(Rule::Lock, phrase);
+            let other = "held lock and object are not in the same allocation";
+            return Err(if held { e.after_line(other) } else { e });
         }
         told.root = Some(f.clone());
         Ok(())
@@ -68,7 +72,10 @@ impl Vm<'_> {
             Base::Btf(t) => LockOf::Object(t.id),
             _ => return false,
         };
-        self.cur.lock == Some((r.id, of))
+        self.cur
+            .refs
+            .iter()
+            .any(|l| l.id == r.id && matches!(l.kind, RefKind::Lock(o) | RefKind::ResLock(o, _) if o == of))
     }
 
     /// A list or tree node argument.
@@ -80,16 +87,17 @@ impl Vm<'_> {
         row: &'static Kfunc,
         told: &mut Told,
     ) -> Check {
-        if row.kind == KfuncKind::RbtreeRemove {
+        if matches!(row.kind, KfuncKind::RbtreeRemove | KfuncKind::RbtreePeek) {
             let known = r.flags.has(Flags::NON_OWN) || r.ref_id != 0;
             if !matches!(r.base, Base::Btf(_)) || !known {
                 refuse!(
                     ArgumentType,
-                    "bpf_rbtree_remove can only take non-owning or refcounted bpf_rb_node pointer"
+                    "{} can only take non-owning or refcounted bpf_rb_node pointer",
+                    row.name
                 );
             }
             if self.in_tree_callback() {
-                refuse!(Lock, "bpf_rbtree_remove not allowed in rbtree cb");
+                refuse!(Lock, "{} not allowed in rbtree cb", row.name);
             }
         } else {
             if !matches!(r.base, Base::Btf(_)) || r.flags != Flags::ALLOC {
@@ -100,7 +108,8 @@ impl Vm<'_> {
             }
         }
         let Base::Btf(t) = r.base else { refuse!(Internal, "no object") };
-        let kind = if row.name.contains("list") { FieldKind::ListNode } else { FieldKind::RbNode };
+        let list = row.kind == KfuncKind::ListPush;
+        let kind = if list { FieldKind::ListNode } else { FieldKind::RbNode };
         let Some(var) = r.val.as_const() else {
             refuse!(
                 SpecialField,
@@ -117,10 +126,19 @@ impl Vm<'_> {
             self.btf_name(t).to_owned(),
             if kind == FieldKind::ListNode { "bpf_list_head" } else { "bpf_rb_root" },
         );
-        if root.target != t.id || root.node_off as i64 != at {
+        if root.target != t.id {
             refuse!(
                 SpecialField,
                 "operation on {root_name} expects arg#1 {} at offset={} in struct {}, but arg is at offset={at} in struct {have}",
+                kind.name(),
+                root.node_off,
+                root.target_name
+            );
+        }
+        if root.node_off as i64 != at {
+            refuse!(
+                SpecialField,
+                "arg#1 offset={at}, but expected {} at offset={} in struct {}",
                 kind.name(),
                 root.node_off,
                 root.target_name

@@ -2,12 +2,13 @@
 //! one more item (as a branch), and drained.
 
 use crate::kfunc::Told;
-use crate::kinds::{Kfunc, kf};
 use crate::machine::Vm;
 use crate::reject::{Check, refuse};
 use crate::state::{Byte, Slot, slot_of};
 use crate::value::{Base, Flags, Reg};
 use skep_btf::Btf;
+use skep_platform::kfunc::{Kfunc, Places, kf};
+use skep_platform::{AttachType, ProgType};
 
 impl Vm<'_> {
     /// An iterator argument: room for a new one, or an existing one (`process_iter_arg`).
@@ -31,6 +32,9 @@ impl Vm<'_> {
         let off = r.off as i64 + var as i64;
         let fits = off % 8 == 0 && off <= -8 * slots as i64 && off >= -512;
         let (f, spi) = (f as usize, if fits { slot_of(off).0 } else { 0 });
+        if row.places == Places::HooksIteratorsSleepable && !self.hook_iterator_sleepable() {
+            refuse!(Iterator, "{name}_iter is only allowed in bpf_lsm, bpf_iter and sleepable progs");
+        }
         if row.has(kf::ITER_NEW) {
             let clean = |s: &Slot| !s.is_special();
             if fits {
@@ -51,6 +55,12 @@ impl Vm<'_> {
         self.stack_read(f, mask);
         told.iter = Some((f, spi));
         Ok(())
+    }
+
+    fn hook_iterator_sleepable(&self) -> bool {
+        self.program.prog_type == ProgType::Lsm
+            || self.program.attach_type == Some(AttachType::TraceIter)
+            || self.cur.sleepable
     }
 
     fn is_iter(&self, f: usize, spi: usize, want: u32, head: bool) -> bool {

@@ -2,13 +2,16 @@
 //! (`check_kfunc_call` and `check_kfunc_args`, kernel/bpf/verifier.c).
 
 use crate::call::Args;
-use crate::kinds::{Kfunc, KfuncKind as K, kf};
 use crate::machine::Vm;
+use crate::maps::FieldKind;
 use crate::reject::{Check, Reject, Rule, refuse};
+use crate::special::LockKind;
 use crate::step::Flow;
 use crate::value::{Base, BtfType, Dynptr, Flags, Reg};
 use skep_btf::{Btf, Kind, Type};
 use skep_platform::ctx::PacketAccess;
+use skep_platform::helper::CallbackParams;
+use skep_platform::kfunc::{Kfunc, KfuncKind as K, Places, kf};
 use skep_platform::{Arg, ArgKind};
 use std::sync::Arc;
 
@@ -27,6 +30,8 @@ pub(crate) struct Told {
     pub(crate) iter: Option<(usize, usize)>,
     /// The list or tree.
     pub(crate) root: Option<crate::maps::Field>,
+    /// The work queue or task work: what it is, its map, the look-up that it came from.
+    pub(crate) field: Option<(&'static str, u16, u32)>,
 }
 
 /// One parameter of the function.
@@ -45,19 +50,7 @@ impl KParam {
 impl Vm<'_> {
     /// May the kernel function be called while a spin lock is held?
     pub(crate) fn kfunc_under_lock(&self, id: i32) -> bool {
-        self.kfunc(id).is_some_and(|k| {
-            matches!(
-                k.kind,
-                K::ListPush
-                    | K::ListPop
-                    | K::RbtreeAdd
-                    | K::RbtreeRemove
-                    | K::RbtreeFirst
-                    | K::RefcountAcquire
-                    | K::ObjDrop
-                    | K::ObjNew
-            ) || k.name.starts_with("bpf_iter_num_")
-        })
+        self.kfunc(id).is_some_and(|k| k.under_lock)
     }
 
     /// Call of the kernel function with this BTF id.
@@ -70,15 +63,30 @@ impl Vm<'_> {
         }
         let name = self.kfunc_name(id).to_owned();
         let Some(b) = self.kernel.clone() else { refuse!(NotYet, "kernel functions need the kernel's BTF") };
-        let Some(row) = self.kfunc(id) else {
-            refuse!(NotYet, "kernel function {name} is not judged yet");
-        };
-        if off != 0 || row.kind == K::Unsupported {
-            refuse!(NotYet, "kernel function {name} is not judged yet");
+        if off != 0 {
+            refuse!(NotYet, "kernel function {name} of a module is not judged yet");
         }
+        let Some(row) = self.kfunc(id) else {
+            if callable(&b, id as u32) {
+                refuse!(NotYet, "kernel function {name} is not judged yet");
+            }
+            refuse!(Kfunc, "calling kernel function {name} is not allowed");
+        };
         self.kfunc_allowed(row)?;
+        match row.kind {
+            K::ResLock { .. } => self.lock_may_fail()?,
+            K::Trap => refuse!(Kfunc, "unexpected __bpf_trap() due to uninitialized variable?"),
+            _ => {}
+        }
         let mut told = Told::default();
         self.kfunc_arguments(&b, id, row, &mut told)?;
+        if let (K::AsyncCallback { map, returns_zero }, Some(f)) = (row.kind, told.func) {
+            let ret = if returns_zero { (0, 0) } else { (i32::MIN, i32::MAX) };
+            self.async_callback(f, CallbackParams::Timer, map as usize + 1, true)?;
+            if let Some(p) = self.pending.last_mut() {
+                p.state.frame_mut().callback_ret = Some(ret);
+            }
+        }
         self.kfunc_sections(row)?;
         if let Some(n) = told.release {
             let ref_id = self.reg(n).ref_id;
@@ -103,6 +111,9 @@ impl Vm<'_> {
         self.iter_effect(row, &told, id)?;
         self.clear_caller_saved();
         self.kfunc_result(&b, id, row, &told)?;
+        if row.kind == K::ChangesPacket {
+            self.forget_packets();
+        }
         if row.iter_next()
             && let Some((f, spi)) = iter
         {
@@ -111,11 +122,23 @@ impl Vm<'_> {
         Ok(Flow::To(pc + 1))
     }
 
+    /// A resilient lock that is not got: the branch goes on with an error number and without the lock.
+    fn lock_may_fail(&mut self) -> Check {
+        let pc = self.cur.insn;
+        let branch = self.push(pc + 1, pc)?;
+        let regs = &mut branch.frame_mut().regs;
+        regs[..6].fill(Reg::NOT_INIT);
+        regs[0] = Vm::number_in(-4095, -1);
+        Ok(())
+    }
+
     fn kfunc_allowed(&self, row: &Kfunc) -> Check {
         let t = self.program.prog_type;
-        let sock_iter = row.name == "bpf_sock_destroy"
-            && self.program.attach_type == Some(skep_platform::AttachType::TraceIter);
-        if row.prog_types.is_some_and(|l| !l.contains(&t)) && !sock_iter {
+        let attached = match row.places {
+            Places::Attached(list) => self.program.attach_type.is_some_and(|a| list.contains(&a)),
+            _ => true,
+        };
+        if row.prog_types.is_some_and(|l| !l.contains(&t)) || !attached || row.since > self.version() {
             refuse!(Kfunc, "calling kernel function {} is not allowed", row.name);
         }
         if row.sleepable() && !self.cur.sleepable {
@@ -168,6 +191,9 @@ impl Vm<'_> {
             self.kfunc_number(p, n, &r, told)?;
             return Ok(0);
         };
+        if p.ends("__map") && matches!(r.base, Base::Scalar) {
+            refuse!(ArgumentType, "pointer in R{n} isn't map pointer");
+        }
         let nullable = p.ends("__nullable");
         let trusting = row.has(kf::TRUSTED_ARGS) || row.has(kf::RELEASE) || row.has(kf::RCU);
         if trusting && (r.is_null() || r.maybe_null()) && !nullable && !p.ends("__opt") {
@@ -194,21 +220,24 @@ impl Vm<'_> {
         }
         if p.ends("__alloc") {
             self.argument_offset(&r, n, &arg)?;
-            return self.kfunc_object(i, &r, told).map(|()| 0);
+            let each_cpu = row.kind == K::PercpuObjDrop;
+            return self.kfunc_object(i, &r, each_cpu, told).map(|()| 0);
         }
         if p.ends("__refcounted_kptr") {
             return self.kfunc_refcounted(i, &r, told).map(|()| 0);
         }
+        self.argument_offset(&r, n, &arg)?;
         match tname.as_str() {
+            "bpf_wq" | "bpf_task_work" => return self.kfunc_async(i, n, &r, &tname, told).map(|()| 0),
+            "bpf_res_spin_lock" => return self.kfunc_lock(i, n, &r, row).map(|()| 0),
             "bpf_dynptr" | "bpf_dynptr_kern" => return self.kfunc_dynptr(p, row, n, &r, told).map(|()| 0),
             "bpf_list_head" => {
-                return self.graph_root(i, n, &r, crate::maps::FieldKind::ListHead, told).map(|()| 0);
+                return self.graph_root(i, n, &r, FieldKind::ListHead, told).map(|()| 0);
             }
             "bpf_rb_root" => {
-                return self.graph_root(i, n, &r, crate::maps::FieldKind::RbRoot, told).map(|()| 0);
+                return self.graph_root(i, n, &r, FieldKind::RbRoot, told).map(|()| 0);
             }
             "bpf_list_node" | "bpf_rb_node" => {
-                self.argument_offset(&r, n, &arg)?;
                 return self.graph_node(i, n, &r, row, told).map(|()| 0);
             }
             _ => {}
@@ -223,13 +252,22 @@ impl Vm<'_> {
             }
             return self.const_str(n, &r).map(|()| 0);
         }
+        if p.ends("__irq_flag") {
+            let save = matches!(row.kind, K::IrqSave | K::ResLock { .. });
+            let lock = matches!(row.kind, K::ResLock { .. } | K::ResUnlock { .. });
+            return self.irq_flag(n, &r, save, lock).map(|()| 0);
+        }
+        if p.ends("__map") {
+            self.kfunc_map(n, &r, told)?;
+            let (target, name) = self.kernel_type("bpf_map").map_or((0, ""), |t| (t.id, "bpf_map"));
+            return self.kfunc_pointer(b, row, i, n, &r, target, name).map(|()| 0);
+        }
         if matches!(b.type_by_id(target), Some(Type::FuncProto(_))) {
             let Base::Func(f) = r.base else { refuse!(ArgumentType, "arg{i} expected pointer to func") };
             told.func = Some(f as usize);
             return Ok(0);
         }
-        self.argument_offset(&r, n, &arg)?;
-        if matches!(r.base, Base::Btf(_)) || r.is_socket() {
+        if matches!(r.base, Base::Btf(_) | Base::MapPtr(_)) || r.is_socket() {
             return self.kfunc_pointer(b, row, i, n, &r, target, &tname).map(|()| 0);
         }
         self.kfunc_memory(b, list, i, n, &r, target, &tname, told)
@@ -268,12 +306,59 @@ impl Vm<'_> {
         Ok(())
     }
 
-    fn kfunc_object(&mut self, i: usize, r: &Reg, told: &mut Told) -> Check {
+    /// The map argument belongs to the field before it.
+    fn kfunc_map(&mut self, n: usize, r: &Reg, told: &mut Told) -> Check {
+        let Base::MapPtr(m) = r.base else { return Ok(()) };
+        if let Some((what, other, uid)) = told.field
+            && (other != m || uid != r.origin)
+        {
+            refuse!(
+                ArgumentType,
+                "{what} pointer in R{} map_uid={uid} doesn't match map pointer in R{n} map_uid={}",
+                n - 1,
+                r.origin
+            );
+        }
+        Ok(())
+    }
+
+    /// A work queue or task work in a map value.
+    fn kfunc_async(&mut self, i: usize, n: usize, r: &Reg, name: &str, told: &mut Told) -> Check {
+        if !matches!(r.base, Base::MapValue(_)) || r.flags != Flags::NONE {
+            refuse!(ArgumentType, "arg#{i} doesn't point to a map value");
+        }
+        let (kind, what) = match name {
+            "bpf_wq" => (FieldKind::WorkQueue, "workqueue"),
+            _ => (FieldKind::TaskWork, "bpf_task_work"),
+        };
+        told.field = self.async_field(n, r, kind)?.map(|(m, uid)| (what, m, uid));
+        Ok(())
+    }
+
+    fn kfunc_lock(&mut self, i: usize, n: usize, r: &Reg, row: &'static Kfunc) -> Check {
+        let value = matches!(r.base, Base::MapValue(_)) && r.flags == Flags::NONE;
+        let object = matches!(r.base, Base::Btf(_)) && r.flags == Flags::ALLOC;
+        if !value && !object {
+            refuse!(ArgumentType, "arg#{i} doesn't point to map value or allocated object");
+        }
+        match row.kind {
+            K::ResLock { irq } => self.spin_lock(n, r, LockKind::Resilient { irq }, true),
+            K::ResUnlock { irq } => self.spin_lock(n, r, LockKind::Resilient { irq }, false),
+            _ => Ok(()),
+        }
+    }
+
+    fn kfunc_object(&mut self, i: usize, r: &Reg, each_cpu: bool, told: &mut Told) -> Check {
         let Base::Btf(t) = r.base else {
             refuse!(ArgumentType, "arg#{i} expected pointer to allocated object")
         };
-        if r.flags != Flags::ALLOC {
+        let percpu = Flags::ALLOC.with(Flags::PERCPU);
+        if r.flags != Flags::ALLOC && r.flags != percpu {
             refuse!(ArgumentType, "arg#{i} expected pointer to allocated object");
+        }
+        if (r.flags == percpu) != each_cpu {
+            let what = if r.flags == percpu { "bpf_percpu_obj_drop_impl" } else { "bpf_obj_drop_impl" };
+            refuse!(ArgumentType, "arg#{i} expected for {what}()");
         }
         if r.ref_id == 0 {
             refuse!(Reference, "allocated object must be referenced");
@@ -289,7 +374,7 @@ impl Vm<'_> {
         if !r.flags.has(Flags::ALLOC) || r.maybe_null() {
             refuse!(ArgumentType, "arg#{i} is neither owning or non-owning ref");
         }
-        if !self.fields(r).iter().any(|f| f.kind == crate::maps::FieldKind::Refcount) {
+        if !self.fields(r).iter().any(|f| f.kind == FieldKind::Refcount) {
             refuse!(ArgumentType, "arg#{i} doesn't point to a type with bpf_refcount field");
         }
         told.owning = !r.flags.has(Flags::NON_OWN) && r.ref_id != 0;
@@ -300,7 +385,7 @@ impl Vm<'_> {
     fn kfunc_dynptr(&mut self, p: &KParam, row: &'static Kfunc, n: usize, r: &Reg, told: &mut Told) -> Check {
         if p.ends("__uninit") {
             let (kind, clone) = match (row.kind, told.dynptr) {
-                (K::DynptrFrom(k), _) => (k, 0),
+                (K::DynptrFrom(k), _) => (Dynptr::of(k), 0),
                 (K::DynptrClone, Some((_, ref_id, k))) => (k, ref_id),
                 _ => (Dynptr::Local, 0),
             };
@@ -335,7 +420,9 @@ impl Vm<'_> {
         if row.has(kf::TRUSTED_ARGS) || row.has(kf::RELEASE) || row.has(kf::RCU) {
             let unsafe_flags =
                 r.flags.any(Flags::UNTRUSTED.with(Flags::USER).with(Flags::PERCPU).with(Flags::MAYBE_NULL));
-            let marked = r.flags.any(Flags::TRUSTED.with(Flags::ALLOC)) || r.is_socket();
+            let marked = r.flags.any(Flags::TRUSTED.with(Flags::ALLOC))
+                || r.is_socket()
+                || matches!(r.base, Base::MapPtr(_));
             let trusted = r.ref_id != 0 || (marked && !unsafe_flags);
             if !trusted && !row.has(kf::RCU) {
                 refuse!(Kfunc, "R{n} must be referenced or trusted");
@@ -358,6 +445,7 @@ impl Vm<'_> {
                 }
                 t
             }
+            Base::MapPtr(_) => self.kernel_type("bpf_map").unwrap_or(BtfType { own: false, id: 0 }),
             Base::Socket => self.kernel_type("sock").unwrap_or(BtfType { own: false, id: 0 }),
             Base::TcpSock => self.kernel_type("tcp_sock").unwrap_or(BtfType { own: false, id: 0 }),
             _ => self.kernel_type("sock_common").unwrap_or(BtfType { own: false, id: 0 }),
@@ -365,6 +453,7 @@ impl Vm<'_> {
         let want = BtfType { own: false, id: target };
         let strict = row.has(kf::RELEASE) && r.ref_id != 0;
         let off = if matches!(r.base, Base::Btf(_)) { r.off } else { 0 };
+        let strict = strict || no_cast_alias(tname, self.btf_name(have));
         let underlying =
             matches!((tname, self.btf_name(have)), ("__sk_buff", "sk_buff") | ("xdp_md", "xdp_buff"));
         if !underlying && !self.struct_matches(have, off, want, strict) {
@@ -448,6 +537,22 @@ impl Vm<'_> {
         }
     }
 
+    /// Objects of every CPU hold numbers alone, and not many (`BPF_GLOBAL_PERCPU_MA_MAX_SIZE`).
+    fn percpu_object(&self, own: &Btf, id: u32) -> Check {
+        const MOST: u32 = 512;
+        let size = own.size_of(id).unwrap_or(0);
+        if size > MOST {
+            refuse!(Kfunc, "bpf_percpu_obj_new type size ({size}) is greater than {MOST}");
+        }
+        if !self.scalar_struct(own, id, 0) {
+            refuse!(Kfunc, "bpf_percpu_obj_new type ID argument must be of a struct of scalars");
+        }
+        if !crate::maps::fields_of(own, id).is_empty() {
+            refuse!(Kfunc, "bpf_percpu_obj_new type ID argument must not contain special fields");
+        }
+        Ok(())
+    }
+
     /// RCU, preemption and interrupts.
     fn kfunc_sections(&mut self, row: &'static Kfunc) -> Check {
         let name = row.name;
@@ -478,7 +583,6 @@ impl Vm<'_> {
                 }
                 self.cur.preempt -= 1;
             }
-            K::IrqSave | K::IrqRestore => refuse!(NotYet, "kernel function {name} is not judged yet"),
             _ => {}
         }
         Ok(())
@@ -504,7 +608,8 @@ impl Vm<'_> {
             Type::Void => return Ok(()),
             Type::Ptr(to) => self.kfunc_pointer_result(b, row, to, told)?,
             _ => {
-                self.set(0, Reg::UNKNOWN);
+                let got = matches!(row.kind, K::ResLock { .. });
+                self.set(0, if got { Reg::known(0) } else { Reg::UNKNOWN });
                 return Ok(());
             }
         };
@@ -523,7 +628,7 @@ impl Vm<'_> {
                 r.id = id;
             }
             r.ref_id = id;
-        } else if row.kind == K::RbtreeFirst {
+        } else if row.kind == K::RbtreePeek || row.kind == K::ListPeek {
             self.not_owning(&mut r)?;
         }
         if r.flags.has(Flags::ALLOC) && r.id == 0 {
@@ -542,21 +647,30 @@ impl Vm<'_> {
     ) -> Check<Reg> {
         let target = b.skip_mods_and_typedefs(to).unwrap_or(0);
         Ok(match row.kind {
-            K::ObjNew => {
+            K::ObjNew | K::PercpuObjNew => {
                 let id = told.constant.unwrap_or(0);
+                if id > u32::MAX as u64 {
+                    refuse!(Kfunc, "local type ID argument must be in range [0, U32_MAX]");
+                }
                 let Some(own) = &self.own else {
                     refuse!(Kfunc, "bpf_obj_new/bpf_percpu_obj_new requires prog BTF")
                 };
                 if u32::try_from(id).ok().and_then(|i| own.kind_of(i)) != Some(Kind::Struct) {
                     refuse!(Kfunc, "bpf_obj_new/bpf_percpu_obj_new type ID argument must be of a struct");
                 }
-                Reg::flagged(Base::Btf(BtfType { own: true, id: id as u32 }), Flags::ALLOC)
+                let mut flags = Flags::ALLOC;
+                if row.kind == K::PercpuObjNew {
+                    self.percpu_object(own, id as u32)?;
+                    flags = flags.with(Flags::PERCPU);
+                }
+                Reg::flagged(Base::Btf(BtfType { own: true, id: id as u32 }), flags)
             }
+            K::ReturnsMem(size) => Reg::flagged(Base::Mem(size), Flags::NONE),
             K::RefcountAcquire => {
                 let Some(t) = told.object else { refuse!(Internal, "no object") };
                 Reg::flagged(Base::Btf(t), Flags::ALLOC)
             }
-            K::ListPop | K::RbtreeRemove | K::RbtreeFirst => {
+            K::ListPop | K::ListPeek | K::RbtreeRemove | K::RbtreePeek => {
                 let Some(f) = &told.root else { refuse!(Internal, "no list or tree") };
                 let mut r = Reg::flagged(Base::Btf(BtfType { own: true, id: f.target }), Flags::ALLOC);
                 r.off = f.node_off as i32;
@@ -608,7 +722,15 @@ impl Vm<'_> {
             _ if target == 0 => Reg::UNKNOWN,
             _ => match b.kind_of(target) {
                 Some(Kind::Struct) => {
-                    let flags = if row.iter_next() { self.iter_item_flags(told) } else { Flags::NONE };
+                    let flags = if row.kind == K::ReturnsUntrusted {
+                        Flags::UNTRUSTED
+                    } else if row.iter_next() {
+                        self.iter_item_flags(told)
+                    } else if row.has(kf::RCU_PROTECTED) {
+                        Flags::RCU
+                    } else {
+                        Flags::NONE
+                    };
                     Reg::flagged(Base::Btf(BtfType { own: false, id: target }), flags)
                 }
                 _ => {
@@ -632,6 +754,23 @@ impl Vm<'_> {
             },
         })
     }
+}
+
+/// Is the function marked as one that programs call? In BTF without such marks nothing is known of it.
+fn callable(b: &Btf, id: u32) -> bool {
+    let mut marks = b.own_types().filter_map(|(_, t)| match t {
+        Type::DeclTag(t) if t.name == "bpf_kfunc" => Some(t.type_id),
+        _ => None,
+    });
+    let first = marks.next();
+    first.is_none_or(|f| f == id) || marks.any(|m| m == id)
+}
+
+/// A structure and the same one not yet in use: `struct nf_conn` and `struct nf_conn___init`, never cast into one
+/// another.
+fn no_cast_alias(a: &str, b: &str) -> bool {
+    let init = |long: &str, short: &str| long.strip_suffix("___init") == Some(short);
+    init(a, b) || init(b, a)
 }
 
 fn bad_flags() -> Flags {

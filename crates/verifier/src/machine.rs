@@ -3,7 +3,6 @@
 
 use crate::cfg::{CallShape, Cfg};
 use crate::code::Code;
-use crate::kinds::{Kfunc, KfuncKind};
 use crate::live::{StackLife, Where};
 use crate::log::Log;
 use crate::maps::MapInfo;
@@ -16,6 +15,7 @@ use skep_btf::Btf;
 use skep_isa::{Callee, Op};
 use skep_platform::helper::{Callback, Caller};
 use skep_platform::{CtxLayout, Helper, Platform, ProgTypeDesc, Program};
+use skep_platform::{Kfunc, KfuncKind};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -201,8 +201,13 @@ impl<'a> Vm<'a> {
             attach: self.program.attach_type,
             struct_ops: self.program.attach_target.as_deref().and_then(|t| t.split('/').next()),
             sleepable: self.program.sleepable,
-            version: self.options.as_kernel.unwrap_or(self.platform.version),
+            version: self.version(),
         }
+    }
+
+    /// Linux version by whose rules the program is judged.
+    pub(crate) fn version(&self) -> skep_platform::Version {
+        self.options.as_kernel.unwrap_or(self.platform.version)
     }
 
     /// Name of a kernel function.
@@ -212,7 +217,7 @@ impl<'a> Vm<'a> {
 
     /// Row of a kernel function.
     pub(crate) fn kfunc(&self, id: i32) -> Option<&'static Kfunc> {
-        crate::kinds::kfunc(self.options.kfuncs, self.kfunc_name(id))
+        self.platform.kfunc(self.kfunc_name(id))
     }
 
     /// A kernel type by its name, structures first.
@@ -263,7 +268,6 @@ impl<'a> Vm<'a> {
 pub(crate) fn call_shape(
     platform: &Platform,
     caller: &Caller<'_>,
-    options: &Options,
     kernel: Option<&Arc<Btf>>,
     op: &Op,
 ) -> CallShape {
@@ -286,10 +290,11 @@ pub(crate) fn call_shape(
             let name = kernel.map_or("", |b| b.name_of(id as u32));
             let args =
                 kernel.map_or(5, |b| crate::btfs::params(b, id as u32).map_or(5, |p| p.len().min(5) as u8));
-            let row = crate::kinds::kfunc(options.kfuncs, name);
+            let row = platform.kfunc(name);
             CallShape {
                 sync_callback: row.is_some_and(|r| r.kind == KfuncKind::RbtreeAdd),
                 iter_next: row.is_some_and(|r| r.iter_next()),
+                async_callback: row.is_some_and(|r| matches!(r.kind, KfuncKind::AsyncCallback { .. })),
                 throws: row.is_some_and(|r| r.kind == KfuncKind::Throw),
                 changes_packet: row.is_some_and(|r| r.kind == KfuncKind::ChangesPacket),
                 might_sleep: row.is_some_and(|r| r.sleepable()),

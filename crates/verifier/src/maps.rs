@@ -160,11 +160,26 @@ pub fn fields_of(btf: &Btf, id: u32) -> Vec<Field> {
     let mut out = Vec::new();
     collect(btf, id, 0, 0, &mut out);
     out.sort_by_key(|f| f.off);
-    if out.len() > MAX_FIELDS {
-        // Too many count as none at all.
+    if out.len() > MAX_FIELDS || !consistent(&out) {
+        // A record with an error counts as none at all.
         out.clear();
     }
     out
+}
+
+/// Fields that go together: one lock or timer or the like, roots with a lock and of known content.
+fn consistent(fields: &[Field]) -> bool {
+    use FieldKind as F;
+    let count = |k: F| fields.iter().filter(|f| f.kind == k).count();
+    let once = [F::SpinLock, F::ResSpinLock, F::Timer, F::WorkQueue, F::TaskWork, F::Refcount];
+    let roots: Vec<&Field> = fields.iter().filter(|f| matches!(f.kind, F::ListHead | F::RbRoot)).collect();
+    let locks = count(F::SpinLock) + count(F::ResSpinLock);
+    let nodes = count(F::RbNode) > 0 && count(F::ListNode) > 0;
+    once.into_iter().all(|k| count(k) <= 1)
+        && locks <= 1
+        && (roots.is_empty() || locks == 1)
+        && roots.iter().all(|f| f.target != 0)
+        && !(nodes && count(F::Refcount) == 0)
 }
 
 fn collect(btf: &Btf, id: u32, base: u32, depth: u32, out: &mut Vec<Field>) {
@@ -234,9 +249,12 @@ fn contains(btf: &Btf, owner: Option<(u32, u32)>, f: &mut Field) {
         let Some(rest) = tag.name.strip_prefix("contains:") else { continue };
         let Some((name, member)) = rest.split_once(':') else { continue };
         let Some(id) = btf.find_by_name_kind(name, Kind::Struct) else { continue };
-        (f.target, f.target_name) = (id, name.to_owned());
-        if let Some(Type::Struct(s)) = btf.type_by_id(id) {
-            f.node_off = s.members.into_iter().find(|m| m.name == member).map_or(0, |m| m.bit_offset / 8);
+        let node = if f.kind == FieldKind::ListHead { "bpf_list_node" } else { "bpf_rb_node" };
+        let Some(Type::Struct(s)) = btf.type_by_id(id) else { continue };
+        let Some(m) = s.members.into_iter().find(|m| m.name == member) else { continue };
+        let fits = btf.resolve(m.type_id).is_some_and(|(t, _)| btf.name_of(t) == node);
+        if fits && m.bit_offset % 64 == 0 {
+            (f.target, f.target_name, f.node_off) = (id, name.to_owned(), m.bit_offset / 8);
         }
     }
 }

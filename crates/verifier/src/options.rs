@@ -1,7 +1,7 @@
 //! What the caller asks for and what is counted for him.
 
-use crate::kinds::Kfunc;
 use skep_platform::Version;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Who loads the program.
@@ -53,8 +53,9 @@ pub struct Options {
     pub strict_alignment: bool,
     /// Keep a state at every chance (`BPF_F_TEST_STATE_FREQ`).
     pub test_state_freq: bool,
-    /// Rows of kernel functions, sorted by name.
-    pub kfuncs: &'static [Kfunc],
+    /// Configuration of the kernel (the text of `/proc/config.gz`), where it is known; without it every helper that a
+    /// version has counts as built in.
+    pub config: Option<Arc<str>>,
     /// CPUs that the program may find itself on: bound of `bpf_get_smp_processor_id`; 0: not known.
     pub cpus: u32,
 }
@@ -68,9 +69,27 @@ impl Default for Options {
             limits: Limits::default(),
             strict_alignment: false,
             test_state_freq: false,
-            kfuncs: crate::kfunc_rows::KFUNCS,
+            config: None,
             cpus: 0,
         }
+    }
+}
+
+impl Options {
+    /// Is the option (without `CONFIG_`) set in the kernel's configuration? `None`: no configuration is known. Cost: a scan.
+    pub fn config_has(&self, option: &str) -> Option<bool> {
+        let set = |l: &str| {
+            let name = l.strip_prefix("CONFIG_").and_then(|l| l.strip_prefix(option));
+            matches!(name, Some("=y" | "=m"))
+        };
+        self.config.as_ref().map(|text| text.lines().any(set))
+    }
+
+    /// Does the configuration lock the kernel down?
+    pub fn locked_down(&self) -> bool {
+        ["INTEGRITY", "CONFIDENTIALITY"]
+            .iter()
+            .any(|how| self.config_has(&format!("LOCK_DOWN_KERNEL_FORCE_{how}")) == Some(true))
     }
 }
 

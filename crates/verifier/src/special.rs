@@ -23,33 +23,17 @@ impl Vm<'_> {
         }
     }
 
-    /// `bpf_spin_lock` and `bpf_spin_unlock` (`process_spin_lock`).
-    pub(crate) fn spin_lock(&mut self, n: usize, r: &Reg, lock: bool) -> Check {
-        let name = "bpf_spin_lock";
-        if self.in_tree_callback() {
+    /// Taking a lock or giving it back (`process_spin_lock`).
+    pub(crate) fn spin_lock(&mut self, n: usize, r: &Reg, what: LockKind, take: bool) -> Check {
+        let (name, kind) = match what {
+            LockKind::Plain => ("bpf_spin_lock", FieldKind::SpinLock),
+            LockKind::Resilient { .. } => ("bpf_res_spin_lock", FieldKind::ResSpinLock),
+        };
+        if what == LockKind::Plain && self.in_tree_callback() {
             refuse!(Lock, "can't spin_{{lock,unlock}} in rbtree cb");
         }
-        let Some(var) = r.val.as_const() else {
-            refuse!(Lock, "R{n} doesn't have constant offset. {name} has to be at the constant offset");
-        };
-        let fields = self.fields(r);
-        if let Base::MapValue(m) = r.base
-            && self.maps[m as usize].def.btf.is_none()
-        {
-            let map = &self.maps[m as usize].def.name;
-            refuse!(Lock, "map '{map}' has to have BTF in order to use {name}");
-        }
-        let Some(f) = fields.iter().find(|f| f.kind == FieldKind::SpinLock) else {
-            let (what, which) = match r.base {
-                Base::MapValue(m) => ("map", self.maps[m as usize].def.name.clone()),
-                _ => ("local", "kptr".to_owned()),
-            };
-            refuse!(Lock, "{what} '{which}' has no valid {name}");
-        };
-        let at = var as i64 + r.off as i64;
-        if f.off as i64 != at {
-            refuse!(Lock, "off {at} doesn't point to 'struct {name}' that is at {}", f.off);
-        }
+        let f = self.field_argument(n, r, kind, name)?;
+        let _ = f;
         if self.program.prog_type == ProgType::SocketFilter {
             refuse!(Lock, "socket filter progs cannot use bpf_spin_lock yet");
         }
@@ -61,26 +45,66 @@ impl Vm<'_> {
             Base::Btf(t) => LockOf::Object(t.id),
             _ => refuse!(Internal, "no lock"),
         };
-        if lock { self.lock(r.id, of) } else { self.unlock(r.id, of) }
+        if take { self.lock(r.id, of, what) } else { self.unlock(r.id, of, what) }
     }
 
-    fn lock(&mut self, id: u32, of: LockOf) -> Check {
-        if self.cur.lock.is_some() {
+    /// A pointer to a special field of its own: the field at that very offset (`check_map_field_pointer`).
+    fn field_argument(&mut self, n: usize, r: &Reg, kind: FieldKind, name: &str) -> Check<Field> {
+        let Some(var) = r.val.as_const() else {
+            refuse!(
+                SpecialField,
+                "R{n} doesn't have constant offset. {name} has to be at the constant offset"
+            );
+        };
+        let (what, which) = match r.base {
+            Base::MapValue(m) => {
+                let def = &self.maps[m as usize].def;
+                if def.btf.is_none() {
+                    refuse!(SpecialField, "map '{}' has to have BTF in order to use {name}", def.name);
+                }
+                ("map", def.name.clone())
+            }
+            _ => ("local", "kptr".to_owned()),
+        };
+        let Some(f) = self.fields(r).into_iter().find(|f| f.kind == kind) else {
+            refuse!(SpecialField, "{what} '{which}' has no valid {name}");
+        };
+        let at = var as i64 + r.off as i64;
+        if f.off as i64 != at {
+            refuse!(SpecialField, "off {at} doesn't point to 'struct {name}' that is at {}", f.off);
+        }
+        Ok(f)
+    }
+
+    fn lock(&mut self, id: u32, of: LockOf, what: LockKind) -> Check {
+        let plain = self.cur.refs.iter().any(|r| matches!(r.kind, RefKind::Lock(_)));
+        if what == LockKind::Plain && plain {
             refuse!(Lock, "Locking two bpf_spin_locks are not allowed");
         }
+        let again = |r: &Ref| r.id == id && matches!(r.kind, RefKind::ResLock(o, _) if o == of);
+        if what != LockKind::Plain && self.cur.refs.iter().any(again) {
+            refuse!(Lock, "Acquiring the same lock again, AA deadlock detected");
+        }
         self.cur.lock = Some((id, of));
-        self.cur.refs.push(Ref { id, insn: self.cur.insn, kind: RefKind::Lock(of) });
+        self.cur.refs.push(Ref { id, insn: self.cur.insn, kind: what.held(of) });
         Ok(())
     }
 
-    fn unlock(&mut self, id: u32, of: LockOf) -> Check {
-        match self.cur.lock {
-            None => refuse!(Lock, "bpf_spin_unlock without taking a lock"),
-            Some(held) if held != (id, of) => refuse!(Lock, "bpf_spin_unlock of different lock"),
-            Some(_) => {}
+    fn unlock(&mut self, id: u32, of: LockOf, what: LockKind) -> Check {
+        let name = if what == LockKind::Plain { "bpf_spin" } else { "bpf_res_spin" };
+        let Some(current) = self.cur.lock else { refuse!(Lock, "{name}_unlock without taking a lock") };
+        let kind = what.held(of);
+        let Some(at) = self.cur.refs.iter().rposition(|r| r.id == id && r.kind == kind) else {
+            refuse!(Lock, "{name}_unlock of different lock");
+        };
+        if current != (id, of) {
+            refuse!(Lock, "{name}_unlock cannot be out of order");
         }
-        self.cur.lock = None;
-        self.cur.refs.retain(|r| !matches!(r.kind, RefKind::Lock(_)));
+        self.cur.refs.remove(at);
+        self.cur.lock = self.cur.refs.iter().rev().find_map(|r| match r.kind {
+            RefKind::Lock(of) | RefKind::ResLock(of, _) => Some((r.id, of)),
+            _ => None,
+        });
         // References not owned live only as long as the lock.
         let leaks = self.leaks_allowed();
         self.cur.for_each_reg(
@@ -90,31 +114,15 @@ impl Vm<'_> {
         Ok(())
     }
 
-    /// A timer argument (`process_timer_func`).
-    pub(crate) fn timer_argument(&mut self, n: usize, r: &Reg, args: &mut Args) -> Check {
-        let Base::MapValue(m) = r.base else { return Ok(()) };
-        let Some(var) = r.val.as_const() else {
-            refuse!(
-                SpecialField,
-                "R{n} doesn't have constant offset. bpf_timer has to be at the constant offset"
-            );
-        };
-        let map = &self.maps[m as usize];
-        if map.def.btf.is_none() {
-            refuse!(SpecialField, "map '{}' has to have BTF in order to use bpf_timer", map.def.name);
-        }
-        let Some(f) = map.field(FieldKind::Timer) else {
-            refuse!(SpecialField, "map '{}' has no valid bpf_timer", map.def.name);
-        };
-        let at = var as i64 + r.off as i64;
-        if f.off as i64 != at {
-            refuse!(SpecialField, "off {at} doesn't point to 'struct bpf_timer' that is at {}", f.off);
-        }
-        if is_tracing(self.program.prog_type) {
+    /// A timer, work queue or the like in a map value (`process_timer_func` and its neighbours). The map, and the
+    /// number of the look-up that the value came from.
+    pub(crate) fn async_field(&mut self, n: usize, r: &Reg, kind: FieldKind) -> Check<Option<(u16, u32)>> {
+        let Base::MapValue(m) = r.base else { return Ok(None) };
+        self.field_argument(n, r, kind, kind.name())?;
+        if kind == FieldKind::Timer && is_tracing(self.program.prog_type) {
             refuse!(HelperRestricted, "tracing progs cannot use bpf_timer yet");
         }
-        args.map = Some((m, r.origin));
-        Ok(())
+        Ok(Some((m, r.origin)))
     }
 
     /// A constant string: in a constant map, with its NUL inside (`check_reg_const_str`).
@@ -153,7 +161,7 @@ impl Vm<'_> {
         let _ = (n, size);
         match how {
             How::Load { dst, .. } => {
-                let r = self.kptr_loaded(m, &f)?;
+                let r = self.kptr_loaded(&f)?;
                 if let Some(d) = dst {
                     self.set(d, r);
                 }
@@ -171,7 +179,7 @@ impl Vm<'_> {
                     return Ok(());
                 }
                 let r = *self.reg(v);
-                self.kptr_matches(m, &f, &r, v)
+                self.kptr_matches(&f, &r, v)
             }
             How::Store(Store::Unknown) => {
                 refuse!(SpecialField, "kptr in map can only be accessed using BPF_MEM instruction mode")
@@ -180,7 +188,7 @@ impl Vm<'_> {
     }
 
     /// Type that a kernel pointer field points to: in the kernel's BTF, or the program's own for objects of its own.
-    pub(crate) fn kptr_type(&self, _m: u16, f: &Field) -> Option<BtfType> {
+    pub(crate) fn kptr_type(&self, f: &Field) -> Option<BtfType> {
         let kernel = self.kernel.as_ref()?;
         if let Some(id) = kernel.find_by_name_kind(&f.target_name, skep_btf::Kind::Struct) {
             return Some(BtfType { own: false, id });
@@ -188,8 +196,8 @@ impl Vm<'_> {
         Some(BtfType { own: true, id: f.target })
     }
 
-    fn kptr_loaded(&mut self, m: u16, f: &Field) -> Check<Reg> {
-        let Some(t) = self.kptr_type(m, f) else {
+    fn kptr_loaded(&mut self, f: &Field) -> Check<Reg> {
+        let Some(t) = self.kptr_type(f) else {
             refuse!(NotYet, "a kernel pointer in a map needs the kernel's BTF");
         };
         let mut flags = Flags::MAYBE_NULL;
@@ -215,8 +223,8 @@ impl Vm<'_> {
     }
 
     /// A pointer may be stored in a kernel pointer field (`map_kptr_match_type`).
-    pub(crate) fn kptr_matches(&mut self, m: u16, f: &Field, r: &Reg, n: usize) -> Check {
-        let Some(want) = self.kptr_type(m, f) else {
+    pub(crate) fn kptr_matches(&mut self, f: &Field, r: &Reg, n: usize) -> Check {
+        let Some(want) = self.kptr_type(f) else {
             refuse!(NotYet, "a kernel pointer in a map needs the kernel's BTF");
         };
         let target = f.target_name.clone();
@@ -247,34 +255,42 @@ impl Vm<'_> {
         refuse!(SpecialField, "invalid kptr access, R{n} type={have} expected=ptr_{target}{also}")
     }
 
-    /// Destination of `bpf_kptr_xchg` (`process_kptr_func`).
+    /// Destination of `bpf_kptr_xchg` (`process_kptr_func`): in a map value or an object.
     pub(crate) fn kptr_slot(&mut self, n: usize, r: &Reg, args: &mut Args) -> Check {
+        if let Base::MapValue(m) = r.base
+            && self.maps[m as usize].def.btf.is_none()
+        {
+            let name = &self.maps[m as usize].def.name;
+            refuse!(SpecialField, "map '{name}' has to have BTF in order to use bpf_kptr_xchg");
+        }
         let Some(var) = r.val.as_const() else {
             refuse!(SpecialField, "R{n} doesn't have constant offset. kptr has to be at the constant offset");
         };
         let at = var as i64 + r.off as i64;
-        let Base::MapValue(m) = r.base else {
-            refuse!(NotYet, "exchange of kernel pointers in objects");
-        };
-        let map = &self.maps[m as usize];
-        if !map.fields.iter().any(|f| f.kind.is_kptr()) {
+        let fields = self.fields(r);
+        if !fields.iter().any(|f| f.kind.is_kptr()) {
             refuse!(SpecialField, "R{n} has no valid kptr");
         }
-        let Some(i) = map.fields.iter().position(|f| f.kind.is_kptr() && f.off as i64 == at) else {
+        let Some(i) = fields.iter().position(|f| f.kind.is_kptr() && f.off as i64 == at) else {
             refuse!(SpecialField, "off={at} doesn't point to kptr");
         };
-        if !matches!(map.fields[i].kind, FieldKind::KptrRef | FieldKind::KptrPercpu) {
+        if !matches!(fields[i].kind, FieldKind::KptrRef | FieldKind::KptrPercpu) {
             refuse!(SpecialField, "off={at} kptr isn't referenced kptr");
         }
-        args.kptr = Some((m, i));
+        args.kptr = Some((r.base, i));
         Ok(())
+    }
+
+    /// The field that [`Vm::kptr_slot`] found.
+    pub(crate) fn kptr_field(&self, (owner, i): (Base, usize)) -> Field {
+        self.fields(&Reg::pointer(owner)).swap_remove(i)
     }
 
     /// What `bpf_kptr_xchg` gives back.
     pub(crate) fn kptr_result(&mut self, args: &Args, null: bool) -> Check<Reg> {
-        let Some((m, i)) = args.kptr else { refuse!(Internal, "no kptr field") };
-        let f = self.maps[m as usize].fields[i].clone();
-        let Some(t) = self.kptr_type(m, &f) else {
+        let Some(slot) = args.kptr else { refuse!(Internal, "no kptr field") };
+        let f = self.kptr_field(slot);
+        let Some(t) = self.kptr_type(&f) else {
             refuse!(NotYet, "a kernel pointer in a map needs the kernel's BTF");
         };
         let mut flags = crate::func::nullable(null);
@@ -349,6 +365,25 @@ impl Vm<'_> {
         let out = self.walk_struct(n, &p, t, off, size)?;
         self.loaded(&how, size, out);
         Ok(())
+    }
+}
+
+/// The two kinds of lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LockKind {
+    Plain,
+    /// One that fails rather than blocks for ever; with interrupts off?
+    Resilient {
+        irq: bool,
+    },
+}
+
+impl LockKind {
+    fn held(self, of: LockOf) -> RefKind {
+        match self {
+            LockKind::Plain => RefKind::Lock(of),
+            LockKind::Resilient { irq } => RefKind::ResLock(of, irq),
+        }
     }
 }
 

@@ -108,8 +108,8 @@ pub enum RefKind {
     Irq,
     /// A spin lock; the map value or object by id.
     Lock(LockOf),
-    /// A resilient spin lock.
-    ResLock(LockOf),
+    /// A resilient spin lock, with interrupts off or as they were.
+    ResLock(LockOf, bool),
 }
 
 /// Where a lock lives.
@@ -281,7 +281,7 @@ impl State {
 
     /// Locks held.
     pub fn locks(&self) -> usize {
-        self.refs.iter().filter(|r| matches!(r.kind, RefKind::Lock(_) | RefKind::ResLock(_))).count()
+        self.refs.iter().filter(|r| matches!(r.kind, RefKind::Lock(_) | RefKind::ResLock(..))).count()
     }
 }
 

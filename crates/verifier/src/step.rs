@@ -82,7 +82,7 @@ impl Vm<'_> {
     fn poisoned(&self, pc: usize, op: &Op) -> Box<Reject> {
         let why = self.program.poisoned.iter().find(|(at, _)| *at == pc).map_or("", |(_, why)| why);
         let id = if let Op::Call(Callee::Helper(id)) = op { *id } else { 195_896_080 };
-        Reject::new(Rule::HelperUnknown, format!("invalid func unknown#{id}")).after_line(why.to_owned())
+        Reject::new(Rule::HelperUnknown, why).after_line(format!("invalid func unknown#{id}"))
     }
 
     fn addr_space_cast(&mut self, dst: usize, src: usize, to: u16) -> Check {

@@ -6,6 +6,7 @@
 //! "maybe NULL" or packet base. `ref_id` names the reference that keeps the thing alive.
 
 use crate::scalar::Scalar;
+use skep_platform::helper::DynptrKind;
 use std::fmt;
 
 /// Index into the verifier's maps: the program's, then inner maps.
@@ -40,6 +41,17 @@ pub enum Dynptr {
 }
 
 impl Dynptr {
+    /// What a helper or kernel function makes.
+    pub fn of(kind: DynptrKind) -> Dynptr {
+        match kind {
+            DynptrKind::Ringbuf => Dynptr::Ringbuf,
+            DynptrKind::Skb => Dynptr::Skb,
+            DynptrKind::Xdp => Dynptr::Xdp,
+            DynptrKind::SkbMeta => Dynptr::SkbMeta,
+            DynptrKind::Local | DynptrKind::Any => Dynptr::Local,
+        }
+    }
+
     /// It must be released.
     pub fn counted(self) -> bool {
         self == Dynptr::Ringbuf
@@ -86,8 +98,11 @@ pub enum Base {
         /// Steps taken on this path: not compared.
         depth: u32,
     },
-    /// Stack slot of saved interrupt flags.
-    IrqSlot,
+    /// Stack slot of saved interrupt flags: by a resilient lock, or on their own.
+    IrqSlot {
+        /// By a lock.
+        lock: bool,
+    },
 }
 
 macro_rules! flags {
@@ -180,7 +195,7 @@ pub fn base_name(base: Base) -> &'static str {
         Base::Func(_) => "func",
         Base::ConstDynptr(_) | Base::DynptrSlot(..) => "dynptr_ptr",
         Base::Arena => "arena",
-        Base::IterSlot { .. } | Base::IrqSlot => "fp",
+        Base::IterSlot { .. } | Base::IrqSlot { .. } => "fp",
     }
 }
 

@@ -193,10 +193,11 @@ pub(crate) fn prepare<'a>(
     let tail = |id: i32| u32::try_from(id).ok().and_then(|i| platform.helper(i)).is_some_and(|h| h.tail_call);
     let mut code = Code::new(program, tail)?;
     code.resolve(&program.insns)?;
-    kernel_functions(&code, kernel.as_deref())?;
+    kernel_functions(&code, kernel.as_deref(), platform)?;
     let maps = map_infos(program);
+    kernel_variables(&code, kernel.as_deref(), options)?;
     resolve_maps(&code, &maps, program.prog_type)?;
-    let shape = |op: &Op| call_shape(platform, &caller, options, kernel.as_ref(), op);
+    let shape = |op: &Op| call_shape(platform, &caller, kernel.as_ref(), op);
     let mut cfg = Cfg::new(&mut code, &shape)?;
     for (at, _) in &program.poisoned {
         if let Some(m) = cfg.marks.get_mut(*at) {
@@ -255,7 +256,7 @@ pub(crate) fn prepare<'a>(
 }
 
 /// Calls of kernel functions name functions, reached or not (`add_kfunc_call`).
-fn kernel_functions(code: &Code, kernel: Option<&skep_btf::Btf>) -> Check {
+fn kernel_functions(code: &Code, kernel: Option<&skep_btf::Btf>, platform: &Platform) -> Check {
     for pc in 0..code.len() {
         let Some(Op::Call(Callee::Kfunc { id, off })) = code.op(pc) else { continue };
         if *id == 0 {
@@ -264,6 +265,26 @@ fn kernel_functions(code: &Code, kernel: Option<&skep_btf::Btf>) -> Check {
         let Some(b) = kernel.filter(|_| *off == 0) else { continue };
         if b.kind_of(*id as u32) != Some(skep_btf::Kind::Func) {
             refuse!(Kfunc, "kernel btf_id {id} is not a function");
+        }
+        let row = platform.kfunc(b.name_of(*id as u32));
+        if row.is_some_and(|k| k.kind == skep_platform::KfuncKind::DeviceBound) {
+            refuse!(Kfunc, "metadata kfuncs require device-bound program");
+        }
+    }
+    Ok(())
+}
+
+/// Variables have an address in kernels that list the symbols of data (`check_pseudo_btf_id`).
+fn kernel_variables(code: &Code, kernel: Option<&skep_btf::Btf>, options: &Options) -> Check {
+    let Some(b) = kernel.filter(|_| options.config_has("KALLSYMS_ALL") == Some(false)) else { return Ok(()) };
+    for pc in 0..code.len() {
+        let Some(Op::LoadImm64 { imm: Imm64::BtfId { id, .. }, .. }) = code.op(pc) else { continue };
+        if b.kind_of(*id as u32) == Some(skep_btf::Kind::Var) {
+            let name = b.name_of(*id as u32);
+            let phrase = format!("ldimm64 failed to find the address for kernel symbol '{name}'.");
+            let mut e = Reject::new(Rule::TypeInfo, phrase);
+            e.after.push("the kernel is built without CONFIG_KALLSYMS_ALL".into());
+            return Err(e);
         }
     }
     Ok(())

@@ -58,6 +58,7 @@ fn judges_every_program() {
         .filter(|p| p.extension().is_some_and(|e| e == "o"))
         .collect();
     paths.sort();
+    let config = support::objects::config();
     let mut cases = BTreeMap::<&str, Vec<String>>::new();
     let (mut total, mut insns, mut time) = (0, 0u64, std::time::Duration::ZERO);
     let mut slow = Vec::new();
@@ -86,6 +87,7 @@ fn judges_every_program() {
                 strict_alignment: expect.flags & 3 == 1,
                 test_state_freq: expect.flags & 8 != 0,
                 cpus: 2,
+                config: config.clone(),
                 log_level: if only.is_some() { 2 } else { 0 },
                 ..Options::default()
             };

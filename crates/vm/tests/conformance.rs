@@ -14,8 +14,13 @@ use std::sync::Arc;
 mod tier;
 
 fn engine(tier: Tier) -> User {
-    let platform =
-        Platform { version: Version(6, 18), helpers: skep_helpers::HELPERS, prog_types: &[], map_types: &[] };
+    let platform = Platform {
+        version: Version(6, 18),
+        helpers: skep_helpers::HELPERS,
+        kfuncs: skep_helpers::KFUNCS,
+        prog_types: &[],
+        map_types: &[],
+    };
     User::new(platform, Arc::new(FixedHost::new(2))).with_tier(tier)
 }
 

@@ -20,6 +20,7 @@ use std::sync::Arc;
 const PLATFORM: Platform = Platform {
     version: Version(6, 18),
     helpers: skep_helpers::HELPERS,
+    kfuncs: skep_helpers::KFUNCS,
     prog_types: &[],
     map_types: skep_maps::MAP_TYPES,
 };

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 mod tier;
 
-const EMPTY: Platform = Platform { version: Version(6, 18), helpers: &[], prog_types: &[], map_types: &[] };
+const EMPTY: Platform =
+    Platform { version: Version(6, 18), helpers: &[], kfuncs: &[], prog_types: &[], map_types: &[] };
 /// An Ethernet frame that the kernel takes for a test run.
 const FRAME: [u8; 64] = [0; 64];
 

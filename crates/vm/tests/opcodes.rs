@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 mod tier;
 
-const EMPTY: Platform = Platform { version: Version(6, 18), helpers: &[], prog_types: &[], map_types: &[] };
+const EMPTY: Platform =
+    Platform { version: Version(6, 18), helpers: &[], kfuncs: &[], prog_types: &[], map_types: &[] };
 
 /// Operand values: each pair tells some two operations apart.
 const VALUES: [(u64, u64); 10] = [

@@ -13,7 +13,8 @@ use skep_vm::{FixedHost, Options, User, report};
 use std::sync::Arc;
 
 static NONE: CtxLayout = CtxLayout { name: "mem", size: 0, fields: &[] };
-const EMPTY: Platform = Platform { version: Version(6, 18), helpers: &[], prog_types: &[], map_types: &[] };
+const EMPTY: Platform =
+    Platform { version: Version(6, 18), helpers: &[], kfuncs: &[], prog_types: &[], map_types: &[] };
 
 fn program(ops: &[Op]) -> Arc<Program> {
     let insns: Vec<Insn> = ops.iter().flat_map(|o| o.encode().to_vec()).collect();

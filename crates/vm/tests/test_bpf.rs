@@ -17,7 +17,8 @@ use std::sync::Arc;
 
 mod tier;
 
-const EMPTY: Platform = Platform { version: Version(6, 18), helpers: &[], prog_types: &[], map_types: &[] };
+const EMPTY: Platform =
+    Platform { version: Version(6, 18), helpers: &[], kfuncs: &[], prog_types: &[], map_types: &[] };
 
 /// The bytes that the kernel's tests put behind the packet's own in a fragment; the suite's file leaves them out.
 const FRAGMENTS: [(&str, &[u8]); 2] = [

@@ -62,7 +62,8 @@ fn observers_see_every_instruction() {
     let text = "mov %r0, 7\nstxdw [%r10-8], %r0\nldxdw %r1, [%r10-8]\nadd %r0, %r1\nexit";
     let insns = skep_isa::conformance::assemble(text).expect("assembles");
     let program = Arc::new(programs::program(ProgType::Unspec, insns));
-    let empty = Platform { version: Version(6, 18), helpers: &[], prog_types: &[], map_types: &[] };
+    let empty =
+        Platform { version: Version(6, 18), helpers: &[], kfuncs: &[], prog_types: &[], map_types: &[] };
     let code = Arc::new(Code::new(program, &empty).expect("decodes"));
     let mut seen = Vec::new();
     let mut machine = Machine::default();

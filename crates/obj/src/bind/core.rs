@@ -52,7 +52,7 @@ impl Binding<'_> {
             Patch::LdImm64 { imm } => self.load(at, insn.src(), imm as i32, (imm >> 32) as i32),
             Patch::Poison => {
                 let what = describe(local, &reloc.record).unwrap_or_else(|e| e.to_string());
-                self.poison(at, POISON_HELPER, format!("the target's types have no match for {what}"));
+                self.poison(at, POISON_HELPER, format!("failed to resolve CO-RE relocation {what}"));
             }
         }
         Ok(())

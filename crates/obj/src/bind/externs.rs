@@ -130,8 +130,8 @@ impl Binding<'_> {
     /// A weak extern that is not there: its address is 0, and a call of it is poisoned.
     fn absent(&mut self, at: usize, index: usize, call: bool) {
         if call {
-            let why =
-                format!("weak function {:?} does not exist on the target", self.object.externs[index].name);
+            let name = &self.object.externs[index].name;
+            let why = format!("kfunc '{name}' is referenced but wasn't resolved");
             self.poison(at, POISON_KFUNC + index as i32, why);
         } else {
             self.load(at, 0, 0, 0);

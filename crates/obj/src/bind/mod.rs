@@ -168,7 +168,11 @@ impl<'a> Binding<'a> {
     fn map(&mut self, at: usize, map: usize, offset: Option<u32>, env: &BindEnv<'_>) {
         let Some(Some(created)) = env.maps.get(map) else {
             let name = &self.object.maps[map].def.name;
-            return self.poison(at, POISON_MAP + map as i32, format!("map {name:?} was not created"));
+            return self.poison(
+                at,
+                POISON_MAP + map as i32,
+                format!("BPF map '{name}' is referenced but wasn't created"),
+            );
         };
         let slot = match self.map_slots[map] {
             Some(slot) => slot,

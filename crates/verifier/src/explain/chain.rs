@@ -318,7 +318,7 @@ impl Vm<'_> {
         let what = match r.kind {
             RefKind::Ptr => "acquires a reference",
             RefKind::Irq => "disables interrupts",
-            RefKind::Lock(_) | RefKind::ResLock(_) => "takes a lock",
+            RefKind::Lock(_) | RefKind::ResLock(..) => "takes a lock",
         };
         let name = self.program.line_at(r.insn).and_then(assigned);
         let into = name.map_or_else(String::new, |n| format!(", kept in {n}"));

@@ -2,9 +2,10 @@
 //! types.
 
 use super::map::Paper;
-use skep_btf::Btf;
+use skep_btf::{Btf, Kind};
 use skep_obj::{BindEnv, MapOrigin, Object};
 use skep_platform::{Map, Program};
+use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -17,6 +18,14 @@ pub(crate) fn kernel() -> Option<Arc<Btf>> {
             Btf::parse(&bytes).ok().map(Arc::new)
         })
         .clone()
+}
+
+/// Configuration of the running kernel, where it shows it.
+pub(crate) fn config() -> Option<Arc<str>> {
+    let file = std::fs::File::open("/proc/config.gz").ok()?;
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text).ok()?;
+    Some(text.into())
 }
 
 /// An object with its maps.
@@ -49,6 +58,12 @@ impl Opened {
         if let Some(k) = kernel() {
             env = env.target(k);
         }
+        let symbol = |name: &str| {
+            let kernel = kernel()?;
+            let found = [Kind::Func, Kind::Var].iter().find_map(|k| kernel.find_by_name_kind(name, *k));
+            found.map(|_| 0xffff_ffff_8100_0000)
+        };
+        env.ksym = Some(&symbol);
         self.object.bind(prog, &mut env).map_err(|e| e.to_string())
     }
 }

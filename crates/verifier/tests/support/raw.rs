@@ -10,8 +10,9 @@ use std::sync::Arc;
 pub(crate) const PLATFORM: Platform = Platform {
     version: Version(6, 18),
     helpers: skep_helpers::HELPERS,
+    kfuncs: skep_helpers::KFUNCS,
     prog_types: skep_hooks::PROG_TYPES,
-    map_types: &[],
+    map_types: skep_maps::MAP_TYPES,
 };
 
 /// Map of a fixup's kind, as test_verifier.c creates it.

@@ -8,7 +8,7 @@
     exit
 
 ; ---- outcome
-; error: weak function "bpf_task_acquire" does not exist on the target [poisoned]
+; error: kfunc 'bpf_task_acquire' is referenced but wasn't resolved [poisoned]
 ;   --> program prog, instruction 1
 ;   instruction 1: call unknown#2002000000
 ; registers:
