@@ -203,7 +203,10 @@ fn rules_name_arguments_that_exist() {
                 }
                 Rule::Places(names) => assert!(names.iter().all(|n| !n.is_empty()), "{}", h.name),
                 Rule::NotInside(name) => assert!(!name.is_empty(), "{}", h.name),
-                Rule::None | Rule::Cpu | Rule::WritesDynptr | Rule::SetsRetval => {}
+                Rule::NotMember(name) => assert!(name.contains('/'), "{}", h.name),
+                Rule::MapValueArg(i) => assert!(kind(i).is_some(), "{}", h.name),
+                Rule::Built(option) => assert!(!option.starts_with("CONFIG_"), "{}", h.name),
+                Rule::NotLockedDown | Rule::None | Rule::Cpu | Rule::WritesDynptr | Rule::SetsRetval => {}
             }
         }
     }

@@ -299,7 +299,6 @@ pub(crate) fn call_shape(
                 changes_packet: row.is_some_and(|r| r.kind == KfuncKind::ChangesPacket),
                 might_sleep: row.is_some_and(|r| r.sleepable()),
                 args,
-                ..CallShape::default()
             }
         }
         _ => CallShape { args: 5, ..CallShape::default() },

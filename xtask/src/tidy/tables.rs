@@ -27,6 +27,8 @@ static KNOWN: &[(&str, &str, &str)] = &[
     ("bpf_seq_printf_btf", "prototypes", "as for bpf_seq_printf"),
     ("bpf_seq_printf_btf", "gpl_only", "as for bpf_seq_printf"),
     ("bpf_seq_printf_btf", "program types", "as for bpf_seq_printf"),
+    ("bpf_setsockopt", "program types", "the file does not have what single iterators may call"),
+    ("bpf_getsockopt", "program types", "the same"),
     ("bpf_skc_to_tcp6_sock", "prototypes", "the file has bpf_ktime_get_coarse_ns: a fall-through was missed"),
     ("bpf_skc_to_tcp_sock", "prototypes", "the same"),
     ("bpf_skc_to_tcp_timewait_sock", "prototypes", "the same"),
@@ -153,7 +155,8 @@ fn capability(c: Capability) -> String {
 fn types(p: &Proto) -> Vec<String> {
     let plain = p.prog_types.iter().filter(|t| **t != ProgType::StructOps);
     let plain = plain.map(|t| t.uapi_name().trim_start_matches("BPF_PROG_TYPE_").to_owned());
-    plain.chain(p.struct_ops.iter().map(|s| format!("STRUCT_OPS:{s}"))).collect()
+    let members = p.struct_ops.iter().filter(|_| p.prog_types.contains(&ProgType::StructOps));
+    plain.chain(members.map(|s| format!("STRUCT_OPS:{s}"))).collect()
 }
 
 /// Everything but who may call, as one text.
