@@ -83,7 +83,9 @@ fn samples(_: &Path) -> Result<String, String> {
 
 /// libpcap's filter tests.
 fn filters(_: &Path) -> Result<String, String> {
-    in_tests("skep-cbpf", "filters", "", None)
+    let lines =
+        [in_tests("skep-cbpf", "filters", "", None)?, in_tests("skep-cbpf", "meaning", "filters", None)?];
+    Ok(lines.join("\n  "))
 }
 
 /// Runs a test of a crate and gives the lines in which it says what came out; they begin with `says`.

@@ -109,7 +109,7 @@ fn instruction(code: &str, pc: usize) -> Result<Op, Why> {
         "ldxb" => inside(rest, "4*([", "]&0xf)").and_then(number).map(Op::Msh).ok_or_else(bad),
         "st" => memory(rest).map(|k| Op::Store(Register::A, k)).ok_or_else(bad),
         "stx" => memory(rest).map(|k| Op::Store(Register::X, k)).ok_or_else(bad),
-        "ja" => forward(rest, pc).map(Op::Ja).ok_or_else(|| Why::Jump(rest.into())),
+        "ja" => distance(rest, pc).map(Op::Ja).ok_or_else(|| Why::Jump(rest.into())),
         "ret" if rest.is_empty() => Ok(Op::RetA),
         "ret" => immediate(rest).map(Op::RetK).ok_or_else(bad),
         "neg" | "tax" | "txa" if !rest.is_empty() => Err(bad()),
@@ -161,6 +161,11 @@ fn number(text: &str) -> Option<u32> {
         (_, Some(_)) => text.parse::<i32>().ok().map(|n| n as u32),
         _ => text.parse().ok(),
     }
+}
+
+/// The same for `ja`, which may go back: whether it may is the checker's to say.
+fn distance(text: &str, pc: usize) -> Option<u32> {
+    text.parse::<u32>().ok().map(|to| to.wrapping_sub(pc as u32).wrapping_sub(1))
 }
 
 /// How many instructions a jump to instruction `text` skips.

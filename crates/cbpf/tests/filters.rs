@@ -5,67 +5,16 @@
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
-use skep_cbpf::filter::{Packets, Resolver};
 use skep_cbpf::{Filter, FilterOptions, Meta, Packet, Program, translate};
 use skep_testkit::suites;
 use std::collections::BTreeMap;
 use std::fs::{File, read_to_string};
 use std::io::Read;
-use std::net::IpAddr;
 use std::path::Path;
 
-/// Netmask that the oracle's `ip broadcast` was compiled with.
-const NETMASK: u32 = 0xffff_ff00;
+mod suite_names;
 
-/// The names of libpcap's tests: `noeth-ipv4-ipv6.host123.libpcap.test` says itself what it has, `x4` how many of them.
-struct TestNames;
-
-impl Resolver for TestNames {
-    fn host(&self, name: &str) -> Vec<IpAddr> {
-        let name = name.to_ascii_lowercase();
-        let Some((has, _)) = name.split_once(".host").filter(|_| name.ends_with(".libpcap.test")) else {
-            return Vec::new();
-        };
-        let count = |kind: &str| {
-            let word = has.split('-').find_map(|w| w.strip_prefix(kind));
-            word.map_or(0, |w| w.strip_prefix('x').and_then(|n| n.parse().ok()).unwrap_or(1))
-        };
-        let v4 = (0..count("ipv4")).map(|i| IpAddr::from([10, 20, 30, 40 + i as u8]));
-        let v6 = (0..count("ipv6")).map(|i| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1 + i as u16]));
-        v4.chain(v6).collect()
-    }
-
-    fn ether(&self, name: &str) -> Option<[u8; 6]> {
-        name.to_ascii_lowercase().starts_with("eth-").then_some([0xaa, 0, 4, 0, 0x14, 0x0e])
-    }
-
-    fn net(&self, name: &str) -> Option<u32> {
-        let name = name.to_ascii_lowercase();
-        let numbers = name.strip_prefix("net-")?.strip_suffix(".libpcap.test")?;
-        let all: Vec<u32> = numbers.split('-').map(|n| n.parse().ok()).collect::<Option<_>>()?;
-        let used = all.iter().rposition(|n| *n != 0)?;
-        Some(all[..=used].iter().fold(0, |v, n| v << 8 | n))
-    }
-
-    fn ports(&self, name: &str) -> Vec<(u16, String)> {
-        let rows: &[(&str, u16, &[&str])] = &[
-            ("smtp", 25, &["tcp"]),
-            ("domain", 53, &["tcp", "udp"]),
-            ("bootps", 67, &["udp"]),
-            ("bootpc", 68, &["udp"]),
-        ];
-        let found = rows.iter().filter(|r| r.0 == name);
-        found.flat_map(|(_, port, protos)| protos.iter().map(|p| (*port, (*p).to_owned()))).collect()
-    }
-
-    fn protocol(&self, name: &str) -> Option<u8> {
-        skep_cbpf::filter::Numbers.protocol(name)
-    }
-}
-
-fn options<'a>(link: &'a str, names: &'a TestNames) -> FilterOptions<'a> {
-    FilterOptions { link, resolver: names, netmask: Some(NETMASK), ..FilterOptions::default() }
-}
+use suite_names::{TestNames, options, options_of};
 
 /// Packets of `[u32le caplen][u32le len][bytes]` records.
 fn packets(path: &Path) -> Vec<(u32, Vec<u8>)> {
@@ -218,17 +167,7 @@ fn judge(case: &Value) -> (&'static str, Option<String>) {
         "run_filter_reject_test" if !text("DLT").is_empty() => true,
         _ => return ("of another kind", None),
     };
-    let optimize = case["optimize"] != 0;
-    let netmask = case["netmask"].as_str().and_then(|m| m.parse::<std::net::Ipv4Addr>().ok()).map(u32::from);
-    // All ones: not known.
-    let netmask = netmask.filter(|m| *m != u32::MAX);
-    let snaplen = case["snaplen"].as_u64().unwrap_or(262_144) as u32;
-    let packets = match (text("linuxext"), text("generate_offline_filter")) {
-        ("1", _) => Packets::Live,
-        (_, "") => Packets::Any,
-        _ => Packets::File,
-    };
-    let options = FilterOptions { optimize, netmask, snaplen, packets, ..options(text("DLT"), &TestNames) };
+    let options = options_of(case);
     let (expr, expected) = (text("expr"), text("expected"));
     match (Filter::compile(expr, &options), reject) {
         (Ok(_), false) => ("accepted, rightly", None),

@@ -45,7 +45,7 @@ fn errors_name_the_line() {
         ("ldh [12]\nfoo", 2, "foo"),
         ("ld [x * 2]", 1, "operand"),
         ("ret #0\n\njeq #1 jt 0 jf 2", 3, "jump"),
-        ("ja 0", 1, "jump"),
+        ("ja back", 1, "jump"),
         ("ld M[4294967296]", 1, "operand"),
     ] {
         let e = asm::parse(text).expect_err(text);

@@ -46,6 +46,20 @@ fn isis_types(proto: Proto) -> &'static [u32] {
     }
 }
 
+/// A layer with IPv4 addresses: EtherType, and where the addresses are.
+#[derive(Clone, Copy)]
+struct Layer {
+    ether: u32,
+    src: u32,
+    dst: u32,
+}
+
+const LAYERS4: &[Layer] = &[
+    Layer { ether: ETHERTYPE_IP, src: 12, dst: 16 },
+    Layer { ether: ETHERTYPE_ARP, src: 14, dst: 24 },
+    Layer { ether: ETHERTYPE_RARP, src: 14, dst: 24 },
+];
+
 impl Gen<'_> {
     /// A protocol by itself.
     pub(super) fn abbreviation(&self, proto: Proto) -> Result<Tree> {
@@ -264,24 +278,39 @@ impl Gen<'_> {
         })
     }
 
-    /// IPv4 (or DECnet) address under a mask, in the layers that the qualifiers name.
+    /// IPv4 address under a mask, in the layers that the qualifiers name.
     fn net4(&self, q: Quals, n: u32, mask: u32, kind: &str) -> Result<Tree> {
-        let layer = |ether, src, dst| -> Result<Tree> {
-            let field = |at| Tree::masked(self.payload(Size::W, at), n, mask, u32::MAX);
-            let tests = pair(q.dir, || Ok(field(src)), || Ok(field(dst)))?;
-            Ok(Tree::And(vec![self.ether_type(ether)?, tests]))
+        Ok(Tree::Or(
+            self.layers4(q, kind)?.map(|l| self.any4(l, q.dir, &[(n, mask)])).collect::<Result<_>>()?,
+        ))
+    }
+
+    /// Layers with IPv4 addresses that qualifiers name.
+    fn layers4(&self, q: Quals, kind: &str) -> Result<impl Iterator<Item = Layer>> {
+        let layers = match q.proto {
+            Proto::Default if self.labels > 0 => &LAYERS4[..1],
+            Proto::Default => LAYERS4,
+            Proto::Ip => &LAYERS4[..1],
+            Proto::Arp => &LAYERS4[1..2],
+            Proto::Rarp => &LAYERS4[2..],
+            other => return self.fail(format!("'{}' is not a valid qualifier for '{kind}'", other.name())),
         };
-        match q.proto {
-            Proto::Default if self.labels > 0 => layer(ETHERTYPE_IP, 12, 16),
-            Proto::Default => Ok(Tree::Or(vec![
-                layer(ETHERTYPE_IP, 12, 16)?,
-                layer(ETHERTYPE_ARP, 14, 24)?,
-                layer(ETHERTYPE_RARP, 14, 24)?,
-            ])),
-            Proto::Ip => layer(ETHERTYPE_IP, 12, 16),
-            Proto::Arp => layer(ETHERTYPE_ARP, 14, 24),
-            Proto::Rarp => layer(ETHERTYPE_RARP, 14, 24),
-            other => self.fail(format!("'{}' is not a valid qualifier for '{kind}'", other.name())),
+        Ok(layers.iter().copied())
+    }
+
+    /// The layer follows, and has one of these addresses under their masks.
+    fn any4(&self, layer: Layer, dir: Dir, addresses: &[(u32, u32)]) -> Result<Tree> {
+        Ok(Tree::And(vec![self.ether_type(layer.ether)?, self.addresses4(layer, dir, addresses)?]))
+    }
+
+    fn addresses4(&self, layer: Layer, dir: Dir, addresses: &[(u32, u32)]) -> Result<Tree> {
+        let one = |(n, mask): &(u32, u32)| {
+            let field = |at| Ok(Tree::masked(self.payload(Size::W, at), *n, *mask, u32::MAX));
+            pair(dir, || field(layer.src), || field(layer.dst))
+        };
+        match addresses {
+            [address] => one(address),
+            _ => Ok(Tree::Or(addresses.iter().map(one).collect::<Result<_>>()?)),
         }
     }
 
@@ -344,13 +373,21 @@ impl Gen<'_> {
         if !matches!(q.proto, Proto::Default | Proto::Ip6) {
             return self.fail(format!("'{}' is not a valid qualifier for '{kind}'", q.proto.name()));
         }
-        let address = |at| {
-            let word =
-                |i: usize| Tree::masked(self.payload(Size::W, at + 4 * i as u32), n[i], mask[i], u32::MAX);
-            Ok(Tree::And((0..4).filter(|i| mask[*i] != 0).map(word).collect()))
+        self.any6(q.dir, &[n], mask)
+    }
+
+    /// IPv6 follows, with one of these addresses under a mask.
+    fn any6(&self, dir: Dir, addresses: &[[u32; 4]], mask: [u32; 4]) -> Result<Tree> {
+        let one = |n: &[u32; 4]| {
+            let address = |at| {
+                let field = |i: usize| self.payload(Size::W, at + 4 * i as u32);
+                let word = |i: usize| Tree::masked(field(i), n[i], mask[i], u32::MAX);
+                Ok(Tree::And((0..4).filter(|i| mask[*i] != 0).map(word).collect()))
+            };
+            pair(dir, || address(8), || address(24))
         };
-        let tests = pair(q.dir, || address(8), || address(24))?;
-        Ok(Tree::And(vec![self.ether_type(ETHERTYPE_IP6)?, tests]))
+        let any = Tree::Or(addresses.iter().map(one).collect::<Result<_>>()?);
+        Ok(Tree::And(vec![self.ether_type(ETHERTYPE_IP6)?, any]))
     }
 
     fn ether(&self, q: Quals, mac: &[u8; 6], what: &str) -> Result<Tree> {
@@ -486,23 +523,29 @@ impl Gen<'_> {
         if found.is_empty() {
             return self.fail(format!("unknown host '{name}'"));
         }
-        let fits = |a: &&IpAddr| match q.proto {
-            Proto::Ip | Proto::Arp | Proto::Rarp => a.is_ipv4(),
-            Proto::Ip6 => a.is_ipv6(),
-            _ => true,
-        };
-        let one = |a: &IpAddr| match a {
-            IpAddr::V4(a) => self.net4(q, number4(*a), u32::MAX, "host"),
-            IpAddr::V6(a) => self.host6(q, words6(*a), [u32::MAX; 4], "host"),
-        };
-        let all: Vec<Tree> = found.iter().filter(fits).map(one).collect::<Result<_>>()?;
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for address in found {
+            match address {
+                IpAddr::V4(a) => v4.push((number4(a), u32::MAX)),
+                IpAddr::V6(a) => v6.push(words6(a)),
+            }
+        }
+        let mut all = Vec::new();
+        if !v4.is_empty() && q.proto != Proto::Ip6 {
+            for layer in self.layers4(q, "host")? {
+                all.push(self.any4(layer, q.dir, &v4)?);
+            }
+        }
+        if !v6.is_empty() && matches!(q.proto, Proto::Default | Proto::Ip6) {
+            all.push(self.any6(q.dir, &v6, [u32::MAX; 4])?);
+        }
         if all.is_empty() {
             return self.fail(format!("unknown host '{name}' for specified address family"));
         }
         Ok(Tree::Or(all))
     }
 
-    /// Sent through a gateway: to or from its Ethernet address, and neither to nor from its own.
+    /// Sent through a gateway: to or from its Ethernet address, and neither to nor from its own IPv4 addresses.
     fn gateway(&self, q: Quals, name: &str) -> Result<Tree> {
         if !matches!(self.link.addresses, Addresses::Mac { .. } | Addresses::Wlan) {
             return self.without("gateway");
@@ -521,14 +564,17 @@ impl Gen<'_> {
         };
         let found = self.options.resolver.host(name);
         let v4 = found.iter().filter_map(|a| if let IpAddr::V4(a) = a { Some(number4(*a)) } else { None });
-        let v4: Vec<u32> = v4.collect();
+        let v4: Vec<(u32, u32)> = v4.map(|n| (n, u32::MAX)).collect();
         if v4.is_empty() {
             return self.fail(format!("unknown host '{name}'"));
         }
-        let link = Quals { proto: Proto::Link, dir: Dir::Or, kind: Kind::Host };
-        let plain = Quals { dir: Dir::Or, kind: Kind::Host, ..q };
-        let own = v4.iter().map(|a| self.net4(plain, *a, u32::MAX, "host")).collect::<Result<_>>()?;
-        Ok(Tree::And(vec![self.ether(link, &mac, "gateway")?, Tree::Or(own).not()]))
+        let mut passed = Vec::new();
+        for layer in self.layers4(q, "gateway")? {
+            let own = self.addresses4(layer, Dir::Or, &v4)?;
+            passed.push(Tree::And(vec![self.ether_type(layer.ether)?, own.not()]));
+        }
+        let frame = self.in_frame(self.mac_is(Dir::Or, &mac))?;
+        Ok(Tree::And(vec![frame, Tree::Or(passed)]))
     }
 
     /// Port of a service, and the protocols it has it for.

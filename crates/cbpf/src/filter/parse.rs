@@ -115,6 +115,21 @@ pub(super) fn expression<'a>(toks: &'a [Token<'a>], len: usize, r#gen: Gen<'a>) 
 /// `and` or `or` of two trees, as one list where the first is such a list.
 fn join(and: bool, left: Tree, right: Tree) -> Tree {
     match (and, left) {
+        // Decided without a look at the packet.
+        (and, Tree::Const(left)) => {
+            if left == and {
+                right
+            } else {
+                Tree::Const(left)
+            }
+        }
+        (and, left) if let Tree::Const(is) = right => {
+            if is == and {
+                left
+            } else {
+                Tree::Const(is)
+            }
+        }
         (true, Tree::And(mut list)) => {
             list.push(right);
             Tree::And(list)
@@ -237,15 +252,20 @@ impl<'a> Parser<'a> {
     }
 
     fn expr(&mut self) -> Result<Tree> {
-        let mut left = self.term()?;
+        let mut left = self.settled_term()?;
         loop {
             let and = self.key(Key::And);
             if !and && !self.key(Key::Or) {
                 return Ok(left);
             }
-            let right = self.term()?;
+            let right = self.settled_term()?;
             left = join(and, left, right);
         }
+    }
+
+    fn settled_term(&mut self) -> Result<Tree> {
+        let tree = self.term()?;
+        Ok(tree.decided().map_or(tree, Tree::Const))
     }
 
     fn term(&mut self) -> Result<Tree> {

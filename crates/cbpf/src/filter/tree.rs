@@ -67,6 +67,28 @@ impl Tree {
         Tree::Not(Box::new(self))
     }
 
+    /// What the link type alone decides, whatever the packet. Then nothing is loaded for it.
+    pub(super) fn decided(&self) -> Option<bool> {
+        let all = |list: &[Tree], is: bool| {
+            let mut out = Some(is);
+            for t in list {
+                match t.decided() {
+                    Some(b) if b == is => {}
+                    Some(b) => return Some(b),
+                    None => out = None,
+                }
+            }
+            out
+        };
+        match self {
+            Tree::Const(b) => Some(*b),
+            Tree::Not(inner) => inner.decided().map(|b| !b),
+            Tree::And(list) => all(list, true),
+            Tree::Or(list) => all(list, false),
+            Tree::Test(..) | Tree::Set(..) => None,
+        }
+    }
+
     /// `value & mask == want`; a mask of all ones is left out.
     pub(super) fn masked(value: Val, want: u32, mask: u32, all: u32) -> Tree {
         let value = if mask & all == all { value } else { Val::and(value, mask) };
