@@ -30,12 +30,28 @@ pub enum Step {
     },
     /// A look-up in an array, without a call: `r0` is the address of the value whose index `r2` points to, or 0.
     Index(Index),
+    /// `r0` is the address of a value: this, plus so many bytes for each CPU before the one that the program believes to be on.
+    Value {
+        /// Address of the first CPU's.
+        addr: u64,
+        /// Bytes from one CPU's to the next one's; 0 where all share it.
+        percpu: u64,
+    },
     /// A call of a routine that cannot fail and needs no engine: `r0` of `r1` to `r5` and a sixth argument.
     Direct(Direct),
     /// `r0` is the CPU that the program believes to be on ([`crate::Head::cpu`]).
     Cpu,
     /// Takes the lock at `r1`; the helper does it where somebody has it.
     Lock {
+        /// Call site of the helper.
+        site: u32,
+    },
+    /// A tail call by a program array that is known; the helper does it for programs that the run does not know yet.
+    Tail {
+        /// Address of the 32-bit words that number the array's programs, 0 where there is none.
+        ids: u64,
+        /// Number of entries.
+        entries: u32,
         /// Call site of the helper.
         site: u32,
     },

@@ -32,6 +32,25 @@ pub type AnyFn = unsafe extern "C" fn(*mut Head, u64, u32, u64) -> Outcome;
 /// Notes that the program stops: head, reason.
 pub type TrapFn = unsafe extern "C" fn(*mut Head, u32);
 
+/// Tail calls in a row (`MAX_TAIL_CALL_CNT`).
+pub const MAX_TAIL_CALLS: u64 = 33;
+/// Programs that a run remembers, a power of two.
+pub const TAILS: usize = 16;
+
+/// A program that a tail call led to.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tail {
+    /// Its number; 0: none.
+    pub id: u64,
+    /// Its code, an [`EntryFn`].
+    pub entry: u64,
+    /// Its token.
+    pub token: u64,
+    /// Nothing: entries are as long as a power of two.
+    pub unused: u64,
+}
+
 /// The beginning of a run.
 #[repr(C)]
 #[derive(Debug)]
@@ -53,6 +72,12 @@ pub struct Head {
     pub cpu: Cell<u64>,
     /// Address of the spin lock that the program holds, or 0.
     pub lock: u64,
+    /// Tail calls so far.
+    pub tail_calls: u64,
+    /// Number of the entry that a tail call is for, as the program array has it; the engine's to remember a program by.
+    pub tail_id: u64,
+    /// Address of the [`TAILS`] programs that tail calls have led to lately, each at its number modulo [`TAILS`].
+    pub tails: u64,
     /// Calls a helper.
     pub helper: CallFn,
     /// Calls what a register says.

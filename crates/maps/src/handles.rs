@@ -6,12 +6,13 @@
 
 use crate::arraymap::{index, next_index};
 use crate::file::{Layout, MapFile};
-use skep_platform::map::{Handle, Map, MapDef, Side, flags};
+use skep_platform::map::{FastPath, Handle, Map, MapDef, MapOp, Side, flags};
 use skep_platform::{Errno, MapType};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A map whose keys are indexes and whose values are programs or maps.
@@ -19,6 +20,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub(crate) struct HandleArray {
     file: MapFile,
     entries: Entries<u32>,
+    /// Number of the object in each entry, 0 for none; written with `entries` locked.
+    ids: Box<[AtomicU32]>,
 }
 
 /// Programs or maps by key.
@@ -72,7 +75,8 @@ impl HandleArray {
     }
 
     pub(crate) fn attach(file: MapFile) -> Arc<dyn Map> {
-        Arc::new(HandleArray { file, entries: Entries::default() })
+        let ids = (0..file.def.max_entries).map(|_| AtomicU32::new(0)).collect();
+        Arc::new(HandleArray { file, entries: Entries::default(), ids })
     }
 }
 
@@ -111,7 +115,10 @@ impl Map for HandleArray {
         if at >= self.file.def.max_entries {
             return Err(Errno::E2BIG);
         }
-        let removed = self.entries.write().remove(&at);
+        let mut entries = self.entries.write();
+        self.ids[at as usize].store(0, Relaxed);
+        let removed = entries.remove(&at);
+        drop(entries);
         removed.map(drop).ok_or(Errno::ENOENT)
     }
 
@@ -136,7 +143,11 @@ impl Map for HandleArray {
         if !fits(&self.file.def, &handle) {
             return Err(Errno::EINVAL);
         }
-        let replaced = self.entries.write().insert(at, (fresh_id(), handle));
+        let id = fresh_id();
+        let mut entries = self.entries.write();
+        let replaced = entries.insert(at, (id, handle));
+        self.ids[at as usize].store(id, Release);
+        drop(entries);
         // Dropped after the lock is released: the last handle of a map or program may do work.
         drop(replaced);
         Ok(())
@@ -145,6 +156,11 @@ impl Map for HandleArray {
     fn handle(&self, key: &[u8]) -> Option<Handle> {
         let at = index(key).ok()?;
         self.entries.read().get(&at).map(|e| e.1.clone())
+    }
+
+    fn fast_path(&self, op: MapOp) -> Option<FastPath> {
+        let base = self.ids.as_ptr().expose_provenance() as u64;
+        (op == MapOp::TailCall).then_some(FastPath::Ids { base, entries: self.file.def.max_entries })
     }
 
     fn freeze(&self) -> Result<(), Errno> {

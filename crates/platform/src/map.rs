@@ -307,6 +307,8 @@ pub enum MapOp {
     Discard,
     /// Copies a record in.
     Output,
+    /// Continues in the program of an entry; the map is argument 1 there.
+    TailCall,
 }
 
 /// An operation on a map as a description that compilers translate. Holds as long as the map lives.
@@ -325,6 +327,14 @@ pub enum FastPath {
     },
     /// A routine does it.
     Call(MapRoutine),
+    /// An array of 32-bit words tells what stands in the entries: 0 for nothing, else a number that no other program or map
+    /// that was ever put into an entry of this process has.
+    Ids {
+        /// Address of the word of entry 0.
+        base: u64,
+        /// Number of entries.
+        entries: u32,
+    },
 }
 
 /// Does an operation on a map; what it returns is `r0`.

@@ -15,6 +15,7 @@ use skep_jit::{Code, CtxLoad, Direct, Index, Last, Step};
 use skep_platform::ctx::{CtxAccess, CtxField, CtxLayout};
 use skep_platform::engine::{EngineError, Platform};
 use skep_platform::env::{Fault, Host};
+use skep_platform::facts::{CallFacts, Facts};
 use skep_platform::helper::{Body, Callback, CallbackParams, Fast, Helper, HelperFn, LockEffect};
 use skep_platform::map::{FastPath, LastArg, Map, MapOp};
 use skep_platform::program::{Program, Verified};
@@ -58,7 +59,9 @@ pub(crate) fn lower(
     let functions = functions(&program, &ops);
     let meets = track::meets(&ops, &functions);
     let (sites, reasons) = (Vec::new(), Vec::new());
-    let mut l = Lowering { platform, host, layout, bases, map: None, func: None, sites, reasons, program };
+    let facts = verified.facts();
+    let mut l =
+        Lowering { platform, host, facts, layout, bases, map: None, func: None, sites, reasons, program };
     let mut steps = Vec::with_capacity(ops.len());
     for (pc, op) in ops.iter().enumerate() {
         if meets[pc] {
@@ -76,6 +79,9 @@ pub(crate) fn lower(
     let cpu = steps.iter().any(|s| match s {
         Step::Cpu | Step::Direct(Direct { last: Last::Cpu, .. }) => true,
         Step::Index(i) => i.percpu != 0,
+        Step::Value { percpu, .. } => *percpu != 0,
+        // Those that it leads to may.
+        Step::Tail { .. } => true,
         _ => false,
     });
     let code = Code { steps, functions, cpu, ctx_size };
@@ -138,6 +144,7 @@ fn target(pc: usize, op: Op) -> Option<usize> {
 struct Lowering<'p> {
     platform: &'p Platform,
     host: &'p dyn Host,
+    facts: &'p Facts,
     program: Arc<Program>,
     layout: Option<&'static CtxLayout>,
     bases: track::Bases,
@@ -198,20 +205,31 @@ impl Lowering<'_> {
     }
 
     /// A call that needs no engine.
-    fn in_place(&self, helper: &Helper) -> Option<Step> {
+    fn in_place(&self, helper: &Helper, known: CallFacts) -> Option<Step> {
         match helper.fast {
             Fast::None => None,
-            Fast::Map(op) => on_map(self.program.maps.get(self.map?)?, op),
+            Fast::Map(op) => {
+                let map = known.map.map(usize::from).or(self.map)?;
+                on_map(self.program.maps.get(map)?, op, known.key)
+            }
             Fast::Record(op) => {
                 // The record tells no ring buffer; where there is one alone it is that one.
                 let mut rings = self.program.maps.iter().filter(|m| m.ringbuf().is_some());
-                rings.next().filter(|_| rings.next().is_none()).and_then(|ring| on_map(ring, op))
+                rings.next().filter(|_| rings.next().is_none()).and_then(|ring| on_map(ring, op, None))
             }
             Fast::Host(ask) => {
                 let call = self.host.direct(ask)? as *const ();
                 Some(Step::Direct(Direct { call: call.expose_provenance() as u64, last: Last::Nothing }))
             }
             Fast::Cpu => Some(Step::Cpu),
+        }
+    }
+
+    /// A tail call by a map that is known.
+    fn tail(&self, pc: usize, site: u32) -> Option<Step> {
+        match self.program.maps.get(usize::from(self.facts.call(pc).map?))?.fast_path(MapOp::TailCall)? {
+            FastPath::Ids { base, entries } => Some(Step::Tail { ids: base, entries, site }),
+            _ => None,
         }
     }
 
@@ -229,14 +247,15 @@ impl Lowering<'_> {
 
     fn helper(&mut self, id: i32, pc: usize) -> Step {
         let helper = u32::try_from(id).ok().and_then(|id| self.platform.helper(id));
-        if let Some(step) = helper.and_then(|h| self.in_place(h)) {
+        if let Some(step) = helper.and_then(|h| self.in_place(h, self.facts.call(pc))) {
             return step;
         }
         match helper.map(|h| (h.body, h)) {
             Some((Body::Fn(body), h)) => {
                 self.sites.push(Site { body, pc });
                 let site = self.sites.len() as u32 - 1;
-                self.short(h, site).unwrap_or(Step::Helper { site, tail: h.tail_call })
+                let short = if h.tail_call { self.tail(pc, site) } else { self.short(h, site) };
+                short.unwrap_or(Step::Helper { site, tail: h.tail_call })
             }
             Some((Body::Absent(why), h)) => self.trap(Fault::NoHelper { id: h.id, why }, pc),
             None => self.stop("unknown-helper", format!("there is no helper #{id}"), pc),
@@ -304,8 +323,15 @@ impl Lowering<'_> {
 }
 
 /// The operation as a step, where the map has a short way.
-fn on_map(map: &Arc<dyn Map>, op: MapOp) -> Option<Step> {
+///
+/// `key`: the index that is looked up, when the verifier knows it to be one of the map's.
+fn on_map(map: &Arc<dyn Map>, op: MapOp, key: Option<u32>) -> Option<Step> {
     Some(match map.fast_path(op)? {
+        FastPath::Index { base, stride, entries, percpu } if key.is_some_and(|k| k < entries) => {
+            let addr = base + u64::from(key.unwrap_or(0)) * u64::from(stride);
+            Step::Value { addr, percpu }
+        }
+        FastPath::Ids { .. } => return None,
         FastPath::Index { base, stride, entries, percpu } => {
             Step::Index(Index { base, stride, entries, percpu })
         }

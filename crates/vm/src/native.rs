@@ -17,6 +17,7 @@ use crate::lower::{Lowered, Site, func_addr, lower};
 use crate::mem::{Order, Span};
 use crate::user::Tier;
 use skep_isa::{Callee, Op, Size};
+use skep_jit::head::{MAX_TAIL_CALLS, TAILS, Tail};
 use skep_jit::{Compiled, Head, Step};
 use skep_platform::ctx::{CtxField, FieldKind, Rights, UserRun};
 use skep_platform::engine::{EngineError, Platform, RunError};
@@ -29,8 +30,6 @@ use skep_platform::uapi::ProgType;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Tail calls in a row (`MAX_TAIL_CALL_CNT`).
-const MAX_TAIL_CALLS: u32 = 33;
 /// Iterations that `may_goto` allows a frame (`BPF_MAX_LOOPS`).
 const MAY_GOTO: u32 = 8 << 20;
 /// Words of a frame (`MAX_BPF_STACK`).
@@ -111,9 +110,14 @@ impl Native {
 fn calls_engine(step: &Step) -> bool {
     match step {
         Step::Op(op) => matches!(op, Op::Call(Callee::Reg(_))),
-        Step::Helper { .. } | Step::Lock { .. } | Step::Trap { .. } => true,
+        Step::Helper { .. } | Step::Lock { .. } | Step::Trap { .. } | Step::Tail { .. } => true,
         Step::AnyLoad { .. } | Step::AnyStore { .. } | Step::PacketLoad { .. } => true,
-        Step::Index(_) | Step::Direct(_) | Step::Cpu | Step::Unlock { .. } | Step::Loop { .. } => false,
+        Step::Index(_)
+        | Step::Value { .. }
+        | Step::Direct(_)
+        | Step::Cpu
+        | Step::Unlock { .. }
+        | Step::Loop { .. } => false,
         Step::Wide { .. } | Step::Second | Step::CtxLoad(_) | Step::CtxStore { .. } => false,
     }
 }
@@ -163,15 +167,37 @@ pub(crate) struct Machine {
     frames: Vec<Box<[u64]>>,
     /// The head of programs that never call the engine.
     head: Head,
+    /// Programs that tail calls have led to lately, for compiled code, and what keeps them: with [`Machine::caller`] as the
+    /// first program of the run, whose context they were found to fit.
+    tails: Box<[Tail; TAILS]>,
+    called: [Option<Arc<Native>>; TAILS],
+    caller: Option<Arc<Native>>,
 }
 
 impl Default for Machine {
     fn default() -> Machine {
-        Machine { frames: Vec::new(), head: baseline::head([0; 2], false) }
+        Machine {
+            frames: Vec::new(),
+            head: baseline::head([0; 2], false),
+            tails: Box::new([Tail::default(); TAILS]),
+            called: [const { None }; TAILS],
+            caller: None,
+        }
     }
 }
 
 impl Machine {
+    /// The programs that tail calls of runs of `code` have led to; forgets those of other programs' runs.
+    fn tails_for(&mut self, code: &Arc<Native>) -> u64 {
+        let tails = code.lowered.code.steps.iter().any(|s| matches!(s, Step::Tail { .. }));
+        if tails && !self.caller.as_ref().is_some_and(|c| Arc::ptr_eq(c, code)) {
+            self.tails.fill(Tail::default());
+            self.called.fill(None);
+            self.caller = Some(code.clone());
+        }
+        self.tails.as_ptr().expose_provenance() as u64
+    }
+
     /// One past the top of a frame.
     fn frame(&mut self, depth: usize) -> u64 {
         while self.frames.len() <= depth {
@@ -198,7 +224,6 @@ pub(crate) struct Run<'r, 'm> {
     /// Address and length of the context.
     entry: [u64; 2],
     depth: usize,
-    tail_calls: u32,
     /// The last helper call, or the instruction that stopped the run.
     at: usize,
     /// The fault that ended the run inside of a callback.
@@ -267,11 +292,11 @@ pub(crate) fn run_all<'c>(
         codes: &codes,
         code,
         depth: 0,
-        tail_calls: 0,
         at: 0,
         dead: None,
         stopped: None,
     };
+    run.head.tails = run.machine.tails_for(code);
     loop {
         if each(run.begin()).is_break() {
             return;
@@ -338,7 +363,7 @@ impl<'r> Run<'r, '_> {
         let args = code.args(self.entry);
         (self.head.ctx, self.head.ctx_len) = (args[0], args[1]);
         self.head.cpu.set(baseline::CPU_UNKNOWN);
-        (self.code, self.depth, self.tail_calls, self.at) = (code, 0, 0, 0);
+        (self.code, self.depth, self.head.tail_calls, self.at) = (code, 0, 0, 0);
         self.know_cpu(code);
         self.accept(code).and_then(|()| self.enter(code, 0, args)).map_err(|fault| {
             self.let_go();
@@ -391,7 +416,7 @@ impl<'r> Run<'r, '_> {
         &mut self,
         program: Arc<dyn std::any::Any + Send + Sync>,
     ) -> Result<Option<&'r Native>, Fault> {
-        if self.tail_calls >= MAX_TAIL_CALLS {
+        if self.head.tail_calls >= MAX_TAIL_CALLS {
             return Ok(None);
         }
         let program = program.downcast::<crate::user::UserProgram>().map_err(|_| {
@@ -405,9 +430,27 @@ impl<'r> Run<'r, '_> {
         })?;
         self.accept(next)?;
         self.know_cpu(next);
-        self.tail_calls += 1;
+        self.head.tail_calls += 1;
+        self.remember(next);
         let known = self.program(|c| std::ptr::eq(c, &**next));
         Ok(Some(known.unwrap_or_else(|| self.codes.push(next.clone()))))
+    }
+
+    /// Lets compiled code go to this program by itself the next time, if it is one that this run's context fits for certain: of
+    /// the type of the first.
+    fn remember(&mut self, next: &Arc<Native>) {
+        let id = std::mem::take(&mut self.head.tail_id);
+        let (first, program) = (self.first.program(), next.program());
+        let alike = first.prog_type == program.prog_type && first.attach_type == program.attach_type;
+        let Some(entry) = next.machine.as_ref().and_then(|m| m.entry(0)).filter(|_| id != 0 && alike) else {
+            return;
+        };
+        let at = id as usize % TAILS;
+        self.machine.tails[at] = Tail { id, entry, token: next.token(), unused: 0 };
+        // The one that it takes the place of may be running.
+        if let Some(before) = self.machine.called[at].replace(next.clone()) {
+            self.codes.push(before);
+        }
     }
 
     /// The first program of the run for which `is` holds.
@@ -415,7 +458,11 @@ impl<'r> Run<'r, '_> {
         if is(self.first) {
             return Some(self.first);
         }
-        self.codes.find(|c| is(c)).map(|c| &**c)
+        if let Some(code) = self.codes.find(|c| is(c)) {
+            return Some(code);
+        }
+        let called = self.machine.called.iter().flatten().find(|c| is(c))?;
+        Some(self.codes.push(called.clone()))
     }
 
     /// Gives back what a stopped run holds: its spin lock and its ring buffer records.

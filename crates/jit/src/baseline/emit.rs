@@ -10,7 +10,7 @@ use super::Made;
 use super::frame::{BUDGET, Frame, HEAD, Needs, head};
 use crate::asm::{Arith, Asm, Cc, Hole, M, R, Shift};
 use crate::code::{Code, CtxLoad, Direct, Index, Last, Step};
-use crate::head::{Head, STOP, any_flags};
+use crate::head::{Head, MAX_TAIL_CALLS, STOP, TAILS, Tail, any_flags};
 use skep_isa::{AluOp, AtomicOp, Callee, Cond, Op, Operand, Reg, Size, Width};
 use std::mem::offset_of;
 
@@ -82,9 +82,11 @@ fn bound(step: &Step) -> u32 {
         Step::Helper { tail: false, .. }
         | Step::Index(_)
         | Step::Direct(_)
+        | Step::Value { .. }
         | Step::Cpu
         | Step::Unlock { .. } => 56,
         Step::Lock { .. } => 90,
+        Step::Tail { .. } => 300,
         Step::Loop { .. } => 110,
         Step::Helper { tail: true, .. } | Step::AnyLoad { .. } | Step::AnyStore { .. } => 140,
         Step::PacketLoad { .. } | Step::Trap { .. } => 70,
@@ -196,6 +198,11 @@ impl<'c> Emit<'c> {
             Step::Second => {}
             Step::Helper { site, tail } => self.helper(site, tail),
             Step::Index(i) => self.index(i),
+            Step::Value { addr, percpu } => {
+                self.a.mov_imm(R::AX, addr);
+                self.add_percpu(percpu);
+                self.clobber();
+            }
             Step::Direct(d) => self.direct(d),
             Step::Cpu => {
                 self.a.load(Size::W, false, R::AX, head(offset_of!(Head, cpu)));
@@ -203,6 +210,7 @@ impl<'c> Emit<'c> {
                 self.set_upper_zero(Reg::R0, true);
             }
             Step::Lock { site } => self.lock(site),
+            Step::Tail { ids, entries, site } => self.tail_call(ids, entries, site),
             Step::Unlock { .. } => {
                 self.a.store_imm(Size::W, M(R::DI, 0), 0);
                 self.a.store_imm(Size::Dw, head(offset_of!(Head, lock)), 0);
@@ -407,6 +415,44 @@ impl<'c> Emit<'c> {
         self.a.land(go_on);
     }
 
+    /// Goes to a program that the run knows by its number in the array; else the helper finds it. A subprogram always asks.
+    fn tail_call(&mut self, ids: u64, entries: u32, site: u32) {
+        let a = &mut self.a;
+        let word = |field: usize| M(R::R10, field as i32);
+        a.mov(false, R::AX, R::DX);
+        a.zero(R::R11);
+        a.mov_imm(R::R10, entries.into());
+        a.arith(Arith::Cmp, true, R::AX, R::R10);
+        let outside = a.jump(Some(Cc::Ae), true);
+        a.mov_imm(R::R10, ids);
+        a.shift_imm(Shift::Shl, true, R::AX, 2);
+        a.arith(Arith::Add, true, R::R10, R::AX);
+        a.load(Size::W, false, R::R11, M(R::R10, 0));
+        a.land(outside);
+        a.store(Size::Dw, head(offset_of!(Head, tail_id)), R::R11);
+        let slow = (!self.frame.is_sub()).then(|| {
+            let a = &mut self.a;
+            a.mov(false, R::R10, R::R11);
+            a.arith_imm(Arith::And, false, R::R10, TAILS as i32 - 1);
+            a.shift_imm(Shift::Shl, false, R::R10, size_of::<Tail>().trailing_zeros() as u8);
+            a.arith_load(Arith::Add, true, R::R10, head(offset_of!(Head, tails)));
+            a.test(true, R::R11, R::R11);
+            let none = a.jump(Some(Cc::E), true);
+            a.arith_load(Arith::Cmp, true, R::R11, word(offset_of!(Tail, id)));
+            let other = a.jump(Some(Cc::Ne), true);
+            a.arith_mem_imm(Arith::Cmp, true, head(offset_of!(Head, tail_calls)), MAX_TAIL_CALLS as i8);
+            let many = a.jump(Some(Cc::Ae), true);
+            a.arith_mem_imm(Arith::Add, true, head(offset_of!(Head, tail_calls)), 1);
+            a.load(Size::Dw, false, R::R11, word(offset_of!(Tail, token)));
+            a.store(Size::Dw, head(offset_of!(Head, token)), R::R11);
+            a.load(Size::Dw, false, R::DX, word(offset_of!(Tail, entry)));
+            self.tail();
+            [none, other, many]
+        });
+        slow.into_iter().flatten().for_each(|hole| self.a.land(hole));
+        self.helper(site, true);
+    }
+
     fn index(&mut self, i: Index) {
         let a = &mut self.a;
         a.load(Size::W, false, R::AX, M(map(Reg::R2), 0));
@@ -424,13 +470,18 @@ impl<'c> Emit<'c> {
         }
         a.mov_imm(R::R11, i.base);
         a.arith(Arith::Add, true, R::AX, R::R11);
-        if i.percpu != 0 {
-            a.mov_imm(R::R11, i.percpu);
-            a.imul_load(R::R11, head(offset_of!(Head, cpu)));
-            a.arith(Arith::Add, true, R::AX, R::R11);
-        }
-        a.land(done);
+        self.add_percpu(i.percpu);
+        self.a.land(done);
         self.clobber();
+    }
+
+    /// From the first CPU's value to that of the CPU that the program believes to be on.
+    fn add_percpu(&mut self, percpu: u64) {
+        if percpu != 0 {
+            self.a.mov_imm(R::R11, percpu);
+            self.a.imul_load(R::R11, head(offset_of!(Head, cpu)));
+            self.a.arith(Arith::Add, true, R::AX, R::R11);
+        }
     }
 
     fn direct(&mut self, d: Direct) {

@@ -31,7 +31,7 @@ impl Frame {
     pub(super) fn of(code: &Code, start: usize, end: usize, head: bool) -> Frame {
         let steps = code.steps.get(start..end).unwrap_or(&[]);
         let main = start == 0;
-        let tail = steps.iter().any(|s| matches!(s, Step::Helper { tail: true, .. }));
+        let tail = steps.iter().any(|s| matches!(s, Step::Helper { tail: true, .. } | Step::Tail { .. }));
         let budget = steps.iter().any(|s| matches!(s, Step::Op(Op::MayGoto { .. })));
         let framed = budget || (tail && !main) || steps.iter().any(uses_frame);
         let mut written = if tail && !main { 0x3c0 } else { 0 };
@@ -44,6 +44,11 @@ impl Frame {
             saved.push(HEAD);
         }
         Frame { main, framed, budget, saved }
+    }
+
+    /// It is a subprogram.
+    pub(super) fn is_sub(&self) -> bool {
+        !self.main
     }
 
     /// Bytes below the saved registers: the stack pointer becomes a multiple of 16.
@@ -105,6 +110,7 @@ impl Needs {
         let head = code.steps.iter().any(|s| match s {
             Step::Op(op) => matches!(op, Op::Call(Callee::Reg(_))),
             Step::Index(i) => i.percpu != 0,
+            Step::Value { percpu, .. } => *percpu != 0,
             Step::Direct(d) => d.last == Last::Cpu,
             Step::Wide { .. } | Step::Second | Step::CtxLoad(_) | Step::CtxStore { .. } => false,
             _ => true,

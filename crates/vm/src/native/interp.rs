@@ -125,6 +125,11 @@ impl<'r> Run<'r, '_> {
                     false => 0,
                 };
             }
+            Step::Value { addr, percpu } => {
+                let cpu = if percpu == 0 { 0 } else { u64::from(self.current_cpu()) };
+                f.regs.0[0] = addr + cpu * percpu;
+            }
+            Step::Tail { site, .. } => self.call_helper(f, site)?,
             Step::Direct(d) => f.regs.0[0] = direct(&f.regs, d, self.head.cpu.get()),
             Step::Cpu => f.regs.0[0] = self.current_cpu().into(),
             Step::Lock { site } => {
