@@ -3,6 +3,7 @@
 //! A call checks its arguments from left to right and remembers in [`Args`] what later ones and the result refer to
 //! (the map, the reference given up, the constant size), as `check_helper_call` of kernel/bpf/verifier.c does.
 
+use crate::called::Called;
 use crate::machine::Vm;
 use crate::reject::Rule as Broken;
 use crate::reject::{Check, Reject, refuse};
@@ -119,8 +120,10 @@ impl Vm<'_> {
     /// Call of helper `id`.
     pub(crate) fn helper_call(&mut self, id: i32) -> Check<Flow> {
         let pc = self.cur.insn;
-        let Some(h) = self.helper(id) else { refuse!(HelperUnknown, "invalid func unknown#{id}") };
-        let Some(proto) = h.proto_for(&self.caller()) else {
+        let Some(&Called { helper: h, proto, .. }) = self.called.get(id) else {
+            refuse!(HelperUnknown, "invalid func unknown#{id}")
+        };
+        let Some(proto) = proto else {
             refuse!(HelperUnknown, "program of this type cannot use helper {}#{id}", h.name);
         };
         self.helper_allowed(h, proto)?;
@@ -209,7 +212,7 @@ impl Vm<'_> {
 
     /// Helper and map type go together (`check_map_func_compatibility`).
     fn map_suits(&self, h: &Helper, kind: MapType) -> Check {
-        let phrase = format!("cannot pass map_type {} into func {}#{}", kind as u32, h.name, h.id);
+        let phrase = || format!("cannot pass map_type {} into func {}#{}", kind as u32, h.name, h.id);
         let row = self.platform.map_type(kind);
         let listed = row.is_none_or(|r| r.helpers.is_empty() || r.helpers.contains(&h.id));
         let wanted = h.map_types.is_empty() || h.map_types.contains(&kind);
@@ -218,11 +221,11 @@ impl Vm<'_> {
             if self.may_write_sockets(h) {
                 return Ok(());
             }
-            let e = Reject::new(Broken::MapHelper, phrase);
+            let e = Reject::new(Broken::MapHelper, phrase());
             return Err(e.after_line("cannot update sockmap in this context"));
         }
         if !listed || !wanted {
-            refuse!(MapHelper, "{phrase}");
+            refuse!(MapHelper, "{}", phrase());
         }
         Ok(())
     }
@@ -524,17 +527,10 @@ impl Vm<'_> {
     /// The helper has written stack memory.
     pub(crate) fn fill(&mut self, n: usize, size: i64) -> Check {
         let r = *self.reg(n);
-        for i in 0..size {
-            self.access_byte(n, &r, i)?;
+        match r.val.as_const() {
+            Some(v) => self.scribble(self.frame_of(&r), r.off as i64 + v as i64, size),
+            None => Ok(()),
         }
-        Ok(())
-    }
-
-    fn access_byte(&mut self, n: usize, r: &Reg, i: i64) -> Check {
-        let Some(v) = r.val.as_const() else { return Ok(()) };
-        self.stack_bounds(n, r.off as i64 + i, 1, true)?;
-        let _ = v;
-        self.stack_store(n, r.off as i64 + i, 1, crate::stackmem::Store::Unknown)
     }
 
     fn release_argument(&mut self, h: &Helper, p: &Proto, args: &Args) -> Check {

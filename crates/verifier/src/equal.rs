@@ -62,6 +62,9 @@ impl Ids {
     }
 }
 
+/// What eight bytes of anything are as a number.
+static UNKNOWN: Reg = Reg::UNKNOWN;
+
 /// How states are compared.
 pub(crate) struct Compare<'a> {
     pub(crate) mode: Mode,
@@ -112,6 +115,9 @@ impl Compare<'_> {
             if self.mode != Mode::Finished && c.is_none_or(|c| c.bytes != o.bytes) {
                 return false;
             }
+            if o.reg.id | o.reg.ref_id == 0 && old.stack.shares(&cur.stack, i) {
+                continue;
+            }
             let unused = |b: &Byte| *b == Byte::Invalid || (self.uninit_ok && *b == Byte::Misc);
             let same = match c {
                 Some(c) => self.slot(o, c, ids),
@@ -126,7 +132,7 @@ impl Compare<'_> {
 
     fn slot(&self, o: &Slot, c: &Slot, ids: &mut Ids) -> bool {
         if let (Some(a), Some(b)) = (self.as_number(o), self.as_number(c)) {
-            return self.reg(&a, &b, ids);
+            return self.reg(a, b, ids);
         }
         for i in 0..8 {
             let ok = match (o.bytes[i], c.bytes[i]) {
@@ -158,12 +164,12 @@ impl Compare<'_> {
     }
 
     /// A whole slot as a number: a spilled one, or eight bytes of anything.
-    fn as_number(&self, s: &Slot) -> Option<Reg> {
+    fn as_number<'s>(&self, s: &'s Slot) -> Option<&'s Reg> {
         if s.is_scalar_spill64() {
-            return Some(s.reg);
+            return Some(&s.reg);
         }
         let misc = |b: &Byte| *b == Byte::Misc || (self.uninit_ok && *b == Byte::Invalid);
-        s.bytes.iter().all(misc).then_some(Reg::UNKNOWN)
+        s.bytes.iter().all(misc).then_some(&UNKNOWN)
     }
 
     fn reg(&self, old: &Reg, cur: &Reg, ids: &mut Ids) -> bool {

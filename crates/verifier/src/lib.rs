@@ -23,6 +23,7 @@ mod attach;
 pub mod branch;
 mod btfs;
 mod call;
+mod called;
 pub mod cfg;
 pub mod code;
 mod depth;

@@ -1,6 +1,7 @@
 //! The verifier's working parts in one place: the program, what is known of it, the state at hand, the states kept,
 //! the branches still to walk, and what has been counted. The steps themselves live in files by concern.
 
+use crate::called::CalledHelpers;
 use crate::cfg::{CallShape, Cfg};
 use crate::code::Code;
 use crate::live::{StackLife, Where};
@@ -102,6 +103,8 @@ pub(crate) struct Vm<'a> {
     pub(crate) missing_kfunc: bool,
     /// By slot: type of the pointer that its access used, for the rule that one instruction keeps one kind.
     pub(crate) access_kind: Vec<u8>,
+    /// Helpers that it calls.
+    pub(crate) called: CalledHelpers,
     /// Kernel type looked up by name.
     pub(crate) names: HashMap<&'static str, u32>,
     /// What the attach point takes and gives back.
@@ -191,7 +194,7 @@ impl<'a> Vm<'a> {
 
     /// A helper's row.
     pub(crate) fn helper(&self, id: i32) -> Option<&'static Helper> {
-        self.platform.helper(u32::try_from(id).ok()?)
+        self.called.get(id).map(|c| c.helper)
     }
 
     /// Who calls helpers.

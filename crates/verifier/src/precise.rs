@@ -105,7 +105,7 @@ impl Wanted {
 
     /// Numbers tied together are wanted together.
     fn tie(&mut self, h: Option<&Hist>) {
-        let Some(h) = h else { return };
+        let Some(h) = h.filter(|h| h.linked[0].is_some()) else { return };
         let all = || h.linked.iter().flatten();
         if all().any(|p| p.frame as usize <= self.frame && self.holds(p)) {
             for p in all() {

@@ -226,6 +226,26 @@ impl Vm<'_> {
         Ok(())
     }
 
+    /// A helper has written something into these bytes, which the frame has room for.
+    pub(crate) fn scribble(&mut self, frame: usize, off: i64, size: i64) -> Check {
+        let mut o = off;
+        while o < off + size {
+            let (spi, byte) = slot_of(o);
+            let here = (off + size - o).min(byte as i64 + 1);
+            o += here;
+            let old = &self.cur.frames[frame].stack[spi];
+            if !self.leaks_allowed() && old.is_spill() && !old.reg.is_scalar() {
+                refuse!(PointerLeak, "attempt to corrupt spilled pointer on stack");
+            }
+            self.break_dynptr(frame, spi)?;
+            self.log.touch_slot(frame, spi);
+            let slot = &mut self.cur.frame_at_mut(frame).stack[spi];
+            slot.scrub();
+            slot.bytes[byte + 1 - here as usize..=byte].fill(Byte::Misc);
+        }
+        Ok(())
+    }
+
     fn spill(&mut self, frame: usize, spi: usize, reg: Reg, size: u32) {
         let slot = &mut self.cur.frame_at_mut(frame).stack[spi];
         slot.reg = reg;
@@ -329,7 +349,13 @@ impl Vm<'_> {
             }
             return Ok(true);
         }
+        let mut last = usize::MAX;
         for o in min..max + size {
+            let spi = slot_of(o).0;
+            if last != spi {
+                last = spi;
+                self.stack_read(frame, 1 << spi);
+            }
             self.helper_byte(frame, n, &r, (min, o, size), write)?;
         }
         Ok(false)
@@ -344,8 +370,7 @@ impl Vm<'_> {
         clobber: bool,
     ) -> Check {
         let (spi, b) = slot_of(o);
-        let slot = self.cur.frames[frame].stack[spi];
-        self.stack_read(frame, 1 << spi);
+        let slot = &self.cur.frames[frame].stack[spi];
         let uninit = self.leaks_allowed();
         match slot.bytes[b] {
             Byte::Misc => {}

@@ -1,6 +1,7 @@
 //! The way through: passes in the kernel's order, and the outcome.
 
 use crate::attach::Attach;
+use crate::called::CalledHelpers;
 use crate::cfg::{Cfg, live_registers};
 use crate::code::Code;
 use crate::explain::Explanation;
@@ -206,6 +207,7 @@ pub(crate) fn prepare<'a>(
     }
     let live_regs = live_registers(&code, &cfg, &shape);
     let life = StackLife::new(&code, &cfg);
+    let called = CalledHelpers::new(&code, platform, &caller);
     let backward = crate::precise::Backward::table(&code.slots);
     let n = code.len();
     let funcs = code.funcs.len();
@@ -250,6 +252,7 @@ pub(crate) fn prepare<'a>(
         global_called: vec![false; funcs],
         missing_kfunc: false,
         access_kind: vec![0; n],
+        called,
         names: HashMap::new(),
         attach,
     })
