@@ -114,6 +114,20 @@ impl<const W: u32, const H: u32> Dom<W, H> {
     fn learn_bits(&mut self) {
         self.sub.learn_bits(self.bits);
         self.r.learn_bits(self.bits);
+        if !self.bits.is_const() && !self.bits.is_unknown() {
+            self.learn_only();
+        }
+    }
+
+    /// When a single number has these bits and lies between the unsigned bounds, it is that one (Linux 6.18 stable,
+    /// `__update_reg64_bounds`).
+    fn learn_only(&mut self) {
+        let (lo, hi) = (self.r.umin, self.r.umax);
+        let first = if self.bits.contains(lo) { Some(lo) } else { self.bits.above(lo) };
+        let Some(first) = first.filter(|v| *v <= hi) else { return };
+        if self.bits.above(first).is_none_or(|next| next > hi) {
+            *self = Self::constant(first);
+        }
     }
 
     #[inline]

@@ -388,11 +388,7 @@ impl Vm<'_> {
                 if clobber {
                     let s = &mut self.cur.frame_at_mut(frame).stack[spi];
                     s.reg = Reg::scalar(Scalar::UNKNOWN);
-                    for b in &mut s.bytes {
-                        if *b == Byte::Spill {
-                            *b = Byte::Misc;
-                        }
-                    }
+                    s.misc();
                 }
             }
             _ => {

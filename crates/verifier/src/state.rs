@@ -60,13 +60,19 @@ impl Slot {
         matches!(self.bytes[7], Byte::Dynptr | Byte::Iter | Byte::IrqFlag)
     }
 
-    /// A spill becomes plain bytes; stays what it is otherwise (`scrub_special_slot`).
+    /// What was spilled here is no more: with it all that was known of the slot's other bytes goes, zeros too. Plain
+    /// bytes stay what they are (`scrub_special_slot`).
     pub fn scrub(&mut self) {
         self.reg = Reg::NOT_INIT;
-        for b in &mut self.bytes {
-            if matches!(b, Byte::Spill | Byte::Dynptr | Byte::Iter | Byte::IrqFlag) {
-                *b = Byte::Misc;
-            }
+        if self.is_spill() || self.is_special() {
+            self.misc();
+        }
+    }
+
+    /// All bytes ever written hold something.
+    pub fn misc(&mut self) {
+        for b in self.bytes.iter_mut().filter(|b| **b != Byte::Invalid) {
+            *b = Byte::Misc;
         }
     }
 }

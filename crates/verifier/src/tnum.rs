@@ -39,6 +39,29 @@ impl Tnum {
         Tnum { value: min & !mask, mask }
     }
 
+    /// The least number above `v`; `None` when there is none.
+    pub const fn above(self, v: u64) -> Option<u64> {
+        if v == u64::MAX {
+            return None;
+        }
+        let v = v + 1;
+        let wrong = (v ^ self.value) & !self.mask;
+        if wrong == 0 {
+            return Some(v);
+        }
+        // The highest bit where a known bit differs decides whether the bits below start anew or one above must grow.
+        let top = 63 - wrong.leading_zeros();
+        if self.value >> top & 1 == 1 {
+            return Some(v & !ones(top + 1) | self.value & ones(top + 1));
+        }
+        let free = self.mask & !v & !ones(top);
+        if free == 0 {
+            return None;
+        }
+        let grows = free.trailing_zeros();
+        Some(v & !ones(grows + 1) | 1 << grows | self.value & ones(grows))
+    }
+
     /// All bits known.
     pub const fn is_const(self) -> bool {
         self.mask == 0
