@@ -9,6 +9,7 @@ mod commands;
 mod failure;
 mod input;
 mod maps;
+mod names;
 mod output;
 mod progress;
 mod table;

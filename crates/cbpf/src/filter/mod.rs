@@ -30,7 +30,7 @@ mod wlan;
 mod words;
 
 pub use error::{FilterError, Span, Why};
-pub use names::{Files, Numbers, Resolver};
+pub use names::{Numbers, Resolver};
 pub use words::Proto;
 
 use crate::check::{CheckError, MAX_INSNS, Program, Rule};
@@ -72,10 +72,10 @@ pub struct Options<'a> {
 }
 
 impl Default for Options<'_> {
-    /// Ethernet, tcpdump's snapshot length, optimised, names from the system.
+    /// Ethernet, tcpdump's snapshot length, optimised, no names but those of the language.
     fn default() -> Self {
         let (link, snaplen, packets) = ("EN10MB", 262_144, Packets::Any);
-        Options { link, snaplen, optimize: true, netmask: None, packets, resolver: &Files }
+        Options { link, snaplen, optimize: true, netmask: None, packets, resolver: &Numbers }
     }
 }
 

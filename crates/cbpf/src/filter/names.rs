@@ -1,7 +1,7 @@
-//! Names in filters: hosts, networks, ports and protocols. A [`Resolver`] answers; [`Files`] reads `/etc/services` and
-//! `/etc/protocols` and asks the system for hosts; [`Numbers`] knows the names of the language alone.
+//! Names in filters: hosts, networks, ports and protocols. A [`Resolver`] answers: the program's own, which asks the system,
+//! or [`Numbers`], which knows the names of the language alone.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Answers for names.
 pub trait Resolver {
@@ -41,80 +41,6 @@ impl Resolver for Numbers {
     fn protocol(&self, name: &str) -> Option<u8> {
         PROTOCOLS.iter().find(|(n, _)| *n == name).map(|(_, number)| *number)
     }
-}
-
-/// The system's files and resolver. Hosts are asked for over the network where the system does so.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Files;
-
-impl Resolver for Files {
-    fn host(&self, name: &str) -> Vec<IpAddr> {
-        (name, 0).to_socket_addrs().map(|all| dedup(all.map(|a| a.ip()))).unwrap_or_default()
-    }
-
-    fn ether(&self, name: &str) -> Option<[u8; 6]> {
-        lines("/etc/ethers").find_map(|l| parse_ether(&l, name))
-    }
-
-    fn net(&self, name: &str) -> Option<u32> {
-        let words = |l: String| l.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        let line = lines("/etc/networks").map(words).find(|w| names(w, 1).any(|n| n == name))?;
-        line.get(1)?.split('.').try_fold(0u32, |n, part| Some(n << 8 | part.parse::<u8>().ok()? as u32))
-    }
-
-    fn ports(&self, name: &str) -> Vec<(u16, String)> {
-        let mut out: Vec<(u16, String)> = lines("/etc/services").filter_map(|l| service(&l, name)).collect();
-        out.dedup();
-        out
-    }
-
-    fn protocol(&self, name: &str) -> Option<u8> {
-        Numbers.protocol(name).or_else(|| {
-            lines("/etc/protocols").find_map(|l| {
-                let words: Vec<String> = l.split_whitespace().map(str::to_owned).collect();
-                names(&words, 1).any(|n| n == name).then(|| words.get(1)?.parse().ok()).flatten()
-            })
-        })
-    }
-}
-
-/// All words but the one at `except`.
-fn names(words: &[String], except: usize) -> impl Iterator<Item = &String> {
-    words.iter().enumerate().filter(move |(i, _)| *i != except).map(|(_, w)| w)
-}
-
-fn lines(path: &str) -> impl Iterator<Item = String> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let bare = |l: &str| l.split('#').next().unwrap_or("").trim().to_owned();
-    text.lines().map(bare).filter(|l| !l.is_empty()).collect::<Vec<_>>().into_iter()
-}
-
-fn service(line: &str, name: &str) -> Option<(u16, String)> {
-    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-    let (port, proto) = words.get(1)?.split_once('/')?;
-    names(&words, 1).any(|n| n == name).then(|| Some((port.parse().ok()?, proto.to_owned()))).flatten()
-}
-
-fn parse_ether(line: &str, name: &str) -> Option<[u8; 6]> {
-    let (address, host) = line.split_once(char::is_whitespace)?;
-    if host.trim() != name {
-        return None;
-    }
-    let mut out = [0; 6];
-    let mut parts = address.split(':');
-    for byte in &mut out {
-        *byte = u8::from_str_radix(parts.next()?, 16).ok()?;
-    }
-    Some(out)
-}
-
-fn dedup(addrs: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
-    addrs.fold(Vec::new(), |mut out, a| {
-        if !out.contains(&a) {
-            out.push(a);
-        }
-        out
-    })
 }
 
 /// IP protocols that the language knows without any file.

@@ -2,9 +2,10 @@
 
 use crate::commands::Cmd;
 use crate::failure::Failure;
+use crate::names::Files;
 use crate::output::{Out, object};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
-use skep::cbpf::filter::{Files, Numbers, Resolver, Why, link_types};
+use skep::cbpf::filter::{Numbers, Resolver, Why, link_types};
 use skep::cbpf::{Filter, FilterOptions, Meta, Packet, text};
 use skep::hooks::capture::{Capture, Interface, Writer};
 use skep::hooks::link::LinkType;
