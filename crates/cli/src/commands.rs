@@ -29,6 +29,8 @@ pub(crate) static COMMANDS: &[&Cmd] = &[
     &cmd::seccomp::SHOW,
     &cmd::seccomp::EXPLAIN,
     &cmd::seccomp::TEST,
+    &cmd::seccomp::RUN,
+    &cmd::seccomp::RECORD,
     &cmd::asm::ASM,
     &cmd::asm::DISASM,
     &cmd::obj::SHOW,

@@ -19,6 +19,8 @@ pub(crate) enum Failure {
     Refused(String),
     /// Legal, but not supported here (6).
     Unsupported(String),
+    /// A command that was run ended so: its exit code, and what is to be said, if anything.
+    Command(u8, String),
     /// The reader of standard output went away: not an error worth a word.
     BrokenPipe,
 }
@@ -33,6 +35,7 @@ impl Failure {
             Failure::Permission(_) => 4,
             Failure::Refused(_) => 5,
             Failure::Unsupported(_) => 6,
+            Failure::Command(code, _) => *code,
             Failure::BrokenPipe => 0,
         }
     }
@@ -104,6 +107,7 @@ impl fmt::Display for Failure {
             | Failure::Input(t)
             | Failure::Permission(t)
             | Failure::Refused(t)
+            | Failure::Command(_, t)
             | Failure::Unsupported(t) => f.write_str(t),
             Failure::BrokenPipe => Ok(()),
         }

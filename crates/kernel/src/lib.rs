@@ -32,6 +32,7 @@ pub mod pinned;
 mod probe;
 mod raw;
 mod ring;
+pub mod seccomp;
 
 #[cfg(test)]
 mod fake;

@@ -27,8 +27,8 @@ static IPC: &[&str] = &["semget", "semctl", "semtimedop_time64", "msgget", "msgs
 /// A call that a policy lets pass, and the refused ones whose work it does.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Bypass {
-    /// Where.
-    pub arch: Arch,
+    /// On which architectures.
+    pub archs: Vec<Arch>,
     /// The call that passes.
     pub by: &'static str,
     /// What does not.
@@ -39,7 +39,7 @@ pub struct Bypass {
 pub fn bypasses(policy: &Policy) -> Vec<Bypass> {
     let ways: [(&'static str, &[&'static str]); 3] =
         [("io_uring_setup", IO_URING), ("socketcall", SOCKETCALL), ("ipc", IPC)];
-    let mut out = Vec::new();
+    let mut out: Vec<Bypass> = Vec::new();
     for arch in policy.archs() {
         for (by, list) in ways {
             if !passes(policy, *arch, by, false) {
@@ -48,8 +48,10 @@ pub fn bypasses(policy: &Policy) -> Vec<Bypass> {
             let of: Vec<_> = list.iter().copied().filter(|c| !passes(policy, *arch, c, true)).collect();
             let known = |c: &&str| call(c).is_some_and(|c| c.number(*arch).is_some());
             let of: Vec<_> = of.into_iter().filter(known).collect();
-            if !of.is_empty() {
-                out.push(Bypass { arch: *arch, by, of });
+            match out.iter_mut().find(|b| b.by == by && b.of == of) {
+                Some(same) => same.archs.push(*arch),
+                None if of.is_empty() => {}
+                None => out.push(Bypass { archs: vec![*arch], by, of }),
             }
         }
     }

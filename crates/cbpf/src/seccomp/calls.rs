@@ -176,8 +176,22 @@ impl Call {
 
     /// `name(argument=value, …)`; where the arguments are not known all six words are shown.
     pub fn show(&self, arch: Arch, args: &[u64; 6]) -> String {
+        self.show_with(arch, args, |_| None)
+    }
+
+    /// The same, with the strings that are found at addresses.
+    pub fn show_with(
+        &self,
+        arch: Arch,
+        args: &[u64; 6],
+        mut text: impl FnMut(u64) -> Option<String>,
+    ) -> String {
+        let mut one = |p: &Param, v: u64| {
+            let found = if p.kind == Kind::Text && v != 0 { text(v) } else { None };
+            format!("{}={}", p.name, found.map_or_else(|| p.kind.show(v), |t| format!("{t:?}")))
+        };
         let shown: Vec<String> = match self.params(arch) {
-            Some(p) => p.iter().zip(args).map(|(p, v)| format!("{}={}", p.name, p.kind.show(*v))).collect(),
+            Some(p) => p.iter().zip(args).map(|(p, v)| one(p, *v)).collect(),
             None => args.iter().map(|v| Kind::Word.show(*v)).collect(),
         };
         format!("{}({})", self.name, shown.join(", "))

@@ -7,6 +7,7 @@
 //!
 //! - [`calls`]: system calls of all architectures, one table. [`action`]: what happens with a call.
 //! - [`policy`]: rules and their plain evaluation. [`profile`]: what files hold. [`expr`]: rules as text.
+//! - [`recorded`]: a policy from the calls that a command made.
 //! - [`compile()`]: the program. [`measure`]: running it on calls, and how much of it runs.
 //! - [`bypass`]: calls that do the work of others, and so get round a policy.
 //!
@@ -22,6 +23,7 @@ mod graph;
 pub mod measure;
 pub mod policy;
 pub mod profile;
+pub mod recorded;
 mod tree;
 
 pub use action::Action;

@@ -261,6 +261,14 @@ impl Policy {
         Ok(Policy { archs: unique, default, unknown_arch, rules, by_call })
     }
 
+    /// The same policy with other actions: which rule decides a call stays as it is.
+    pub fn mapped(&self, with: impl Fn(Action) -> Action) -> Policy {
+        let mut out = self.clone();
+        (out.default, out.unknown_arch) = (with(self.default), with(self.unknown_arch));
+        out.rules.iter_mut().for_each(|r| r.action = with(r.action));
+        out
+    }
+
     /// Architectures, the first one first.
     pub fn archs(&self) -> &[Arch] {
         &self.archs

@@ -36,7 +36,7 @@ const LENGTH: u64 = 1 << 16;
 /// Most single values tested in a row.
 const SINGLES: usize = 6;
 /// Ranges are cut at multiples of this, so that splits and bit sets can begin inside of them.
-const GRAIN: u32 = 8;
+const GRAIN: u32 = 16;
 /// Ranges longer than this are not cut.
 const LONG: u32 = 512;
 /// More ranges than this are split in the middle first: the exact way takes time with the third power.
@@ -96,8 +96,8 @@ struct Plan<'a> {
     step: u64,
     /// Outcomes that bit sets may have.
     in_sets: HashSet<Id>,
-    /// Cost and way for the ranges `i..=j` at `i * n + j`.
-    best: Vec<(u64, Way)>,
+    /// Way for the ranges `i..=j` at `i * n + j`.
+    ways: Vec<Way>,
     /// Sum of the weights before each range.
     before: Vec<u64>,
 }
@@ -111,15 +111,28 @@ impl<'a> Plan<'a> {
         }
         let step = LENGTH * style.speed / before[n].max(1);
         let end = Way::End(parts[0].outcomes[0]);
-        let best = vec![(u64::MAX, end); n * n];
         let outcomes = parts.iter().flat_map(|p| &p.outcomes).copied();
         // The sequence that picks a bit changes A.
         let in_sets = outcomes.filter(|id| style.bit_sets && !g.reads_a(*id)).collect();
-        let mut plan = Plan { parts, step, in_sets, best, before };
-        for length in 1..=n {
-            for i in 0..=n - length {
-                let j = i + length - 1;
-                plan.best[i * n + j] = plan.choose(i, j);
+        let mut plan = Plan { parts, step, in_sets, ways: vec![end; n * n], before };
+        // Costs of `i..=j`, once by i and once by j, so that both sides of the splits of a part lie in rows.
+        let (mut by_first, mut by_last) = (vec![0; n * n], vec![0; n * n]);
+        for i in (0..n).rev() {
+            // Outcomes that all of `i..=j` have.
+            let mut common = parts[i].outcomes.clone();
+            for j in i..n {
+                common.retain(|id| parts[j].outcomes.contains(id));
+                let (cost, way) = match common.first() {
+                    Some(id) => (0, Way::End(*id)),
+                    None => plan.choose(
+                        i,
+                        j,
+                        &by_first[i * n + i..i * n + j],
+                        &by_last[j * n + i + 1..=j * n + j],
+                    ),
+                };
+                (by_first[i * n + j], by_last[j * n + i]) = (cost, cost);
+                plan.ways[i * n + j] = way;
             }
         }
         plan
@@ -129,27 +142,24 @@ impl<'a> Plan<'a> {
         self.before[j + 1] - self.before[i]
     }
 
-    fn choose(&self, i: usize, j: usize) -> (u64, Way) {
-        if let Some(id) = self.common(i, j) {
-            return (0, Way::End(id));
+    /// The cheapest way for ranges without a common outcome: `left` are the costs of `i..=k`, `right` those of
+    /// `k + 1..=j`, for each k.
+    fn choose(&self, i: usize, j: usize, left: &[u64], right: &[u64]) -> (u64, Way) {
+        let (mut cost, mut at) = (u64::MAX, 0);
+        for k in 0..left.len() {
+            let sum = left[k] + right[k];
+            if sum < cost {
+                (cost, at) = (sum, k);
+            }
         }
-        let n = self.parts.len();
-        let splits =
-            (i + 1..=j).map(|k| (self.best[i * n + k - 1].0 + self.best[k * n + j].0, Way::Split(k)));
-        let (cost, way) = splits.min_by_key(|(c, _)| *c).unwrap_or((u64::MAX, Way::Split(j)));
-        let mut best = (cost.saturating_add(LENGTH + self.step * self.weight(i, j)), way);
+        let split = cost.saturating_add(LENGTH + self.step * self.weight(i, j));
+        let mut best = (split, Way::Split(i + at + 1));
         for found in [self.singles(i, j), self.bits(i, j)].into_iter().flatten() {
             if found.0 < best.0 {
                 best = found;
             }
         }
         best
-    }
-
-    /// An outcome of all ranges.
-    fn common(&self, i: usize, j: usize) -> Option<Id> {
-        let has = |id: &&Id| self.parts[i + 1..=j].iter().all(|p| p.outcomes.contains(id));
-        self.parts[i].outcomes.iter().find(has).copied()
     }
 
     /// Ranges without an outcome, if they are few and of one value each; the most frequent first.
@@ -214,7 +224,7 @@ impl<'a> Plan<'a> {
 
     fn part(&self, g: &mut Graph, i: usize, j: usize) -> Id {
         let (first, last) = (self.parts[i].first, self.parts[j].last);
-        match self.best[i * self.parts.len() + j].1 {
+        match self.ways[i * self.parts.len() + j] {
             Way::End(id) => g.narrow(id, first, last),
             Way::Singles(id) => {
                 let mut rest = g.narrow(id, first, last);

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::output::{Out, object};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use serde_json::{Map, Value, json};
-use skep::cbpf::seccomp::bypass::bypasses;
+use skep::cbpf::seccomp::bypass::{Bypass, bypasses};
 use skep::cbpf::seccomp::calls::calls;
 use skep::cbpf::seccomp::measure::{corner_args, run};
 use skep::cbpf::seccomp::{
@@ -133,6 +133,10 @@ fn compile(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     })
 }
 
+fn arch_names(b: &Bypass) -> String {
+    b.archs.iter().map(|a| a.name()).collect::<Vec<_>>().join(", ")
+}
+
 /// What a person should know of a policy.
 pub(super) fn warn(s: &Source) {
     for n in &s.notes {
@@ -151,7 +155,7 @@ pub(super) fn warn(s: &Source) {
         eprintln!(
             "warning: {} passes on {}, and with it the work of calls that are refused: {}",
             b.by,
-            b.arch.name(),
+            arch_names(&b),
             b.of.join(", ")
         );
     }
@@ -171,7 +175,7 @@ fn show(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
                 s.policy.archs().iter().flat_map(|a| call_rows(&s.policy, *a)).collect(),
             );
             let ways = bypasses(&s.policy);
-            let row = |b: &skep::cbpf::seccomp::bypass::Bypass| json!({"arch": b.arch.name(), "by": b.by, "of": b.of});
+            let row = |b: &Bypass| json!({"archs": b.archs.iter().map(|a| a.name()).collect::<Vec<_>>(), "by": b.by, "of": b.of});
             all.insert("bypasses".into(), ways.iter().map(row).collect());
         }
         return out.json(all);
@@ -364,7 +368,7 @@ fn explain_by(policy: &Policy, call: &'static Call, args: Option<[u64; 6]>) -> V
             };
             push(text, action, why.into());
         }
-        for b in bypasses(policy).iter().filter(|b| b.arch == *arch && b.of.contains(&call.name)) {
+        for b in bypasses(policy).iter().filter(|b| b.archs.contains(arch) && b.of.contains(&call.name)) {
             push(call.name.into(), Action::Allow, format!("got round by {}, which passes", b.by));
         }
     }
