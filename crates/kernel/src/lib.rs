@@ -10,6 +10,7 @@
 //!                  ├ pin.rs, info.rs   objects that exist already: pins, ids, what the kernel says of them
 //!                  ├ probe.rs          what the kernel has, by trying
 //!                  └ explain.rs        which permission or kernel option is missing
+//!  seccomp            commands under a filter, by system calls of its own
 //! ```
 //!
 //! Always holds: everything made here is a file descriptor owned by a value, so nothing stays in the kernel once the values

@@ -4,6 +4,7 @@
 mod attach;
 mod net;
 mod perf;
+pub(crate) mod seccomp;
 
 pub(crate) use net::{ifindex, ifname};
 

@@ -18,7 +18,6 @@ static UNSAFE: &[(&str, &str)] = &[
     ("crates/verifier/src/verify.rs", "the one place that declares programs verified"),
     ("crates/kernel/src/raw.rs", "the one door for system calls"),
     ("crates/kernel/src/raw/", "the one door for system calls"),
-    ("crates/kernel/src/seccomp/raw.rs", "a child under its filter: fork, seccomp(2), the listener"),
     ("crates/jit/src/", "executable pages"),
     ("crates/testkit/src/raw.rs", "bpf(2) for differential tests"),
 ];

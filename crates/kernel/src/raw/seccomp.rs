@@ -1,4 +1,4 @@
-//! fork, seccomp(2), the listener's ioctls: the unsafe part of [`super`]. Layouts: include/uapi/linux/seccomp.h.
+//! fork, seccomp(2), the listener's ioctls: the unsafe part of [`crate::seccomp`]. Layouts: include/uapi/linux/seccomp.h.
 //!
 //! Always holds: between fork and execve the child calls nothing but system calls, takes no lock and allocates nothing;
 //! what it needs is made before.
@@ -23,24 +23,24 @@ const ID_VALID: libc::c_ulong = 0x4008_2102;
 /// `struct seccomp_notif`, with `struct seccomp_data` in it.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-pub(super) struct Notif {
-    pub(super) id: u64,
-    pub(super) pid: u32,
-    pub(super) flags: u32,
-    pub(super) nr: u32,
-    pub(super) arch: u32,
-    pub(super) ip: u64,
-    pub(super) args: [u64; 6],
+pub(crate) struct Notif {
+    pub(crate) id: u64,
+    pub(crate) pid: u32,
+    pub(crate) flags: u32,
+    pub(crate) nr: u32,
+    pub(crate) arch: u32,
+    pub(crate) ip: u64,
+    pub(crate) args: [u64; 6],
 }
 
 /// `struct seccomp_notif_resp`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-pub(super) struct Response {
-    pub(super) id: u64,
-    pub(super) val: i64,
-    pub(super) error: i32,
-    pub(super) flags: u32,
+pub(crate) struct Response {
+    pub(crate) id: u64,
+    pub(crate) val: i64,
+    pub(crate) error: i32,
+    pub(crate) flags: u32,
 }
 
 /// `struct sock_fprog`.
@@ -52,7 +52,7 @@ struct Fprog {
 
 /// What parent and child tell each other before execve, in memory that both see: after the filter is there the child may
 /// not make any other call.
-pub(super) struct Shared(*mut Words);
+pub(crate) struct Shared(*mut Words);
 
 struct Words {
     /// 0: nothing yet; `n + 2`: the filter is there, with listener n (or -1); negative: an error number.
@@ -64,7 +64,7 @@ struct Words {
 }
 
 impl Shared {
-    pub(super) fn new() -> Result<Shared, Errno> {
+    pub(crate) fn new() -> Result<Shared, Errno> {
         let (rights, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
         // SAFETY: a fresh mapping of zeros at an address of the kernel's choice, large enough and aligned for the words.
         let p = unsafe { libc::mmap(ptr::null_mut(), size_of::<Words>(), rights, flags, -1, 0) };
@@ -77,7 +77,7 @@ impl Shared {
     }
 
     /// What became of the filter: its listener, if it was to have one.
-    pub(super) fn filter(&self) -> Option<Result<Option<i32>, Errno>> {
+    pub(crate) fn filter(&self) -> Option<Result<Option<i32>, Errno>> {
         match self.words().filter.load(Ordering::Acquire) {
             0 => None,
             e if e < 0 => Some(Err(Errno(-e))),
@@ -87,12 +87,12 @@ impl Shared {
     }
 
     /// Lets the child go on.
-    pub(super) fn go(&self) {
+    pub(crate) fn go(&self) {
         self.words().go.store(1, Ordering::Release);
     }
 
     /// Why execve failed, if it did.
-    pub(super) fn exec_error(&self) -> Option<Errno> {
+    pub(crate) fn exec_error(&self) -> Option<Errno> {
         let e = self.words().exec.load(Ordering::Acquire);
         (e != 0).then_some(Errno(e))
     }
@@ -106,7 +106,7 @@ impl Drop for Shared {
 }
 
 /// Forks a child that puts the filter on itself and, once told to, becomes the program. Returns its process id.
-pub(super) fn fork(
+pub(crate) fn fork(
     filter: &[[u8; 8]],
     listen: bool,
     path: &CString,
@@ -176,27 +176,25 @@ unsafe fn child(
         }
         libc::execve(path, argv, env);
         words.exec.store(*libc::__errno_location(), Ordering::Release);
-        loop {
-            // The filter may refuse even this; the parent then ends the child.
-            libc::_exit(127);
-        }
+        // The filter may refuse even this; the parent then ends the child.
+        libc::_exit(127);
     }
 }
 
 /// A descriptor of a process (Linux 5.3).
-pub(super) fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
+pub(crate) fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: takes numbers, gives a descriptor.
     owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
 /// A copy of another process's descriptor (Linux 5.6).
-pub(super) fn pidfd_getfd(process: BorrowedFd<'_>, fd: i32) -> Result<OwnedFd, Errno> {
+pub(crate) fn pidfd_getfd(process: BorrowedFd<'_>, fd: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: takes numbers, gives a descriptor.
     owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) })
 }
 
 /// Waits until one of two descriptors has something to say, at most so many milliseconds: for each its `revents`.
-pub(super) fn poll(a: BorrowedFd<'_>, b: Option<BorrowedFd<'_>>, ms: i32) -> Result<(i16, i16), Errno> {
+pub(crate) fn poll(a: BorrowedFd<'_>, b: Option<BorrowedFd<'_>>, ms: i32) -> Result<(i16, i16), Errno> {
     let one = |fd: i32| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     let mut list = [one(a.as_raw_fd()), one(b.map_or(-1, |b| b.as_raw_fd()))];
     // SAFETY: the list and its length; a negative descriptor is passed over.
@@ -209,7 +207,7 @@ pub(super) fn poll(a: BorrowedFd<'_>, b: Option<BorrowedFd<'_>>, ms: i32) -> Res
 }
 
 /// The next call that waits for an answer. Blocks; `ENOENT` when the caller has died meanwhile.
-pub(super) fn receive(listener: BorrowedFd<'_>) -> Result<Notif, Errno> {
+pub(crate) fn receive(listener: BorrowedFd<'_>) -> Result<Notif, Errno> {
     let mut notif = Notif::default();
     // SAFETY: the kernel writes one structure, which is all zeros before, as it asks for.
     done(unsafe { libc::ioctl(listener.as_raw_fd(), RECV as _, ptr::from_mut(&mut notif)) })?;
@@ -217,25 +215,25 @@ pub(super) fn receive(listener: BorrowedFd<'_>) -> Result<Notif, Errno> {
 }
 
 /// Answers a call; `ENOENT` when the caller has died meanwhile.
-pub(super) fn respond(listener: BorrowedFd<'_>, mut response: Response) -> Result<(), Errno> {
+pub(crate) fn respond(listener: BorrowedFd<'_>, mut response: Response) -> Result<(), Errno> {
     // SAFETY: the kernel reads one structure.
     done(unsafe { libc::ioctl(listener.as_raw_fd(), SEND as _, ptr::from_mut(&mut response)) })
 }
 
 /// Whether a call still waits: whether its process id is still that of the caller.
-pub(super) fn valid(listener: BorrowedFd<'_>, mut id: u64) -> bool {
+pub(crate) fn valid(listener: BorrowedFd<'_>, mut id: u64) -> bool {
     // SAFETY: the kernel reads one number.
     unsafe { libc::ioctl(listener.as_raw_fd(), ID_VALID as _, ptr::from_mut(&mut id)) == 0 }
 }
 
 /// Sends a signal to a process of our own making.
-pub(super) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
+pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
     // SAFETY: takes numbers.
     done(unsafe { libc::kill(pid, signal) })
 }
 
 /// The status of a child that has ended; `None` while it runs, where it is not waited for.
-pub(super) fn wait(pid: i32, block: bool) -> Result<Option<i32>, Errno> {
+pub(crate) fn wait(pid: i32, block: bool) -> Result<Option<i32>, Errno> {
     let mut status = 0;
     loop {
         // SAFETY: the kernel writes one number.

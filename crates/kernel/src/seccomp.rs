@@ -12,8 +12,7 @@
 //! Always holds: a child whose parent ends is killed; a call that the supervisor lets pass is made with the arguments that
 //! it has *then*: letting pass is for watching, refusing is safe.
 
-mod raw;
-
+use crate::raw::seccomp as raw;
 use skep_platform::Errno;
 use std::ffi::{CString, OsString};
 use std::fmt;
