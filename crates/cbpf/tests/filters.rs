@@ -5,7 +5,7 @@
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
-use skep_cbpf::{Filter, FilterOptions, Meta, Packet, Program, translate};
+use skep_cbpf::{Filter, FilterOptions, Meta, Op, Packet, Program, Source, translate};
 use skep_testkit::suites;
 use std::collections::BTreeMap;
 use std::fs::{File, read_to_string};
@@ -123,12 +123,8 @@ fn executed_mean(program: &Program, packets: &[(u32, Vec<u8>)]) -> f64 {
     steps.sum::<usize>() as f64 / packets.len() as f64
 }
 
-/// What is held of libpcap's tests: outcome, least and most cases. To be moved in one direction only.
-const HELD: &[(&str, usize, usize)] = &[
-    ("accepted, rightly", 2507, usize::MAX),
-    ("refused, with the text", 9366, usize::MAX),
-    ("accepted, wrongly", 0, 0),
-];
+/// Most exceptions of a hundred cases.
+const MOST_EXCEPTIONS: f64 = 1.0;
 
 #[test]
 fn libpcaps_own_tests() {
@@ -137,49 +133,125 @@ fn libpcaps_own_tests() {
         Err(why) => return println!("{why}"),
     };
     let cases = suites::jsonl(&dir.join("libpcap_dev.jsonl.gz")).expect("the suite is readable");
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut wrong: BTreeMap<String, usize> = BTreeMap::new();
+    let exceptions = exceptions();
+    let (mut counts, mut bad) = (BTreeMap::<&str, usize>::new(), Vec::new());
+    let mut used = vec![0; exceptions.len()];
     for case in &cases {
-        let result = judge(case);
-        *counts.entry(result.0).or_default() += 1;
-        if let Some(why) = result.1 {
-            *wrong.entry(why).or_default() += 1;
-        }
+        let label = case["label"].as_str().unwrap_or_default();
+        let outcome = match judge(case) {
+            Judged::Right(outcome) => outcome,
+            Judged::Wrong(why) => match exceptions.iter().position(|(p, _)| matches(p, label)) {
+                Some(i) => {
+                    used[i] += 1;
+                    "excepted"
+                }
+                None => {
+                    bad.push(format!("{label}: {why}"));
+                    "wrong"
+                }
+            },
+        };
+        *counts.entry(outcome).or_default() += 1;
     }
-    println!("libpcap's tests: {counts:?}");
-    if std::env::var_os("SKEP_SHOW").is_some() {
-        let mut all: Vec<_> = wrong.into_iter().collect();
-        all.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-        all.iter().for_each(|(why, n)| println!("{n}\t{why}"));
+    println!("libpcap's tests: {} cases, {counts:?}", cases.len());
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+    for ((pattern, why), used) in exceptions.iter().zip(&used) {
+        assert!(*used > 0, "{pattern} is no exception any more ({why})");
     }
-    for (what, least, most) in HELD {
-        let n = counts.get(what).copied().unwrap_or(0);
-        assert!((*least..=*most).contains(&n), "{what}: {n}, held so far: {least} to {most}");
+    let share = used.iter().sum::<usize>() as f64 * 100.0 / cases.len() as f64;
+    assert!(share <= MOST_EXCEPTIONS, "{share:.2} % exceptions");
+}
+
+/// Patterns of labels, and why these cases are not judged as libpcap does.
+fn exceptions() -> Vec<(String, String)> {
+    let text = include_str!("data/libpcap_exceptions.tsv");
+    let rows = text.lines().filter(|l| !l.starts_with('#') && !l.is_empty());
+    let row = |l: &str| l.split_once('\t').map(|(p, why)| (p.to_owned(), why.to_owned()));
+    rows.map(|l| row(l).expect("a pattern, a tabulator, a reason")).collect()
+}
+
+fn matches(pattern: &str, label: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == label,
+        Some((start, rest)) => label
+            .strip_prefix(start)
+            .is_some_and(|l| (0..=l.len()).any(|i| l.is_char_boundary(i) && matches(rest, &l[i..]))),
     }
 }
 
-/// What became of a case, and the reason when it is not right.
-fn judge(case: &Value) -> (&'static str, Option<String>) {
+/// What became of a case.
+enum Judged {
+    Right(&'static str),
+    Wrong(String),
+}
+
+fn judge(case: &Value) -> Judged {
     let text = |key: &str| case[key].as_str().unwrap_or_default();
-    let reject = match text("func") {
-        "run_filter_accept_test" => false,
-        // The others are refusals of capture files.
-        "run_filter_reject_test" if !text("DLT").is_empty() => true,
-        _ => return ("of another kind", None),
-    };
-    let options = options_of(case);
-    let (expr, expected) = (text("expr"), text("expected"));
-    match (Filter::compile(expr, &options), reject) {
-        (Ok(_), false) => ("accepted, rightly", None),
-        (Ok(_), true) => {
-            ("accepted, wrongly", Some(format!("{} {expr}: to be refused: {expected}", text("DLT"))))
+    match text("func") {
+        "run_filter_accept_test" => match Filter::compile(text("expr"), &options_of(case)) {
+            Ok(_) => Judged::Right("accepted"),
+            Err(e) => Judged::Wrong(format!("{} {}: {e}", text("DLT"), text("expr"))),
+        },
+        "run_filter_reject_test" if !text("DLT").is_empty() => {
+            let (link, expr, expected) = (text("DLT"), text("expr"), text("expected"));
+            match Filter::compile(expr, &options_of(case)) {
+                Ok(_) => Judged::Wrong(format!("{link} {expr}: to be refused: {expected}")),
+                Err(e) if e.to_string().contains(expected) => Judged::Right("refused, with the text"),
+                Err(e) => Judged::Wrong(format!("{link} {expr}: {e} instead of {expected}")),
+            }
         }
-        (Err(e), true) if e.to_string().contains(expected) => ("refused, with the text", None),
-        (Err(e), true) => {
-            ("refused, with another text", Some(format!("{} {expr}: {e} instead of {expected}", text("DLT"))))
+        "run_translate_accept_test" | "run_translate_reject_test" => {
+            let arg = &case["cfuncarg"];
+            let arg = arg.as_u64().map_or_else(
+                || arg.as_str().unwrap_or_default().to_owned(),
+                |n| char::from(n as u8).to_string(),
+            );
+            let (got, expected) = (translated(text("cfuncname"), &arg), text("expected").trim_end());
+            match got {
+                Some(got) if got == expected => Judged::Right("translated"),
+                None if expected.starts_with("ERROR") => Judged::Right("refused to translate"),
+                got => Judged::Wrong(format!("{}({arg}): {got:?} instead of {expected}", text("cfuncname"))),
+            }
         }
-        (Err(e), false) => ("refused, wrongly", Some(format!("{} {expr}: {e}", text("DLT")))),
+        // These need the captures, which the suite does not hold.
+        "run_filter_apply_test" => Judged::Right("for captures"),
+        "run_skip_test" => Judged::Right("skipped by libpcap"),
+        other => Judged::Wrong(format!("a case of another kind: {other}")),
     }
+}
+
+/// What names and addresses mean, as libpcap's functions for them answer: read off the numbers that expressions with them
+/// compare with.
+fn translated(function: &str, arg: &str) -> Option<String> {
+    let numbers = |link, expr: String| -> Option<Vec<u32>> {
+        let options = FilterOptions { optimize: false, ..options(link, &TestNames) };
+        let filter = Filter::compile(&expr, &options).ok()?;
+        let compared = |op: &Op| if let Op::Jump(_, Source::K(k), ..) = op { Some(*k) } else { None };
+        Some(filter.program().ops().iter().filter_map(compared).collect())
+    };
+    Some(match function {
+        "pcap_nametoeproto" | "pcap_nametollc" => {
+            match numbers("LINUX_SLL2", format!("ether proto \\{arg}")).as_deref() {
+                Some([n]) if function == "pcap_nametollc" => format!("OK: {n:#04x}"),
+                Some([n]) => format!("OK: {n:#06x}"),
+                _ => "OK: PROTO_UNDEF".into(),
+            }
+        }
+        "pcapint_atodn" => {
+            let n = (*numbers("LINUX_SLL2", format!("decnet src {arg}"))?.get(2)? as u16).swap_bytes();
+            format!("OK: {}.{}", n >> 10, n & 0x3ff)
+        }
+        "pcapint_atoan" => format!("OK: ${:02x}", numbers("ARCNET", format!("link src {arg}"))?.first()?),
+        "pcapint_xdtoi" => format!("OK: {:#04x}", numbers("ARCNET", format!("link src ${arg}"))?.first()?),
+        "pcap_ether_aton" => {
+            let n = numbers("EN10MB", format!("ether src {arg}"))?;
+            let [low, high] = n[..] else { return None };
+            let bytes = [&high.to_be_bytes()[2..], &low.to_be_bytes()].concat();
+            let hex: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
+            format!("OK: {}", hex.join(":"))
+        }
+        _ => return Some(format!("no function {function}")),
+    })
 }
 
 /// Whatever the text: an answer, and what is accepted can be translated.

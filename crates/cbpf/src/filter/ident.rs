@@ -317,9 +317,9 @@ impl Gen<'_> {
     /// A DECnet address (area and node) in the four places where routing headers keep it: short and long format, with and
     /// without a byte of padding.
     fn decnet(&self, q: Quals, text: &str) -> Result<Tree> {
-        let parts = text
-            .split_once('.')
-            .and_then(|(a, n)| Some((super::lex::number(a).ok()?, super::lex::number(n).ok()?)));
+        // Decimal both, with leading zeros or without.
+        let parts =
+            text.split_once('.').and_then(|(a, n)| Some((a.parse::<u32>().ok()?, n.parse::<u32>().ok()?)));
         let Some((area @ 0..=63, node @ 0..=1023)) = parts else {
             return self.fail(format!("invalid DECnet address '{text}'"));
         };
