@@ -44,7 +44,7 @@ impl Random {
 }
 
 fn policy(seed: u64) -> Policy {
-    let mut r = Random(0x9e37_79b9_7f4a_7c15 ^ (seed + 1) * 0x1234_5678_9abc);
+    let mut r = Random(0x9e37_79b9_7f4a_7c15 ^ ((seed + 1) * 0x1234_5678_9abc));
     let action = |r: &mut Random| match r.next(8) {
         0 => Action::KillProcess,
         1 => Action::Log,
