@@ -12,26 +12,31 @@ use support::{json::Json, raw};
 
 /// Differences of verdict, and why. One that goes away fails the test, as does a new one.
 const KNOWN: &[(&str, &str)] = &[
-    ("sleepable fexit accept", "the live kernel does not let this function be attached to"),
-    ("sleepable fmod_ret accept", "the live kernel does not let this function be attached to"),
-    ("sleepable lsm accept", "the live kernel has no such hook"),
-    ("map_kptr: unref: no reference state created", "the map needs a kernel module's types"),
+    ("sleepable fexit accept", NO_TRAMPOLINE),
+    ("sleepable fmod_ret accept", NO_TRAMPOLINE),
+    ("sleepable lsm accept", NO_TRAMPOLINE),
 ];
+const NO_TRAMPOLINE: &str =
+    "the judging kernel loads no program of this attach type (EPERM before its verifier)";
 
-/// Phrases that may differ: rows that need a kernel module's functions or types.
-const PHRASES: usize = 16;
+/// Phrases that may differ: rows that never reached the judge's verifier, and carry an earlier row's log.
+const PHRASES: usize = 2;
 
 #[test]
 fn agrees_with_linux() {
     let Some(text) = support::suite("test_verifier/dev.jsonl.gz") else { return };
     let list = std::env::var_os("SKEP_LIST").is_some();
     let only = std::env::var("SKEP_ONLY").ok();
-    let (mut total, mut verdicts, mut phrases, mut rejected) = (0, 0, 0, 0);
+    let (mut total, mut verdicts, mut phrases, mut rejected, mut skipped) = (0, 0, 0, 0, 0);
     let mut wrong = BTreeMap::<&str, Vec<String>>::new();
     for line in text.lines() {
         let row = Json::parse(line).expect("a line of the suite is JSON");
         let descr = row.str("descr").to_owned();
         if only.as_ref().is_some_and(|o| !descr.contains(o.as_str())) {
+            continue;
+        }
+        if raw::needs_types(&row) && support::objects::kernel().is_none() {
+            skipped += 1;
             continue;
         }
         let kernel = row.get("kernel");
@@ -69,7 +74,8 @@ fn agrees_with_linux() {
         }
     }
     println!(
-        "test_verifier: {total} programs, verdict {verdicts}, refused by both {rejected}, phrase {phrases}"
+        "test_verifier: {total} programs, verdict {verdicts}, refused by both {rejected}, phrase {phrases}; \
+         {skipped} skipped: they need the running kernel's types"
     );
     for (kind, cases) in &wrong {
         println!("{kind}: {}", cases.len());
@@ -87,7 +93,7 @@ fn agrees_with_linux() {
         .collect();
     let unknown: Vec<_> = verdicts_off.iter().filter(|d| !KNOWN.iter().any(|(k, _)| k == *d)).collect();
     assert!(unknown.is_empty(), "verdicts differ: {unknown:?}");
-    if only.is_none() {
+    if only.is_none() && skipped == 0 {
         let gone: Vec<_> = KNOWN.iter().filter(|(k, _)| !verdicts_off.contains(k)).collect();
         assert!(gone.is_empty(), "no longer differ, take them off the list: {gone:?}");
         let off = wrong.get("phrase").map_or(0, Vec::len);

@@ -2,7 +2,9 @@
 
 use super::json::Json;
 use super::map::{def, paper};
+use skep_btf::{Btf, BtfBuilder, Member};
 use skep_isa::Insn;
+use skep_platform::map::MapBtf;
 use skep_platform::{AttachType, Map, MapType, Platform, ProgType, Program, Subprog, Version};
 use skep_verifier::{Options, Outcome, Rejection, verify_full};
 use std::sync::Arc;
@@ -26,9 +28,33 @@ fn map_of(kind: &str) -> Option<Arc<dyn Map>> {
         "array_small" => (M::Array, 4, 1, 1),
         "event_output" => (M::PerfEventArray, 4, 4, 1),
         "ringbuf" => (M::Ringbuf, 0, 0, 4096),
+        "kptr" => (M::Array, 4, 24, 1),
         _ => return None,
     };
-    Some(paper(def(kind, t, key, value, entries)))
+    let mut d = def(kind, t, key, value, entries);
+    d.btf = (kind == "map_kptr").then(kernel_pointers);
+    Some(paper(d))
+}
+
+/// A value of three kernel pointers: one that is only read, two that are owned.
+fn kernel_pointers() -> MapBtf {
+    let members = [
+        ("kptr_untrusted", "prog_test_ref_kfunc"),
+        ("kptr", "prog_test_ref_kfunc"),
+        ("kptr", "prog_test_member"),
+    ];
+    let mut b = BtfBuilder::new();
+    let mut types = Vec::new();
+    for (tag, target) in members {
+        let target = b.add_fwd(target, false).expect("room");
+        let tagged = b.add_type_tag(tag, target).expect("room");
+        types.push(b.add_ptr(tagged).expect("room"));
+    }
+    let member =
+        |i: usize| Member { name: "ptr", type_id: types[i], bit_offset: 64 * i as u32, bitfield_size: 0 };
+    let value = b.add_struct("btf_ptr", 24, &[member(0), member(1), member(2)]).expect("room");
+    let btf = Btf::parse(&b.emit()).expect("the builder writes BTF");
+    MapBtf { btf: Arc::new(btf), key: 0, value }
 }
 
 fn insns(hex: &str) -> Vec<Insn> {
@@ -72,11 +98,22 @@ pub(crate) fn program(row: &Json) -> Program {
         subprogs: functions(row, &code),
         maps,
         lines: Vec::new(),
-        btf: row.bool("has_btf").then(|| Arc::new(skep_btf::Btf::empty())),
-        kernel_btf: None,
+        btf: row.bool("has_btf").then(|| Arc::new(Btf::empty())),
+        kernel_btf: kernel_types(row),
         poisoned: Vec::new(),
         insns: code,
     }
+}
+
+/// The running kernel's types, for rows that name something in them.
+fn kernel_types(row: &Json) -> Option<Arc<Btf>> {
+    super::objects::kernel().filter(|_| needs_types(row))
+}
+
+/// Does the row name something of the kernel's types?
+pub(crate) fn needs_types(row: &Json) -> bool {
+    let typed = row.get("fixups").0.as_object().is_some_and(|f| f.contains_key("map_kptr"));
+    typed || !row.str("attach_func").is_empty()
 }
 
 /// Functions, where the row says that it comes with their types.
