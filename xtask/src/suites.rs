@@ -3,6 +3,7 @@
 //! The folder is `SKEP_SUITES`, else `../shared/suites` beside the repository. A suite that is not there is said to be
 //! skipped; one that fails fails the command.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -22,6 +23,11 @@ static SUITES: &[Suite] = &[
 ];
 
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
+    if let [suite, all, folders @ ..] = args
+        && (suite.as_str(), all.as_str()) == ("selftests", "--all")
+    {
+        return live(folders);
+    }
     let folder =
         std::env::var_os("SKEP_SUITES").map_or(crate::root().join("../shared/suites"), PathBuf::from);
     cargo(&["build", "--quiet", "--release", "--package", "skep-cli"])?;
@@ -56,7 +62,8 @@ fn conformance(dir: &Path) -> Result<String, String> {
     let line =
         format!("{} passed, {} not", text.lines().filter(|l| l.starts_with("PASS")).count(), bad.len());
     if out.status.success() && !files.is_empty() {
-        Ok(line)
+        let verdicts = in_tests("skep-verifier", "conformance", "bpf_conformance", None)?;
+        Ok(format!("{line}\n  {verdicts}"))
     } else {
         Err(format!("{line}\n{}", bad.join("\n")))
     }
@@ -91,12 +98,23 @@ fn filters(_: &Path) -> Result<String, String> {
 /// Runs a test of a crate and gives the lines in which it says what came out; they begin with `says`.
 /// `objects` is where the kernel's own test objects lie, for tests that want them.
 fn in_tests(package: &str, test: &str, says: &str, objects: Option<&Path>) -> Result<String, String> {
+    in_tests_with(package, test, says, "SKEP_SELFTESTS", objects.map(|p| p.as_os_str().to_owned()))
+}
+
+/// The same with a variable of the environment.
+fn in_tests_with(
+    package: &str,
+    test: &str,
+    says: &str,
+    variable: &str,
+    value: Option<OsString>,
+) -> Result<String, String> {
     let words =
         ["test", "--quiet", "--package", package, "--test", test, "--", "--nocapture", "--test-threads=1"];
     let mut cargo = Command::new("cargo");
     cargo.args(words);
-    if let Some(objects) = objects {
-        cargo.env("SKEP_SELFTESTS", objects);
+    if let Some(value) = value {
+        cargo.env(variable, value);
     }
     let out = output(&mut cargo)?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
@@ -110,6 +128,18 @@ fn in_tests(package: &str, test: &str, says: &str, objects: Option<&Path>) -> Re
 }
 
 /// The kernel's own test programs: built once, then every object opens, and is the same after assembly and back.
+/// Folders of objects that are judged against the running kernel: `suites selftests --all DIR…`.
+fn live(folders: &[String]) -> Result<(), String> {
+    let paths: Vec<PathBuf> = folders.iter().map(PathBuf::from).collect();
+    for p in paths.iter().filter(|p| files(p, ".o").is_empty()) {
+        return Err(format!("{}: no objects there; the suite's build.sh makes them", p.display()));
+    }
+    let joined = std::env::join_paths(&paths).map_err(|e| e.to_string())?;
+    let line = in_tests_with("skep", "live_objects", "live_objects", "SKEP_OBJECTS", Some(joined))?;
+    println!("selftests: {line}");
+    Ok(())
+}
+
 fn selftests(dir: &Path) -> Result<String, String> {
     let objects = crate::root().join("target/selftests");
     if files(&objects, ".o").is_empty() {

@@ -268,7 +268,9 @@ impl Engine for Kernel {
                 "struct_ops maps are not loaded into the kernel yet".into(),
             ));
         }
-        let btf = def.btf.as_ref().and_then(|t| self.btf.get(&*self.door, &t.btf, BTreeSet::new()).ok());
+        // Inner maps are of the same object, and so are their types.
+        let types = def.btf.as_ref().or(def.inner.as_ref().and_then(|i| i.btf.as_ref()));
+        let btf = types.and_then(|t| self.btf.get(&*self.door, &t.btf, BTreeSet::new()).ok());
         match map::create(&self.door, def, btf.as_deref()) {
             Ok(map) => Ok(Arc::new(map)),
             Err(errno) => {

@@ -60,7 +60,7 @@ pub(crate) fn create(
 ) -> Result<KernelMap, Errno> {
     let def = sized(def);
     let inner = match &def.inner {
-        Some(inner) => Some(create(door, inner, None)?),
+        Some(inner) => Some(create(door, inner, btf)?),
         None => None,
     };
     let mut request = request(&def);

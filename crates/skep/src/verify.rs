@@ -77,7 +77,7 @@ pub fn filled_maps(
 }
 
 /// An address for a symbol that the target's types know: programs are judged alike wherever it lies.
-fn symbol(target: &Btf, name: &str) -> Option<u64> {
+pub fn symbol(target: &Btf, name: &str) -> Option<u64> {
     const SOMEWHERE: u64 = 0xffff_ffff_8100_0000;
     [Kind::Func, Kind::Var].iter().find_map(|k| target.find_by_name_kind(name, *k)).map(|_| SOMEWHERE)
 }

@@ -191,7 +191,8 @@ impl Vm<'_> {
             self.kfunc_number(p, n, &r, told)?;
             return Ok(0);
         };
-        if p.ends("__map") && matches!(r.base, Base::Scalar) {
+        let shares = matches!(r.base, Base::MapPtr(_) | Base::MapValue(_) | Base::MapKey(_) | Base::Btf(_));
+        if p.ends("__map") && !shares {
             refuse!(ArgumentType, "pointer in R{n} isn't map pointer");
         }
         let nullable = p.ends("__nullable");

@@ -230,12 +230,13 @@ impl Vm<'_> {
         let target = f.target_name.clone();
         let mut fits = false;
         if let Base::Btf(t) = r.base {
-            let bad = match f.kind {
-                FieldKind::KptrUnref => Flags::RCU,
-                _ => Flags::RCU.with(Flags::UNTRUSTED),
+            let may = match (t.own, f.kind) {
+                (true, FieldKind::KptrPercpu) => Flags::ALLOC.with(Flags::PERCPU),
+                (true, _) => Flags::ALLOC,
+                (false, FieldKind::KptrUnref) => Flags::TRUSTED.with(Flags::RCU).with(Flags::UNTRUSTED),
+                (false, _) => Flags::TRUSTED.with(Flags::RCU),
             };
-            let ok_flags = !r.flags.any(bad) || f.kind == FieldKind::KptrUnref;
-            if ok_flags {
+            if r.flags.without(may.with(Flags::MAYBE_NULL)) == Flags::NONE {
                 self.unmoved(r, n, true)?;
                 fits = self.struct_matches(t, r.off, want, f.kind == FieldKind::KptrRef);
             }

@@ -47,6 +47,20 @@ pub(crate) fn all_types(given: Option<&PathBuf>) -> Result<Option<Arc<Btf>>, Fai
     }
 }
 
+/// Text of the configuration that the verifier judges by: of `given`, else of the running kernel, if that is whose types
+/// and rules are asked for.
+pub(crate) fn judged_config(given: Option<&PathBuf>, running: bool) -> Result<Option<Arc<str>>, Failure> {
+    match given {
+        Some(path) => Ok(Some(String::from_utf8_lossy(&input::file(path)?).into())),
+        None if running => Ok(running_config().map(Into::into)),
+        None => Ok(None),
+    }
+}
+
+fn running_config() -> Option<String> {
+    std::fs::read_to_string(format!("/boot/config-{}", release().trim())).ok().or_else(own_config)
+}
+
 /// Text of a kernel configuration: of `given`, else of the running kernel if the object asks for values.
 pub(crate) fn kconfig(object: &Object, given: Option<&PathBuf>) -> Result<String, Failure> {
     if let Some(path) = given {
@@ -55,8 +69,7 @@ pub(crate) fn kconfig(object: &Object, given: Option<&PathBuf>) -> Result<String
     if !object.maps.iter().any(|m| m.origin == MapOrigin::Kconfig) {
         return Ok(String::new());
     }
-    let text = std::fs::read_to_string(format!("/boot/config-{}", release().trim()));
-    Ok(text.ok().or_else(own_config).unwrap_or_default())
+    Ok(running_config().unwrap_or_default())
 }
 
 /// The configuration that the running kernel shows of itself, where it was built to (CONFIG_IKCONFIG_PROC).

@@ -59,7 +59,10 @@ pub(crate) static VERIFY: Cmd = Cmd {
                 .action(ArgAction::SetTrue)
                 .help("Of refusals tell phrase and place only: look for no cause, input or fix"),
             file("btf", "Types of the kernel; default: the running kernel's"),
-            file("kconfig", "Kernel configuration for .kconfig externs; default: the running kernel's"),
+            file(
+                "kconfig",
+                "Kernel configuration: values of .kconfig externs, helpers that are built in; default: the running kernel's",
+            ),
         ]
     },
     run: verify,
@@ -92,7 +95,9 @@ fn version(text: &str) -> Result<Version, Failure> {
 }
 
 fn verify(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
-    let how = options(m)?;
+    let mut how = options(m)?;
+    let running = m.get_one::<PathBuf>("btf").is_none() && how.as_kernel.is_none();
+    how.config = super::target::judged_config(m.get_one("kconfig"), running)?;
     let mut sink = Sink::new(out, how.log_level, !m.get_flag("no-explain"))?;
     if let Some(path) = m.get_one::<PathBuf>("insns") {
         insns::verify(m, path, &how, &mut sink)?;
