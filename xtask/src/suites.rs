@@ -131,7 +131,7 @@ fn in_tests_with(
 /// Folders of objects that are judged against the running kernel: `suites selftests --all DIR…`.
 fn live(folders: &[String]) -> Result<(), String> {
     let paths: Vec<PathBuf> = folders.iter().map(PathBuf::from).collect();
-    for p in paths.iter().filter(|p| files(p, ".o").is_empty()) {
+    if let Some(p) = paths.iter().find(|p| files(p, ".o").is_empty()) {
         return Err(format!("{}: no objects there; the suite's build.sh makes them", p.display()));
     }
     let joined = std::env::join_paths(&paths).map_err(|e| e.to_string())?;
