@@ -112,6 +112,8 @@ impl Vm<'_> {
         let f = self.cur.frame_at_mut(frame);
         f.stack[spi] = Slot { bytes: [Byte::Dynptr; 8], reg };
         f.stack[spi - 1] = Slot { bytes: [Byte::Dynptr; 8], reg: second };
+        self.log.touch_slot(spi);
+        self.log.touch_slot(spi - 1);
         Ok(())
     }
 
@@ -199,5 +201,7 @@ impl Vm<'_> {
         let f = self.cur.frame_at_mut(frame);
         f.stack[spi] = Slot::EMPTY;
         f.stack[spi - 1] = Slot::EMPTY;
+        self.log.touch_slot(spi);
+        self.log.touch_slot(spi - 1);
     }
 }

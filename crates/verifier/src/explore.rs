@@ -7,7 +7,6 @@
 //! the loop's entry is done.
 
 use crate::equal::{Compare, Mode, iterators_differ, maybe_looping};
-use crate::log::LogNames;
 use crate::machine::{Kept, LoopKey, Vm};
 use crate::reject::{Check, refuse};
 use crate::state::{Frame, Slot, State, StateId};
@@ -41,7 +40,7 @@ impl Vm<'_> {
             self.life.update(&self.code, &self.cfg, &self.here);
             self.done_with(self.cur.parent)?;
             let Some(p) = self.pending.pop() else { return Ok(()) };
-            self.log.branch(p.log_mark, self.prev, p.state.insn);
+            self.log.branch(p.log_mark);
             self.cur = p.state;
             self.prev = p.prev;
             self.trace_back(p.trace_mark);
@@ -69,7 +68,7 @@ impl Vm<'_> {
         }
         let mark = self.cfg.marks[pc];
         if mark.prune && self.visited(pc)? {
-            self.log.safe(self.prev, pc);
+            self.log_safe(pc);
             return Ok(Flow::End);
         }
         if mark.jump {
@@ -79,8 +78,7 @@ impl Vm<'_> {
         if let Some(crate::code::Slot::Second) = self.code.slots.get(pc + 1) {
             self.seen[pc + 1] = true;
         }
-        let names = LogNames { platform: self.platform, kernel: self.kernel.as_deref() };
-        self.log.insn(self.program, &self.code, &names, &self.cur, pc);
+        self.log_insn(pc);
         self.trace_step(pc);
         if !mark.stores {
             return self.step();
@@ -170,6 +168,7 @@ impl Vm<'_> {
                 }
             }
         }
+        self.stats.max_states_per_insn = self.stats.max_states_per_insn.max(list.len() as u64);
         self.kept_at_mut(pc, site).retain(|i| !left.contains(i));
         if keep {
             self.keep(pc);
@@ -238,8 +237,8 @@ impl Vm<'_> {
             crate::reject::Rule::InfiniteLoop,
             format!("infinite loop detected at insn {pc}"),
         );
-        e.after.push(format!("cur state:{}", crate::log::state_line(self, &self.cur)));
-        e.after.push(format!("old state:{}", crate::log::state_line(self, old)));
+        e.after.push(format!("cur state:{}", self.state_text(&self.cur, self.cur.depth())));
+        e.after.push(format!("old state:{}", self.state_text(old, old.depth())));
         Err(e)
     }
 
@@ -302,7 +301,6 @@ impl Vm<'_> {
         self.stats.total_states += 1;
         self.trace_kept(pc);
         self.stats.peak_states = self.stats.peak_states.max((self.kept.len() - self.free.len()) as u64);
-        self.stats.max_states_per_insn = self.stats.max_states_per_insn.max(self.kept_at(pc).len() as u64);
         self.enter_loop(id);
         self.cur.parent = Some(id);
         self.cur.first_insn = pc;
@@ -374,9 +372,11 @@ impl Vm<'_> {
 
     fn enter_loop(&mut self, id: StateId) {
         if let Some(key) = self.loop_of(&self.kept[id as usize].state) {
+            let name = self.log.all().then(|| loop_name(&key));
             let v = self.loops.entry(key).or_default();
             if v.entry.is_none() {
                 v.entry = Some(id);
+                name.into_iter().for_each(|n| self.log.line(&format!("SCC enter {n}")));
             }
         }
     }
@@ -388,6 +388,9 @@ impl Vm<'_> {
             return Ok(());
         }
         v.entry = None;
+        if self.log.all() {
+            self.log.line(&format!("SCC exit {}", loop_name(&key)));
+        }
         let edges = std::mem::take(&mut v.backedges);
         let count = edges.len();
         self.settle(edges)?;
@@ -463,6 +466,9 @@ impl Vm<'_> {
 
     fn back_edge(&mut self, to: StateId) {
         let Some(key) = self.loop_of(&self.kept[to as usize].state) else { return };
+        if self.log.all() {
+            self.log.line(&format!("SCC backedge {}", loop_name(&key)));
+        }
         let st = self.cur.clone();
         self.loops.entry(key).or_default().backedges.push((to, st));
         self.open_edges += 1;
@@ -483,6 +489,12 @@ fn forget_dead(frame: &mut Arc<Frame>, regs: u16, slots: u64) {
         *r = Reg::NOT_INIT;
     }
     frame.stack.change(slot, |_, s| *s = Slot::EMPTY);
+}
+
+/// `(12,3)`: call sites, and the number of the loop.
+fn loop_name(key: &LoopKey) -> String {
+    let parts: Vec<String> = key.iter().map(|k| (k & !(1 << 31)).to_string()).collect();
+    format!("({})", parts.join(","))
 }
 
 /// An id that only one number has says nothing.

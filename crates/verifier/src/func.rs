@@ -25,6 +25,7 @@ impl Vm<'_> {
         frame.regs[1..=5].copy_from_slice(&self.cur.frame().regs[1..=5]);
         self.clear_caller_saved();
         self.cur.frames.push(Arc::new(frame));
+        self.log_entered();
         Ok(Flow::To(target))
     }
 
@@ -58,6 +59,7 @@ impl Vm<'_> {
         if moves {
             self.forget_packets();
         }
+        self.log.line(&format!("Func#{f} ('{name}') is global and assumed valid."));
         self.global_called[f] = true;
         self.clear_caller_saved();
         self.set(0, Reg::UNKNOWN);
@@ -81,6 +83,7 @@ impl Vm<'_> {
         frame.callback_ret = Some(ret);
         state.frames.push(Arc::new(frame));
         self.cur.frame_mut().callback_depth = 0;
+        self.log.touch_all();
         Ok(())
     }
 
@@ -166,10 +169,16 @@ impl Vm<'_> {
             }
         }
         self.life.update(&self.code, &self.cfg, &self.here);
-        self.cur.frames.pop();
+        let left = self.cur.frames.pop();
         if !callback {
             self.set(0, r0);
-            return Ok(Flow::To(site + 1));
+        }
+        let to = if callback { site } else { site + 1 };
+        if let Some(left) = left.filter(|_| self.log.on()) {
+            self.log_left(&left, to);
+        }
+        if !callback {
+            return Ok(Flow::To(to));
         }
         if let Some(id) = self.earlier_visit(site, self.cur.dfs_depth) {
             let old = self.kept[id as usize].state.clone();

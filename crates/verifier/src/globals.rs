@@ -278,6 +278,8 @@ impl Vm<'_> {
     /// Judges a global function on its own.
     pub(crate) fn judge_global(&mut self, f: usize) -> Check {
         let start = self.code.funcs[f].start;
+        let name = self.code.funcs[f].name.clone();
+        self.log.line(&format!("Validating {name}() func#{f}..."));
         let params = self.signature(f)?;
         let mut frame = Frame::new(f, usize::MAX, 0);
         for (i, p) in params.into_iter().enumerate() {
@@ -287,7 +289,10 @@ impl Vm<'_> {
         self.prev = None;
         self.last_insns = self.stats.insns;
         self.last_jumps = self.jumps;
-        self.run()
+        self.log.touch_all();
+        self.run()?;
+        self.log.line(&format!("Func#{f} ('{name}') is safe for any args that match its prototype"));
+        Ok(())
     }
 
     /// Judges the function that exceptions end in: one number in, the program's result out.

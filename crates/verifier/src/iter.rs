@@ -54,6 +54,8 @@ impl Vm<'_> {
         let mask = (0..slots).fold(0u64, |m, i| m | 1 << (spi - i));
         self.stack_read(f, mask);
         told.iter = Some((f, spi));
+        // Items in memory go with their iterator.
+        told.ref_id = self.cur.frames[f].stack[spi].reg.ref_id;
         Ok(())
     }
 
@@ -81,6 +83,7 @@ impl Vm<'_> {
             reg.ref_id = if i == 0 { id } else { 0 };
             self.life.write(f, 1 << (spi - i));
             self.cur.frame_at_mut(f).stack[spi - i] = Slot { bytes: [Byte::Iter; 8], reg };
+            self.log.touch_slot(spi - i);
         }
         Ok(())
     }
@@ -95,6 +98,7 @@ impl Vm<'_> {
         for i in 0..slots {
             self.life.write(f, 1 << (spi - i));
             self.cur.frame_at_mut(f).stack[spi - i] = Slot::EMPTY;
+            self.log.touch_slot(spi - i);
         }
         Ok(())
     }
@@ -126,6 +130,7 @@ impl Vm<'_> {
         }
         let drained = Base::IterSlot { ty, active: false, first, depth };
         self.cur.frame_at_mut(f).stack[spi].reg.base = drained;
+        self.log.touch_slot(spi);
         self.set(0, Reg::known(0));
         Ok(())
     }

@@ -53,6 +53,7 @@ impl Vm<'_> {
                 self.precise(n)?;
             }
             self.facts.branch(pc, if taken { Ways::Jumps } else { Ways::Falls });
+            self.log_touched(pc);
             return Ok(Flow::To(if taken { target } else { pc + 1 }));
         }
         self.facts.branch(pc, Ways::Both);
@@ -69,10 +70,7 @@ impl Vm<'_> {
         narrow(cond, width, dst, sreg, &s, &mut self.cur, &mut branch.state, &linked);
         self.pointers(cond, width, dst, sreg, (&d, &s), &mut branch.state)?;
         self.pending.push(branch);
-        self.log.touch_reg(dst);
-        if let Some(n) = sreg {
-            self.log.touch_reg(n);
-        }
+        self.log_touched(pc);
         Ok(Flow::To(pc + 1))
     }
 

@@ -147,7 +147,6 @@ impl<'a> Vm<'a> {
     /// Writes a register.
     pub(crate) fn set(&mut self, n: usize, r: Reg) {
         *self.cur.reg_mut(n) = r;
-        self.log.touch_reg(n);
     }
 
     /// Would this register give an address away?

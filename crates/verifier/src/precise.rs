@@ -5,6 +5,7 @@
 //! every number of every ancestor is marked.
 
 use crate::code::Slot;
+use crate::log::{reg_list, slot_list};
 use crate::machine::Vm;
 use crate::reject::Check;
 use crate::state::{Hist, Place, State, StateId};
@@ -74,6 +75,11 @@ fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
 }
 
 impl Wanted {
+    /// `regs=r1 stack=-8`.
+    fn list(&self, frame: usize) -> String {
+        format!("regs={} stack={}", reg_list(self.regs[frame]), slot_list(self.slots[frame]))
+    }
+
     fn is_empty(&self) -> bool {
         self.regs[..=self.frame].iter().all(|r| *r == 0) && self.slots[..=self.frame].iter().all(|s| *s == 0)
     }
@@ -161,6 +167,19 @@ impl Vm<'_> {
         if w.is_empty() {
             return Ok(false);
         }
+        let frames = if self.log.all() { w.frame + 1 } else { 0 };
+        for f in (0..frames).rev() {
+            let slots = slot_list(w.slots[f])
+                .split(',')
+                .filter(|s| !s.is_empty())
+                .map(|s| format!("fp{s}"))
+                .collect::<Vec<_>>();
+            let all: Vec<String> =
+                (w.regs[f] != 0).then(|| reg_list(w.regs[f])).into_iter().chain(slots).collect();
+            if !all.is_empty() {
+                self.log.line(&format!("frame {f}: propagating {}", all.join(",")));
+            }
+        }
         match self.walk_back(w) {
             Ok(()) => Ok(true),
             Err(Lost) => {
@@ -175,11 +194,21 @@ impl Vm<'_> {
         let (mut at, mut last) = (None, self.cur.insn);
         let (mut subseq, mut skip) = (None, true);
         while !w.is_empty() {
-            if self.walk_state(&mut w, at, last, &mut subseq, &mut skip)? {
+            if self.log.all() {
+                self.log_walk(&w, at, last, subseq);
+            }
+            let mut notes = self.log.all().then(Vec::new);
+            let done = self.walk_state(&mut w, at, last, &mut subseq, &mut skip, notes.as_mut());
+            notes.into_iter().flatten().for_each(|l| self.log.line(&l));
+            if done? {
                 break;
             }
             let Some(id) = self.state_at(at).parent else { break };
-            if !self.mark_parent(id, &mut w) {
+            let more = self.mark_parent(id, &mut w);
+            if self.log.all() {
+                self.log_parent(id, &w);
+            }
+            if !more {
                 break;
             }
             let Some(l) = self.kept[id as usize].state.last_insn else { break };
@@ -200,6 +229,7 @@ impl Vm<'_> {
         last: usize,
         subseq: &mut Option<usize>,
         skip: &mut bool,
+        mut notes: Option<&mut Vec<String>>,
     ) -> Result<bool, Lost> {
         let (hist, first) = (&self.state_at(at).hist, self.state_at(at).first_insn);
         let mut end = hist.len();
@@ -209,7 +239,16 @@ impl Vm<'_> {
             let step = self.backward[i];
             if *skip {
                 *skip = false;
-            } else if entry.is_some() || step.0 & (w.regs[w.frame] | Backward::ALWAYS) != 0 {
+            } else if entry.is_some() || step.0 & (w.regs[w.frame] | Backward::ALWAYS) != 0 || notes.is_some()
+            {
+                if let Some(notes) = notes.as_deref_mut() {
+                    let op = self.log_op(i);
+                    notes.push(format!(
+                        "mark_precise: frame{}: {} before {i}: {op}",
+                        w.frame,
+                        w.list(w.frame)
+                    ));
+                }
                 self.undo(w, i, *subseq, entry)?;
                 if w.is_empty() {
                     return Ok(true);
@@ -262,6 +301,21 @@ impl Vm<'_> {
             ones(w.slots[f]).for_each(|i| frame.stack[i].reg.precise = true);
         }
         !w.is_empty()
+    }
+
+    fn log_walk(&mut self, w: &Wanted, at: Option<StateId>, last: usize, subseq: Option<usize>) {
+        let (first, subseq) = (self.state_at(at).first_insn, subseq.map_or(-1, |s| s as i64));
+        let frame = w.frame;
+        self.log.line(&format!(
+            "mark_precise: frame{frame}: last_idx {last} first_idx {first} subseq_idx {subseq} "
+        ));
+    }
+
+    fn log_parent(&mut self, id: StateId, w: &Wanted) {
+        for f in (0..=w.frame).rev() {
+            let state = self.state_text(&self.kept[id as usize].state, f);
+            self.log.line(&format!("mark_precise: frame{f}: parent state {}: {state}", w.list(f)));
+        }
     }
 
     /// What is wanted before an instruction, given what is wanted after it.

@@ -95,6 +95,7 @@ impl Vm<'_> {
     fn load_fixed(&mut self, frame: usize, off: i64, size: u32, dst: Option<usize>) -> Check {
         let (spi, byte) = slot_of(off);
         self.stack_read(frame, 1 << spi);
+        self.log.touch_slot(spi);
         let slot = self.cur.frames[frame].stack[spi];
         if !slot.is_spill() {
             self.bytes_readable(&slot.bytes, byte, off, size)?;
@@ -191,7 +192,7 @@ impl Vm<'_> {
             refuse!(PointerLeak, "attempt to corrupt spilled pointer on stack");
         }
         self.break_dynptr(frame, spi)?;
-        self.log.touch_slot(frame, spi);
+        self.log.touch_slot(spi);
         if size == 8 {
             self.life.write(frame, 1 << spi);
         }
@@ -288,7 +289,7 @@ impl Vm<'_> {
         }
         for o in min..max {
             let (spi, byte) = slot_of(o);
-            self.log.touch_slot(frame, spi);
+            self.log.touch_slot(spi);
             let slot = self.cur.frames[frame].stack[spi];
             let b = slot.bytes[byte];
             if !self.leaks_allowed() && !matches!(b, Byte::Misc | Byte::Zero) {

@@ -140,6 +140,9 @@ pub fn verify_full(
     };
     let result = vm.judge();
     vm.stats.time = started.elapsed();
+    if result.is_ok() {
+        vm.log_end(None);
+    }
     match result {
         Ok(facts) => {
             #[allow(unsafe_code, reason = "the one door by which programs become verified")]
@@ -154,7 +157,10 @@ pub fn verify_full(
 
 fn early(program: &Arc<Program>, options: &Options, reject: Reject, started: Instant) -> Box<Rejection> {
     let stats = Stats { time: started.elapsed(), ..Stats::default() };
-    let log = reject.lines().fold(String::new(), |s, l| s + l + "\n");
+    let mut log = reject.lines().fold(String::new(), |s, l| s + l + "\n");
+    if options.log_level > 0 {
+        log += &crate::log::work(&stats);
+    }
     Box::new(Rejection {
         program: program.clone(),
         options: options.clone(),
@@ -360,6 +366,8 @@ fn fields_allowed(map: &MapInfo, prog: ProgType) -> Check {
 impl Vm<'_> {
     pub(crate) fn judge(&mut self) -> Check<Facts> {
         self.abnormal_returns()?;
+        self.log_begin();
+        self.log_signature();
         self.main_entry();
         self.run()?;
         if let Some(f) = self.code.exception_callback {
@@ -402,12 +410,14 @@ impl Vm<'_> {
         let uses = insn.and_then(|pc| self.code.op(pc)).map(|op| op.uses());
         let registers = uses.into_iter().flat_map(|u| u.iter().collect::<Vec<_>>()).map(|r| {
             let reg = self.cur.reg(r.index());
-            RegisterWords { reg: r.index() as u8, kernel: crate::log::reg_text(reg), words: words(reg) }
+            RegisterWords {
+                reg: r.index() as u8,
+                kernel: self.reg_text(reg, self.cur.depth()),
+                words: words(reg),
+            }
         });
         let registers = registers.collect();
-        for l in reject.lines() {
-            self.log.line(l.to_owned());
-        }
+        self.log_end(Some(&reject));
         let log = if self.options.log_level > 0 {
             self.log.text()
         } else {

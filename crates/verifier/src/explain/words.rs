@@ -1,7 +1,7 @@
 //! Values, places and instructions in words, and where an instruction stands in the source.
 
 use super::{Interval, Operand, Site};
-use crate::log::{LogNames, reg_text};
+use crate::log::LogNames;
 use crate::machine::Vm;
 use crate::reject::{Reject, Rule};
 use crate::value::{Base, Flags, Reg};
@@ -204,7 +204,7 @@ impl Vm<'_> {
                 Operand {
                     reg,
                     name: self.name_of(frame, reg, at),
-                    kernel: reg_text(&r),
+                    kernel: self.reg_text(&r, self.cur.depth()),
                     words: self.in_words(&r),
                     interval: interval(&r),
                 }
