@@ -239,7 +239,7 @@ impl Vm<'_> {
                 refuse!(PointerLeak, "attempt to corrupt spilled pointer on stack");
             }
             self.break_dynptr(frame, spi)?;
-            self.log.touch_slot(frame, spi);
+            self.log.touch_slot(spi);
             let slot = &mut self.cur.frame_at_mut(frame).stack[spi];
             slot.scrub();
             slot.bytes[byte + 1 - here as usize..=byte].fill(Byte::Misc);
