@@ -130,6 +130,15 @@ impl Hook {
         }
     }
 
+    /// Section of such programs in object files.
+    pub fn section(self) -> &'static str {
+        match self {
+            Hook::SocketFilter => "socket",
+            Hook::SchedCls => "tc",
+            Hook::Xdp => "xdp",
+        }
+    }
+
     /// Offset of a 32-bit context field that an ancillary load is, if the context has it.
     fn field(self, what: Ancillary) -> Option<i16> {
         let fields: &[(Ancillary, i16)] = if self == Hook::Xdp { XDP_MD } else { SK_BUFF };

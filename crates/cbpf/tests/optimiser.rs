@@ -179,3 +179,43 @@ fn optimised_filters_accept_the_same_packets() {
     };
     arbtest::arbtest(check).budget_ms(3_000).size_min(64).size_max(1 << 14);
 }
+
+/// With `scoped` a tag, a label or a session counts inside its parentheses alone.
+#[test]
+fn scoped_layers_end_with_their_parentheses() {
+    let frame = |types: &[u16]| {
+        let mut out = vec![0u8; 12];
+        types.iter().for_each(|t| out.extend([t.to_be_bytes(), [0, 1]].concat()));
+        out.resize(96, 0x45);
+        out
+    };
+    let (arp, tagged_ip, tagged_arp) = (frame(&[0x0806]), frame(&[0x8100, 0x0800]), frame(&[0x8100, 0x0806]));
+    let labelled = frame(&[0x8847]);
+    let meta = Meta::default();
+    // Expression, a frame, whether it is accepted without and with `scoped`.
+    let cases: &[(&str, &[u8], bool, bool)] = &[
+        ("(vlan and ip) or arp", &arp, false, true),
+        ("(vlan and ip) or arp", &tagged_arp, true, false),
+        ("(vlan and ip) or arp", &tagged_ip, true, true),
+        ("vlan and ip or arp", &arp, false, false),
+        ("(vlan 1) and (vlan 1)", &tagged_ip, false, true),
+        ("not (vlan) and arp", &arp, false, true),
+        ("((vlan) and arp) or tcp", &arp, false, false),
+        ("(mpls and ip) or ether proto 0x8847", &labelled, false, true),
+        ("(mpls) and ether proto 0x8847", &labelled, false, true),
+        ("(pppoes) or arp", &arp, false, true),
+    ];
+    for (expr, bytes, plain, scoped) in cases {
+        for (is_scoped, want) in [(false, plain), (true, scoped)] {
+            let options = FilterOptions {
+                scoped: is_scoped,
+                optimize: false,
+                resolver: &Numbers,
+                ..FilterOptions::default()
+            };
+            let got =
+                Filter::compile(expr, &options).map(|f| f.program().run(&Packet::new(bytes, &meta)) != 0);
+            assert_eq!(got.ok().unwrap_or(false), *want, "{expr}, scoped {is_scoped}");
+        }
+    }
+}

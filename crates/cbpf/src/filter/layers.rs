@@ -3,7 +3,7 @@
 
 use super::Packets;
 use super::r#gen::{ETHERTYPE_IP, ETHERTYPE_IP6, Gen, Off, Result};
-use super::link::{Follows, Variable};
+use super::link::{Follows, Link, Variable};
 use super::tree::{Base, Tree, Val};
 use super::words::Key;
 use crate::ancillary::Ancillary;
@@ -45,6 +45,16 @@ const LLC_CONTROL: &[(&str, u32, u32)] = &[
     ("xid", 0xaf, 0xef),
     ("frmr", 0x87, 0xef),
 ];
+
+/// Where the headers are at a place of the expression: what [`Gen::layer`] moves.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    link: Link,
+    at: [Off; 3],
+    counts: [u32; 4],
+    tunnel: Option<Key>,
+    lane_at: Option<u32>,
+}
 
 impl Gen<'_> {
     fn new_word(&mut self) -> Result<u8> {
@@ -134,6 +144,24 @@ impl Gen<'_> {
     pub(super) fn is_lane_data(&self) -> Option<Tree> {
         let at = self.lane_at?;
         Some(Tree::Test(Cond::Eq, load(Size::H, at), Val::K(0xff00)).not())
+    }
+
+    /// Where the headers are now.
+    pub(super) fn place(&self) -> Place {
+        Place {
+            link: self.link,
+            at: [self.header, self.type_at, self.payload],
+            counts: [self.network, self.osi, self.labels, self.tags],
+            tunnel: self.tunnel,
+            lane_at: self.lane_at,
+        }
+    }
+
+    /// What follows is looked for where it was at another place of the expression.
+    pub(super) fn return_to(&mut self, place: Place) {
+        (self.link, self.tunnel, self.lane_at) = (place.link, place.tunnel, place.lane_at);
+        [self.header, self.type_at, self.payload] = place.at;
+        [self.network, self.osi, self.labels, self.tags] = place.counts;
     }
 
     /// Ethernet frames, or PPP, at an offset from here on.

@@ -36,6 +36,7 @@ pub use words::Proto;
 use crate::check::{CheckError, MAX_INSNS, Program, Rule};
 use crate::insn::Insn;
 use crate::translate::{Target, TranslateError, translate};
+use skep_isa::asm::{AsmObject, Binding, Contents, Section, Symbol, SymbolKind};
 use tree::{Tree, Val};
 
 /// Most words of an expression.
@@ -67,6 +68,9 @@ pub struct Options<'a> {
     pub netmask: Option<u32>,
     /// Where the packets come from.
     pub packets: Packets,
+    /// `vlan`, `mpls`, `pppoes`, `geneve` and `vxlan` move the headers for what stands to their right inside the same
+    /// parentheses alone. libpcap's language lets them move for all that follows in the text, also behind `or`.
+    pub scoped: bool,
     /// Names.
     pub resolver: &'a dyn Resolver,
 }
@@ -75,7 +79,7 @@ impl Default for Options<'_> {
     /// Ethernet, tcpdump's snapshot length, optimised, no names but those of the language.
     fn default() -> Self {
         let (link, snaplen, packets) = ("EN10MB", 262_144, Packets::Any);
-        Options { link, snaplen, optimize: true, netmask: None, packets, resolver: &Numbers }
+        Options { link, snaplen, optimize: true, netmask: None, packets, scoped: false, resolver: &Numbers }
     }
 }
 
@@ -84,7 +88,8 @@ impl std::fmt::Debug for Options<'_> {
         let o = f.debug_struct("Options");
         let mut o = o;
         o.field("link", &self.link).field("snaplen", &self.snaplen).field("optimize", &self.optimize);
-        o.field("netmask", &self.netmask).field("packets", &self.packets).finish_non_exhaustive()
+        o.field("netmask", &self.netmask).field("packets", &self.packets).field("scoped", &self.scoped);
+        o.finish_non_exhaustive()
     }
 }
 
@@ -151,6 +156,28 @@ impl Filter {
     /// The same in eBPF.
     pub fn to_ebpf(&self, target: &Target) -> Result<Vec<skep_isa::Insn>, TranslateError> {
         translate(&self.program, target)
+    }
+
+    /// The same as a whole object with one program, `filter`, in the section of the target's hook: what `skep asm` writes.
+    pub fn to_assembly(&self, target: &Target) -> Result<AsmObject, TranslateError> {
+        let code = Contents::Code(self.to_ebpf(target)?);
+        let symbol = Symbol {
+            name: "filter".into(),
+            kind: SymbolKind::Func,
+            binding: Binding::Global,
+            hidden: false,
+            offset: 0,
+            size: code.size(),
+            prog_type: None,
+        };
+        let section = Section {
+            name: target.hook.section().into(),
+            align: code.usual_align(),
+            contents: code,
+            symbols: vec![symbol],
+            relocs: Vec::new(),
+        };
+        Ok(AsmObject { license: Some("GPL".into()), sections: vec![section], ..AsmObject::default() })
     }
 }
 

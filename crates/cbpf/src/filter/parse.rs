@@ -274,8 +274,12 @@ impl<'a> Parser<'a> {
         }
         if matches!(self.peek(), Some(Tok::Op(Op::Open))) && !self.arithmetic_in_parens() {
             self.at += 1;
+            let place = self.r#gen.place();
             let inner = self.deeper(Self::expr)?;
             self.expect(Op::Close)?;
+            if self.r#gen.options.scoped {
+                self.r#gen.return_to(place);
+            }
             return Ok(inner);
         }
         let start = self.span().start;

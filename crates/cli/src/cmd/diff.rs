@@ -54,6 +54,7 @@ fn args() -> Vec<Arg> {
             .value_parser(value_parser!(PathBuf))
             .help("Object file"),
         file("pcap", "Packets to run on (pcap or pcapng)").required(true),
+        super::filter::choose::arg(),
         many("prog", "NAME", "Program to run, by name or section; default: all that run on packets"),
         many("ignore", "NAME", "Do not compare this map, or fields of this name in any map's values"),
         many("set", "VARIABLE=VALUE", "Set a global variable before the programs are loaded"),
@@ -98,7 +99,7 @@ fn run(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     let both = Both::open(m, path)?;
     let (mut agreed, mut difference) = (Vec::new(), None);
     for (user, kernel) in both.pairs(m, path)? {
-        let (done, found) = both.packets(user, kernel, pcap)?;
+        let (done, found) = both.packets(m, user, kernel, pcap)?;
         agreed.push(done);
         difference = found;
         if difference.is_some() {
@@ -169,6 +170,7 @@ impl Both {
     /// Runs the capture's packets until something differs.
     fn packets(
         &self,
+        m: &ArgMatches,
         user: &UserProgram,
         kernel: &KernelProgram,
         pcap: &Path,
@@ -177,6 +179,7 @@ impl Both {
         let row = row_of(p)?;
         let file = File::open(pcap).map_err(|e| Failure::io("read", pcap, &e))?;
         let mut capture = Capture::new(file).map_err(|e| Failure::malformed(pcap, e))?;
+        super::filter::choose::apply(m, &mut capture)?;
         let feeder = Feeder::new(row, p.attach_type, Arrival::TestRun)
             .map_err(|why| Failure::Unsupported(format!("program {}: {why}", p.name)))?;
         let mut agreed = Agreed { name: p.name.clone(), label: p.prog_type.label(), ..Agreed::default() };

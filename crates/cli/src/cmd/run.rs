@@ -62,6 +62,7 @@ fn args() -> Vec<Arg> {
             .help("Program to run, by name or section"),
         file("pcap", "Run on the packets of this capture (pcap or pcapng)")
             .conflicts_with_all(["data-in", "ctx-in"]),
+        super::filter::choose::arg().requires("pcap"),
         file("pcap-out", "Write the packets that pass or are sent here").requires("pcap"),
         file("data-in", "Run on this packet, given as raw bytes; - is standard input"),
         file("data-out", "Write the packet as the program left it here").requires("data-in"),

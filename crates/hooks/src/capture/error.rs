@@ -69,6 +69,8 @@ pub enum CaptureErrorKind {
     TooManyInterfaces,
     /// An `if_tsresol` whose unit is too small to count.
     TimeResolution(u8),
+    /// The filter cannot judge the packet.
+    Filter(String),
 }
 
 /// What a file ended in.
@@ -152,6 +154,7 @@ impl fmt::Display for CaptureErrorKind {
                  damaged, or blocks were taken out"
             ),
             Problem::TooManyInterfaces => write!(f, "more than {MAX_INTERFACES} interfaces"),
+            Problem::Filter(why) => write!(f, "{why}"),
             Problem::TimeResolution(r) => {
                 write!(f, "an interface counts time in a unit too small to count (if_tsresol {r:#x})")
             }

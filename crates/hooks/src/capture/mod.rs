@@ -93,6 +93,19 @@ pub struct Capture<R> {
     format: Format,
     packets: u64,
     done: bool,
+    keep: Option<Keep>,
+}
+
+/// Says which packets are wanted.
+struct Keep(Box<Judge>);
+
+/// Whether a packet is wanted, or why that cannot be told.
+type Judge = dyn FnMut(&Record<'_>) -> Result<bool, String>;
+
+impl std::fmt::Debug for Keep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keep")
+    }
 }
 
 #[derive(Debug)]
@@ -114,7 +127,7 @@ impl<R: Read> Capture<R> {
     pub fn new(input: R) -> Result<Capture<R>, CaptureError> {
         let mut source = Source::new(input);
         let (reader, format) = start(&mut source).map_err(|p| CaptureError::at(source.begun(), 0, p))?;
-        Ok(Capture { source, reader, format, packets: 0, done: false })
+        Ok(Capture { source, reader, format, packets: 0, done: false, keep: None })
     }
 
     /// How it is written.
@@ -130,6 +143,11 @@ impl<R: Read> Capture<R> {
         }
     }
 
+    /// Passes over packets for which this says no; they are still counted. Where it cannot tell, reading ends with its words.
+    pub fn keep(&mut self, judge: impl FnMut(&Record<'_>) -> Result<bool, String> + 'static) {
+        self.keep = Some(Keep(Box::new(judge)));
+    }
+
     /// Packets read so far.
     pub fn packets(&self) -> u64 {
         self.packets
@@ -137,27 +155,44 @@ impl<R: Read> Capture<R> {
 
     /// The next packet; `None` at the end. After an error the capture is at its end. Cost: no copy of the packet.
     pub fn next_packet(&mut self) -> Result<Option<Record<'_>>, CaptureError> {
-        if self.done {
-            return Ok(None);
+        let found = self.advance()?;
+        Ok(found.map(|at| at.record(self.source.bytes(at.data))))
+    }
+
+    /// The next packet, and the interfaces as [`Writer::write`] wants them.
+    pub fn next_described(&mut self) -> Result<Option<(Record<'_>, &[Interface])>, CaptureError> {
+        let found = self.advance()?;
+        Ok(found.map(|at| (at.record(self.source.bytes(at.data)), self.interfaces())))
+    }
+
+    /// Finds the next packet that is wanted.
+    fn advance(&mut self) -> Result<Option<Found>, CaptureError> {
+        while !self.done {
+            let found = match &mut self.reader {
+                Reader::Pcap(r) => r.next(&mut self.source),
+                Reader::Pcapng(r) => r.next(&mut self.source),
+            };
+            let wanted = match (found, &mut self.keep) {
+                (Ok(Some(at)), Some(keep)) => keep.0(&at.record(self.source.bytes(at.data)))
+                    .map(|w| Some((at, w)))
+                    .map_err(Problem::Filter),
+                (found, _) => found.map(|f| f.map(|at| (at, true))),
+            };
+            match wanted {
+                Ok(Some((at, wanted))) => {
+                    self.packets += 1;
+                    if wanted {
+                        return Ok(Some(at));
+                    }
+                }
+                Ok(None) => self.done = true,
+                Err(problem) => {
+                    self.done = true;
+                    return Err(CaptureError::at(self.source.begun(), self.packets, problem));
+                }
+            }
         }
-        let found = match &mut self.reader {
-            Reader::Pcap(r) => r.next(&mut self.source),
-            Reader::Pcapng(r) => r.next(&mut self.source),
-        };
-        match found {
-            Ok(Some(at)) => {
-                self.packets += 1;
-                Ok(Some(at.record(self.source.bytes(at.data))))
-            }
-            Ok(None) => {
-                self.done = true;
-                Ok(None)
-            }
-            Err(problem) => {
-                self.done = true;
-                Err(CaptureError::at(self.source.begun(), self.packets, problem))
-            }
-        }
+        Ok(None)
     }
 }
 

@@ -227,6 +227,7 @@ impl Graph {
                 continue;
             }
             let node = Node { yes: of(node.yes, &now), no: of(node.no, &now), ..*node };
+            changed |= node.yes == node.no && matches!(node.step, Step::Test(_));
             let before = self.nodes.len();
             let mut to = self.node(node);
             if self.nodes.len() == before {

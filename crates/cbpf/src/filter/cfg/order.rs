@@ -322,6 +322,10 @@ impl Region {
             self.nodes.iter().any(is)
         };
         let splits = Splits::of(&runs, &gt);
+        // What decides nothing is there for its load.
+        if equal.is_empty() && splits.size() == 0 {
+            return None;
+        }
         let new = Region { of: self.of, nodes: self.nodes.clone(), equal, splits };
         let (old, now) = (self.cost_before(graph, &classes), new.cost(&classes));
         (now < old).then_some(new)

@@ -212,6 +212,7 @@ fn run_pcap(
 ) -> Result<Outcome, Failure> {
     let file = File::open(path).map_err(|e| Failure::io("read", path, &e))?;
     let mut capture = Capture::new(file).map_err(|e| Failure::malformed(path, e))?;
+    crate::cmd::filter::choose::apply(m, &mut capture)?;
     let mut writer = out.map(|out| create(out, &capture)).transpose()?;
     let p = loaded.program();
     let row = row_of(p)?;
