@@ -3,12 +3,12 @@
 //! ```text
 //!  ld arch ─ jeq ─► ld nr ─ tree of numbers ─► end
 //!             │                    ├─► ld argument, tree of values ─► end
-//!             │                    └─► x32: sub #0x40000000, tree of what x32 does otherwise ─► tree of x86_64
-//!             └─► next architecture … ─► end for unknown ones
+//!             │                    └─► x32: sub #0x40000000, tree of what x32 does otherwise ─► first tree
+//!             └─► next architecture: tree of what it does otherwise ─► first tree … ─► end for unknown ones
 //! ```
 //!
-//! Parts that are the same are there once. Several ways of weighing length against speed are tried; the best program by
-//! [`Program::new`]'s count and [`super::measure`] is taken.
+//! Parts that are the same are there once. Several ways of weighing length against speed are tried, with and without bit
+//! sets, and measured ([`super::measure`]).
 
 use super::calls::{Arch, X32_BIT, calls};
 use super::conditions;
@@ -79,24 +79,43 @@ fn one(policy: &Policy, speed: u64, bit_sets: Option<bool>) -> Vec<crate::Insn> 
     };
     let has = |arch| policy.archs().contains(&arch);
     let unknown = g.ret(policy.unknown_arch().value());
+    let sets = bit_sets.is_some();
+    // New calls have the same numbers everywhere: the first architecture's tree serves the others in part.
+    let own = numbers(policy, &mut g, first, sets);
+    let alone = build(&mut g, &own, style(first));
+    let tree = |g: &mut Graph, arch: Arch| {
+        let mut ranges = numbers(policy, g, arch, sets);
+        if let Node::Test { .. } = g.node(alone) {
+            ranges = alike(&ranges, &own, alone);
+        }
+        build(g, &ranges, style(arch))
+    };
     let mut chain = unknown;
     for arch in policy.archs().iter().rev() {
-        let root = match arch {
-            // Its calls have the architecture of x86_64.
+        // Calls of x32 come with the architecture of x86_64, and are told by their numbers.
+        let (low, high) = match arch {
             Arch::X32 if has(Arch::X86_64) => continue,
-            Arch::X32 => {
-                let ranges = numbers(policy, &mut g, Arch::X32, bit_sets.is_some());
-                let tree = build(&mut g, &ranges, style(Arch::X32));
-                let x32 = g.step(Op::Alu(AluOp::Sub, Source::K(X32_BIT)), tree);
-                // x86_64's numbers, among them -1, are not the policy's.
-                let high = g.test(Cond::Eq, u32::MAX, unknown, x32);
-                g.test(Cond::Ge, X32_BIT, high, unknown)
+            Arch::X86_64 | Arch::X32 => (has(Arch::X86_64), has(Arch::X32)),
+            _ => (true, false),
+        };
+        let high = if high {
+            let tree = tree(&mut g, Arch::X32);
+            match g.node(tree) {
+                Node::Ret(_) => tree,
+                _ => g.step(Op::Alu(AluOp::Sub, Source::K(X32_BIT)), tree),
             }
-            Arch::X86_64 => x86(policy, &mut g, style(Arch::X86_64), style(Arch::X32), bit_sets.is_some()),
-            arch => {
-                let ranges = numbers(policy, &mut g, *arch, bit_sets.is_some());
+        } else {
+            unknown
+        };
+        let root = match arch {
+            Arch::X86_64 | Arch::X32 => {
+                let default = g.ret(policy.default_action().value());
+                let below =
+                    if low { numbers(policy, &mut g, Arch::X86_64, sets) } else { vec![whole(unknown)] };
+                let ranges = above(below, high, if low { default } else { unknown });
                 build(&mut g, &ranges, style(*arch))
             }
+            arch => tree(&mut g, *arch),
         };
         let root = g.load(NR, root);
         chain = g.test(Cond::Eq, arch.audit(), root, chain);
@@ -105,52 +124,34 @@ fn one(policy: &Policy, speed: u64, bit_sets: Option<bool>) -> Vec<crate::Insn> 
     g.emit(root)
 }
 
-/// The tree of x86_64's numbers, with x32's behind it where the policy has it.
-fn x86(policy: &Policy, g: &mut Graph, style: Style, x32_style: Style, sets: bool) -> Id {
-    let own = numbers(policy, g, Arch::X86_64, sets);
-    let default = g.ret(policy.default_action().value());
-    if !policy.archs().contains(&Arch::X32) {
-        let unknown = g.ret(policy.unknown_arch().value());
-        let ranges = above(own, unknown, default);
-        return build(g, &ranges, style);
-    }
-    let alone = build(g, &own, style);
-    let mut ranges = numbers(policy, g, Arch::X32, sets);
-    if let Node::Test { .. } = g.node(alone) {
-        ranges = alike(&ranges, &own, alone);
-    }
-    let tree = build(g, &ranges, x32_style);
-    let x32 = match g.node(tree) {
-        Node::Ret(_) => tree,
-        _ => g.step(Op::Alu(AluOp::Sub, Source::K(X32_BIT)), tree),
-    };
-    let ranges = above(own, x32, default);
-    build(g, &ranges, style)
+fn whole(id: Id) -> Range {
+    Range { first: 0, last: u32::MAX, outcomes: vec![id], weight: 0 }
 }
 
-/// Ranges of x86_64, with another outcome for the numbers from x32's first on; -1 is the default's.
-fn above(mut ranges: Vec<Range>, x32: Id, default: Id) -> Vec<Range> {
-    if let Some(last) = ranges.last_mut() {
-        last.last = X32_BIT - 1;
+/// Ranges of x86_64, with another outcome for the numbers from x32's first on, and one for -1.
+fn above(mut ranges: Vec<Range>, x32: Id, last: Id) -> Vec<Range> {
+    if let Some(r) = ranges.last_mut() {
+        r.last = X32_BIT - 1;
     }
     ranges.push(Range { first: X32_BIT, last: u32::MAX - 1, outcomes: vec![x32], weight: 0 });
-    ranges.push(Range { first: u32::MAX, last: u32::MAX, outcomes: vec![default], weight: 0 });
+    ranges.push(Range { first: u32::MAX, last: u32::MAX, outcomes: vec![last], weight: 0 });
     ranges
 }
 
-/// The ranges of x32, where `other` is right as well for numbers with the same outcome as on x86_64.
-fn alike(x32: &[Range], own: &[Range], other: Id) -> Vec<Range> {
-    let mut firsts: Vec<u32> = x32.iter().chain(own).map(|r| r.first).collect();
+/// The ranges of an architecture, where `other`, the tree of ranges `own`, is right as well for numbers with the same
+/// outcome.
+fn alike(ranges: &[Range], own: &[Range], other: Id) -> Vec<Range> {
+    let mut firsts: Vec<u32> = ranges.iter().chain(own).map(|r| r.first).collect();
     firsts.sort_unstable();
     firsts.dedup();
-    let at = |ranges: &[Range], v: u32| {
-        let i = ranges.partition_point(|r| r.last < v);
-        ranges.get(i).map(|r| (r.outcomes[0], r.weight, u64::from(r.last - r.first) + 1))
+    let at = |list: &[Range], v: u32| {
+        let i = list.partition_point(|r| r.last < v);
+        list.get(i).map(|r| (r.outcomes[0], r.weight, u64::from(r.last - r.first) + 1))
     };
     let mut out: Vec<Range> = Vec::new();
     for (i, first) in firsts.iter().copied().enumerate() {
         let last = firsts.get(i + 1).map_or(u32::MAX, |n| n - 1);
-        let (Some((mine, weight, length)), theirs) = (at(x32, first), at(own, first)) else { continue };
+        let (Some((mine, weight, length)), theirs) = (at(ranges, first), at(own, first)) else { continue };
         let mut outcomes = vec![mine];
         if theirs.is_some_and(|(o, ..)| o == mine) {
             outcomes.push(other);

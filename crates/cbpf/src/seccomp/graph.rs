@@ -89,7 +89,8 @@ impl Graph {
 
     /// The instructions. Made from the end, so that every successor has its place when a node gets its own.
     pub(super) fn emit(&self, root: Id) -> Vec<Insn> {
-        let mut layout = Layout { graph: self, back: Vec::new(), place: HashMap::new() };
+        let mut layout =
+            Layout { graph: self, back: Vec::new(), place: HashMap::new(), near: HashMap::new() };
         for id in self.order(root) {
             layout.node(id);
         }
@@ -128,6 +129,8 @@ struct Layout<'a> {
     back: Vec<Insn>,
     /// Number of instructions from a node to the end, itself included.
     place: HashMap<Id, usize>,
+    /// The same of the last hop to it, which conditional jumps may take.
+    near: HashMap<Id, usize>,
 }
 
 impl Layout<'_> {
@@ -137,17 +140,18 @@ impl Layout<'_> {
             Node::Step(op, next) => {
                 let distance = self.back.len() - self.place[&next];
                 if distance > 0 {
-                    self.hop(next, distance);
+                    self.back.push(self.to(next, distance).encode());
                 }
                 self.back.push(op.encode());
             }
             Node::Test { cond, k, yes, no } => {
-                // A second hop makes the first distance one longer.
-                if self.distance(yes) >= 255 {
-                    self.hop(yes, self.distance(yes));
-                }
-                if self.distance(no) >= 255 {
-                    self.hop(no, self.distance(no));
+                // The second hop makes the distance to the first one longer.
+                for target in [yes, no] {
+                    if self.distance(target) >= 254 {
+                        let distance = self.back.len() - self.place[&target];
+                        self.back.push(self.to(target, distance).encode());
+                        self.near.insert(target, self.back.len());
+                    }
                 }
                 let (jt, jf) = (self.distance(yes) as u8, self.distance(no) as u8);
                 self.back.push(Op::Jump(cond, Source::K(k), jt, jf).encode());
@@ -156,18 +160,17 @@ impl Layout<'_> {
         self.place.insert(id, self.back.len());
     }
 
+    /// How far a conditional jump has to go.
     fn distance(&self, id: Id) -> usize {
-        self.back.len() - self.place[&id]
+        self.back.len() - self.near.get(&id).unwrap_or(&self.place[&id])
     }
 
-    /// An instruction that leads to a place too far away; from here on the node is reached through it.
-    fn hop(&mut self, id: Id, distance: usize) {
-        let op = match self.graph.node(id) {
+    /// An instruction that leads to a node so far away: an end is simply there once more.
+    fn to(&self, id: Id, distance: usize) -> Op {
+        match self.graph.node(id) {
             Node::Ret(v) => Op::RetK(v),
             _ => Op::Ja(distance as u32),
-        };
-        self.back.push(op.encode());
-        self.place.insert(id, self.back.len());
+        }
     }
 }
 
