@@ -6,26 +6,18 @@
 mod filters;
 mod maps;
 mod packets;
+mod run;
 mod verifier;
 
 use serde_json::{Value, json};
-use skep::descriptors::Context;
-use skep::hooks::input;
+use skep::Object;
 use skep::obj::BindEnv;
-use skep::vm::{SystemHost, Tier, User, UserProgram};
-use skep::{Collection, Loadable, Object, Options};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// Rounds of which the median is taken.
 const ROUNDS: usize = 11;
-/// Time that one round of one subject takes at least, in nanoseconds.
-const ROUND_NS: u128 = 5_000_000;
-
-/// The tiers measured; ratios are to the first.
-const TIERS: [Tier; 3] = [Tier::Checked, Tier::Interp, Tier::Baseline];
 
 /// One line of the result.
 struct Row {
@@ -51,7 +43,7 @@ fn main() -> ExitCode {
     }
     let files: Vec<PathBuf> = args.iter().skip(1).map(PathBuf::from).collect();
     let rows = match args.first().map(String::as_str) {
-        Some("run") => run(&or_else(files, "bench/objects")),
+        Some("run") => run::run(&or_else(files, "bench/objects")),
         Some("maps") => maps::run(&or_else(files, "bench/objects/maps.bpf.o")[0]),
         Some("packets") => packets::run(&or_else(files, "bench/objects/packets.bpf.o")[0]),
         Some("filters") => {
@@ -136,110 +128,6 @@ fn or_else(files: Vec<PathBuf>, folder: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Benchmark programs on every tier there is: nanoseconds a run.
-fn run(files: &[PathBuf]) -> Result<Vec<Row>, String> {
-    let engine = |t| User::new(*skep::platform(), Arc::new(SystemHost::new())).with_tier(t);
-    let engines: Vec<User> = TIERS.map(engine).into();
-    let mut subjects = Vec::new();
-    for path in files.iter().filter(|p| !p.ends_with("maps.bpf.o") && !p.ends_with("packets.bpf.o")) {
-        for engine in &engines {
-            subjects.push(Subject::open(path, engine)?);
-        }
-    }
-    let mut samples = vec![Vec::new(); subjects.len()];
-    for _ in 0..ROUNDS {
-        let engines = engines.iter().cycle();
-        for ((s, samples), engine) in subjects.iter_mut().zip(&mut samples).zip(engines) {
-            samples.push(s.round(engine)?);
-        }
-    }
-    let mut rows = Vec::new();
-    for (of, samples) in subjects.chunks(TIERS.len()).zip(samples.chunks(TIERS.len())) {
-        if let Some(other) = of.iter().find(|s| s.sum != of[0].sum) {
-            return Err(format!("{}: the tiers return {:x?} and {:x?}", other.name, of[0].sum, other.sum));
-        }
-        let slowest = median(samples[0].clone());
-        for ((s, samples), tier) in of.iter().zip(samples).zip(TIERS) {
-            let (ns, program) = (median(samples.clone()), s.name.clone());
-            rows.push(Row {
-                engine: tier.name(),
-                program,
-                ns,
-                ratio: ns / slowest,
-                compile_ns: s.compile_ns,
-            });
-        }
-    }
-    Ok(rows)
-}
-
-/// A program with its collection, which keeps its maps alive.
-struct Subject {
-    name: String,
-    collection: Collection,
-    ctx: Context,
-    /// From the verified program to one that is ready to run.
-    compile_ns: f64,
-    /// What its runs return: the lower 32 bits, always the same.
-    sum: Option<u32>,
-}
-
-impl Subject {
-    fn open(path: &Path, engine: &User) -> Result<Subject, String> {
-        let fail = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-        let object = object(path)?;
-        let mut verified = None;
-        let judge = &mut |p| {
-            let how = skep::verifier::Options::default();
-            let v = skep::verifier::verify(&Arc::new(p), skep::platform(), &how);
-            let v = Loadable::Verified(v.map_err(skep::Error::Refused)?);
-            verified = Some(v.clone());
-            Ok(v)
-        };
-        let collection =
-            Collection::open(object, engine, &Options::default(), judge).map_err(|e| fail(&e))?;
-        let verified = verified.ok_or_else(|| fail(&"no program"))?;
-        let mut compile = Vec::new();
-        for _ in 0..ROUNDS {
-            let began = Instant::now();
-            engine.load_program(&verified).map_err(|e| fail(&e))?;
-            compile.push(began.elapsed().as_nanos() as f64);
-        }
-        let compile_ns = median(compile);
-        let p = collection.programs.first().ok_or_else(|| fail(&"no program"))?.loaded.program().clone();
-        let row = skep::platform().prog_type(p.prog_type).ok_or_else(|| fail(&"unknown program type"))?;
-        let frame = [0; 64];
-        let given = input::Input { data: Some(&frame), ctx: None };
-        let ctx = input::context(row, p.attach_type, &given).map_err(|e| fail(&e))?;
-        let name = path
-            .file_name()
-            .map_or(String::new(), |n| n.to_string_lossy().trim_end_matches(".bpf.o").to_string());
-        Ok(Subject { name, collection, ctx, compile_ns, sum: None })
-    }
-
-    /// Nanoseconds a run over one round. Every run of a program returns the same checksum.
-    fn round(&mut self, engine: &User) -> Result<f64, String> {
-        let loaded = &self.collection.programs[0].loaded;
-        let program =
-            loaded.as_any().downcast_ref::<UserProgram>().ok_or("not a program of the user engine")?;
-        let mut runner = engine.runner();
-        let (began, mut runs, mut batch) = (Instant::now(), 0u32, 1u32);
-        while runs == 0 || began.elapsed().as_nanos() < ROUND_NS {
-            let sum = runner.run(program, &mut self.ctx).map_err(|e| format!("{}: {e}", self.name))? as u32;
-            if *self.sum.get_or_insert(sum) != sum {
-                return Err(format!("{}: returned {sum:#x} after {:x?}", self.name, self.sum));
-            }
-            // A look at the clock costs more than a run of the shortest programs.
-            for _ in 1..batch {
-                runner.run(program, &mut self.ctx).map_err(|e| format!("{}: {e}", self.name))?;
-            }
-            runs += batch;
-            batch = if began.elapsed().as_nanos() < ROUND_NS / 64 { batch * 2 } else { batch };
-        }
-        Ok(began.elapsed().as_nanos() as f64 / f64::from(runs))
-    }
-}
-
 /// Opening and binding: nanoseconds from bytes to bound programs. `compile_ns` is the opening alone.
 fn load(files: &[PathBuf]) -> Result<Vec<Row>, String> {
     let objects = files.iter().map(|p| std::fs::read(p).map_err(|e| format!("{}: {e}", p.display())));
@@ -290,9 +178,28 @@ fn print(rows: &[Row], json: bool) {
         return;
     }
     println!("{}", machine());
+    if rows.iter().any(|r| r.engine == "optimized" && r.program == "arith") {
+        summary(rows);
+    }
     println!("{:<10} {:<40} {:>14} {:>8} {:>14}", "engine", "program", "ns", "ratio", "compile ns");
     for r in rows {
         println!("{:<10} {:<40} {:>14.2} {:>8.4} {:>14.0}", r.engine, r.program, r.ns, r.ratio, r.compile_ns);
+    }
+}
+
+/// Geometric mean of each engine's ratios over the programs that do work.
+fn summary(rows: &[Row]) {
+    let mut engines: Vec<&str> = Vec::new();
+    for row in rows {
+        if !engines.contains(&row.engine) {
+            engines.push(row.engine);
+        }
+    }
+    for engine in engines {
+        let counts = |r: &&Row| r.engine == engine && r.program != "empty" && r.ratio > 0.0;
+        let logs: Vec<f64> = rows.iter().filter(counts).map(|r| r.ratio.ln()).collect();
+        let mean = (logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp();
+        println!("{engine:<10} geometric mean of {} ratios: {mean:.3}", logs.len());
     }
 }
 

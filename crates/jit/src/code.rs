@@ -179,6 +179,10 @@ pub struct Code {
     pub steps: Vec<Step>,
     /// First slot of every function, ascending; the first is 0, the program itself.
     pub functions: Vec<usize>,
+    /// Slots of [`Step::Wide`] that load the address of a map's value.
+    pub values: Vec<usize>,
+    /// Those among the functions whose address is taken: the engine may call them, too.
+    pub callbacks: Vec<usize>,
     /// Whether a step reads [`crate::Head::cpu`].
     pub cpu: bool,
     /// Bytes of the context as the program sees it: what [`Step::AnyLoad`] tells contexts by.

@@ -1,7 +1,8 @@
 //! Machine code for verified programs.
 //!
 //! ```text
-//! Code (lowered steps) ── baseline/ (one pass) ──► bytes ── pages.rs (mapped, then made executable) ──► Compiled
+//!                      ┌── baseline/ (one pass) ────────────────┐
+//! Code (lowered steps) ┴── optimized/ (Cranelift, with facts) ──┴► bytes ── pages.rs (mapped, then made executable) ──► Compiled
 //! ```
 //!
 //! Always holds: pages are never writable and executable at once; whoever runs compiled code promises that the program
@@ -12,12 +13,17 @@ pub mod head;
 
 mod asm;
 mod baseline;
+#[cfg(feature = "optimized")]
+mod optimized;
 mod pages;
+#[cfg(feature = "optimized")]
+mod routines;
 
 pub use code::{Code, CtxLoad, Direct, Index, Last, Step};
 pub use head::{EntryFn, Head, Outcome};
 
 use pages::Pages;
+use skep_platform::facts::Facts;
 use std::fmt;
 
 /// Is there a compiler for this machine?
@@ -31,10 +37,14 @@ pub struct Compiled {
     len: usize,
     /// First slot and offset of every function, ascending.
     entries: Vec<(usize, usize)>,
-    /// Offset of every slot's code.
-    offsets: Vec<u32>,
     /// Offset of the code by which the engine calls subprograms.
-    call: usize,
+    /// `None`: every function is an [`EntryFn`], and they call it directly.
+    call: Option<usize>,
+    /// Offsets of code with the slot that it comes from, ascending.
+    places: Vec<(u32, u32)>,
+    /// What the code reads: it knows the address.
+    #[cfg(feature = "optimized")]
+    _constants: Box<[u64]>,
 }
 
 /// Why there is no code.
@@ -70,13 +80,46 @@ pub fn compile(code: &Code, token: u64) -> Result<Compiled, Error> {
     }
     let made = baseline::compile(code, token).map_err(Error::Internal)?;
     let pages = Pages::new(&made.bytes).map_err(Error::Memory)?;
+    let places = made.offsets.iter().zip(0..).map(|(off, slot)| (*off, slot)).collect();
     Ok(Compiled {
         pages,
         len: made.bytes.len(),
         entries: made.entries,
-        offsets: made.offsets,
-        call: made.call,
+        places,
+        call: Some(made.call),
+        #[cfg(feature = "optimized")]
+        _constants: Box::default(),
     })
+}
+
+/// Is there an optimising compiler for this machine in this build?
+pub const OPTIMIZES: bool = cfg!(all(
+    feature = "optimized",
+    unix,
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+));
+
+/// Compiles with optimisations. `token` as in [`compile`]; `facts` are those of the verifier about this very program, and
+/// nothing but them is relied on. Cost: some microseconds an instruction.
+///
+/// # Errors
+/// Another machine or build, or no memory. Programs that the verifier accepts always compile.
+pub fn optimize(code: &Code, facts: &Facts, token: u64) -> Result<Compiled, Error> {
+    if !OPTIMIZES {
+        return Err(Error::Machine);
+    }
+    #[cfg(not(feature = "optimized"))]
+    {
+        let _ = (code, facts, token);
+        Err(Error::Machine)
+    }
+    #[cfg(feature = "optimized")]
+    {
+        let made = optimized::compile(code, facts, token).map_err(Error::Internal)?;
+        let pages = Pages::new(&made.bytes).map_err(Error::Memory)?;
+        let (entries, places) = (made.entries, made.places);
+        Ok(Compiled { pages, len: made.bytes.len(), entries, places, call: None, _constants: made.constants })
+    }
 }
 
 impl Compiled {
@@ -92,9 +135,10 @@ impl Compiled {
         unsafe { std::slice::from_raw_parts(self.pages.start(), self.len) }
     }
 
-    /// Offset of every slot's code in [`Compiled::bytes`], ascending.
-    pub fn offsets(&self) -> &[u32] {
-        &self.offsets
+    /// Where the code of which slot begins in [`Compiled::bytes`], ascending by offset. Optimised code has places of one
+    /// slot in several parts, and of some slots none.
+    pub fn places(&self) -> &[(u32, u32)] {
+        &self.places
     }
 
     /// Runs the program; its `r0`, which means nothing when [`Head::stopped`] is set.
@@ -104,7 +148,7 @@ impl Compiled {
     /// memory that the program may use stays where it is until the end.
     #[inline]
     pub unsafe fn run(&self, head: *mut Head, args: [u64; 5]) -> u64 {
-        // SAFETY: the first function begins there (`baseline::Emit::prologue`), and is an `EntryFn`.
+        // SAFETY: the first function begins there, and is an `EntryFn` in either compiler's code.
         let enter: EntryFn = unsafe { std::mem::transmute(self.pages.start().add(self.entries[0].1)) };
         let [r1, r2, r3, r4, r5] = args;
         // SAFETY: the caller's promise.
@@ -116,8 +160,13 @@ impl Compiled {
     /// # Safety
     /// As for [`Compiled::run`]; `entry` came from [`Compiled::entry`] of this program.
     pub unsafe fn call(&self, head: *mut Head, entry: u64, args: [u64; 5]) -> u64 {
-        // SAFETY: `baseline::Emit::calls_in` is there, and is an `EntryFn`.
-        let enter: EntryFn = unsafe { std::mem::transmute(self.pages.start().add(self.call)) };
+        let code: *const u8 = match self.call {
+            // SAFETY: the offset is one of this code.
+            Some(at) => unsafe { self.pages.start().add(at) },
+            None => std::ptr::with_exposed_provenance(entry as usize),
+        };
+        // SAFETY: `baseline::Emit::calls_in` is there, or the function itself, which is an `EntryFn` as it is.
+        let enter: EntryFn = unsafe { std::mem::transmute(code) };
         let [r1, r2, r3, r4, r5] = args;
         // SAFETY: the caller's promise.
         unsafe {

@@ -57,6 +57,9 @@ pub(crate) fn lower(
         None => track::Bases::default(),
     };
     let functions = functions(&program, &ops);
+    let callbacks = callbacks(&ops);
+    let value = |op: &Option<Op>| matches!(op, Some(Op::LoadImm64 { imm: Imm64::MapIdxValue { .. }, .. }));
+    let values = (0..ops.len()).filter(|pc| value(&ops[*pc])).collect();
     let meets = track::meets(&ops, &functions);
     let (sites, reasons) = (Vec::new(), Vec::new());
     let facts = verified.facts();
@@ -84,7 +87,7 @@ pub(crate) fn lower(
         Step::Tail { .. } => true,
         _ => false,
     });
-    let code = Code { steps, functions, cpu, ctx_size };
+    let code = Code { steps, functions, values, callbacks, cpu, ctx_size };
     Ok(Lowered { program: l.program, layout, code, sites: l.sites, reasons: l.reasons })
 }
 
@@ -129,6 +132,18 @@ fn functions(program: &Program, ops: &[Option<Op>]) -> Vec<usize> {
     starts.sort_unstable();
     starts.dedup();
     starts
+}
+
+/// Functions whose address is taken.
+fn callbacks(ops: &[Option<Op>]) -> Vec<usize> {
+    let taken = |(pc, op): (usize, &Option<Op>)| match op {
+        Some(op @ Op::LoadImm64 { imm: Imm64::Func(_), .. }) => target(pc, *op).filter(|t| *t < ops.len()),
+        _ => None,
+    };
+    let mut all: Vec<usize> = ops.iter().enumerate().filter_map(taken).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// The function that an instruction calls or takes the address of.

@@ -22,6 +22,7 @@ use skep_jit::{Compiled, Head, Step};
 use skep_platform::ctx::{CtxField, FieldKind, Rights, UserRun};
 use skep_platform::engine::{EngineError, Platform, RunError};
 use skep_platform::env::{Context, CtxData, Fault, Host};
+use skep_platform::facts::Facts;
 use skep_platform::helper::{Body, HelperFn};
 use skep_platform::map::Map;
 use skep_platform::packet::PacketCtx;
@@ -74,7 +75,7 @@ impl Native {
         let ctx_len = if raw { 0 } else { layout.map_or(0, |l| l.size.into()) };
         let machine = match tier {
             Tier::Checked | Tier::Interp => None,
-            Tier::Baseline | Tier::Optimized => Some(compiled(&lowered)?),
+            Tier::Baseline | Tier::Optimized => Some(compiled(&lowered, verified.facts(), tier)?),
         };
         let leaf = machine.is_some() && !lowered.code.steps.iter().any(calls_engine);
         Ok(Native { lowered, machine, tier, platform: *platform, host: host.clone(), ctx_len, raw, leaf })
@@ -151,8 +152,12 @@ fn token(lowered: &Lowered) -> u64 {
     std::ptr::from_ref(lowered).addr() as u64
 }
 
-fn compiled(lowered: &Lowered) -> Result<Compiled, EngineError> {
-    skep_jit::compile(&lowered.code, token(lowered)).map_err(|e| match e {
+fn compiled(lowered: &Lowered, facts: &Facts, tier: Tier) -> Result<Compiled, EngineError> {
+    let made = match tier {
+        Tier::Optimized => skep_jit::optimize(&lowered.code, facts, token(lowered)),
+        _ => skep_jit::compile(&lowered.code, token(lowered)),
+    };
+    made.map_err(|e| match e {
         skep_jit::Error::Machine => {
             EngineError::Unsupported { what: "the compiler".into(), why: e.to_string() }
         }

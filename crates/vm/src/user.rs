@@ -98,7 +98,7 @@ impl User {
             (Tier::Checked, _) => {
                 Form::Checked(Arc::new(Code::new(program.program().clone(), &self.platform)?))
             }
-            (Tier::Optimized, _) => {
+            (Tier::Optimized, _) if !skep_jit::OPTIMIZES => {
                 return Err(self.unsupported("this build has no optimising compiler; use --tier baseline"));
             }
             (_, Loadable::Verified(v)) => {

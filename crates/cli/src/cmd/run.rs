@@ -189,11 +189,6 @@ fn user_engine(m: &ArgMatches) -> Result<User, Failure> {
             "--no-verify goes with --tier checked only: the other tiers run verified programs".into(),
         ));
     }
-    if tier == Tier::Optimized {
-        return Err(Failure::Unsupported(
-            "--tier optimized: this build has no optimising compiler; use --tier baseline".into(),
-        ));
-    }
     let limits =
         skep::vm::Options { unset_stack: !m.get_flag("strict-stack"), ..skep::vm::Options::default() };
     Ok(User::new(*skep::platform(), Arc::new(host)).with_tier(tier).with_options(limits))

@@ -25,7 +25,14 @@ unsafe extern "C" fn trap(_: *mut Head, _: u32) {
 }
 
 fn run(steps: Vec<Step>, bmi2: bool) -> u64 {
-    let code = Code { steps, functions: vec![0], cpu: false, ctx_size: 0 };
+    let code = Code {
+        steps,
+        functions: vec![0],
+        callbacks: Vec::new(),
+        values: Vec::new(),
+        cpu: false,
+        ctx_size: 0,
+    };
     let mut emit = Emit::new(&code, 0, super::emit::bounds(&code));
     emit.bmi2 &= bmi2;
     let made = emit.program().expect("the bounds hold");
@@ -34,8 +41,8 @@ fn run(steps: Vec<Step>, bmi2: bool) -> u64 {
         pages,
         len: made.bytes.len(),
         entries: made.entries,
-        offsets: made.offsets,
-        call: made.call,
+        places: Vec::new(),
+        call: Some(made.call),
     };
     let mut head = Head {
         exit: [0; 2],

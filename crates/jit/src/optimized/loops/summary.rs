@@ -1,0 +1,351 @@
+//! What one turn of a loop does, as expressions of the registers at its beginning.
+//!
+//! The loop's blocks are walked once, in order; where paths meet again, values become selections. Anything that is more
+//! than arithmetic, loads, and stores on every path gives no summary.
+
+use super::super::Unit;
+use super::super::flow::{Flow, Last};
+use super::super::frame::Frame;
+use crate::code::Step;
+use skep_isa::{AluOp, Cond, Endian, Op, Operand, Reg, Size, Width};
+use skep_platform::facts::Region;
+use std::collections::BTreeMap;
+
+/// An expression: index into [`Summary::nodes`].
+pub(super) type Id = usize;
+
+/// An expression. All values are 64 bits wide.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Node {
+    /// A register when the turn begins.
+    Entry(usize),
+    Const(u64),
+    /// [`AluOp::eval`].
+    Alu(u8, bool, Id, Id),
+    /// Bytes, sign-extending, address.
+    Load(u8, bool, Id),
+    /// 1 or 0.
+    Compare(u8, bool, Id, Id),
+    /// The second if the first is not 0, else the third.
+    Select(Id, Id, Id),
+    /// Byte order: kind, bits.
+    End(u8, u8, Id),
+    /// Sign extension of so many bits, to 32 bits or 64.
+    Extend(u8, bool, Id),
+}
+
+/// A store that every turn makes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Store {
+    pub(super) size: Size,
+    pub(super) addr: Id,
+    pub(super) value: Id,
+}
+
+/// A way out of the loop: taken when the comparison holds, or when it does not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exit {
+    pub(super) condition: Id,
+    pub(super) when: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Summary {
+    pub(super) nodes: Vec<Node>,
+    index: BTreeMap<Node, Id>,
+    /// The registers when the turn ends.
+    pub(super) regs: [Id; 10],
+    pub(super) stores: Vec<Store>,
+    pub(super) exits: Vec<Exit>,
+    /// Loads behind a store of the same turn: they may see it.
+    pub(super) loads_late: bool,
+}
+
+pub(super) const ALU: [AluOp; 14] = [
+    AluOp::Add,
+    AluOp::Sub,
+    AluOp::Mul,
+    AluOp::Div,
+    AluOp::Sdiv,
+    AluOp::Or,
+    AluOp::And,
+    AluOp::Lsh,
+    AluOp::Rsh,
+    AluOp::Arsh,
+    AluOp::Mod,
+    AluOp::Smod,
+    AluOp::Xor,
+    AluOp::Mov,
+];
+pub(super) const COND: [Cond; 11] = [
+    Cond::Eq,
+    Cond::Ne,
+    Cond::Gt,
+    Cond::Ge,
+    Cond::Lt,
+    Cond::Le,
+    Cond::Set,
+    Cond::Sgt,
+    Cond::Sge,
+    Cond::Slt,
+    Cond::Sle,
+];
+pub(super) const ENDS: [Endian; 3] = [Endian::ToLe, Endian::ToBe, Endian::Swap];
+
+pub(super) fn width(wide: bool) -> Width {
+    if wide { Width::W64 } else { Width::W32 }
+}
+
+/// Where a path is: under which conditions, with which registers.
+#[derive(Clone)]
+struct State {
+    path: Vec<(Id, bool)>,
+    regs: [Id; 10],
+}
+
+/// Longest loop that is looked at, in blocks.
+const BLOCKS: usize = 24;
+
+impl Summary {
+    /// The turn of the loop whose head is block `head`.
+    pub(super) fn of(unit: &Unit<'_>, flow: &Flow, frame: &Frame, head: usize) -> Option<Summary> {
+        let body = &flow.blocks[head].body;
+        if body.len() > BLOCKS {
+            return None;
+        }
+        let mut s = Summary::default();
+        let entry = State { path: Vec::new(), regs: std::array::from_fn(|r| s.node(Node::Entry(r))) };
+        let mut at: BTreeMap<usize, State> = BTreeMap::from([(head, entry)]);
+        let mut end: Option<State> = None;
+        for &b in body {
+            let mut state = at.remove(&b)?;
+            for (to, next) in s.block(unit, flow, frame, b, body, &mut state)? {
+                let before = if to == head { end.take() } else { at.remove(&to) };
+                let merged = match before {
+                    Some(old) => s.join(&old, &next)?,
+                    None => next,
+                };
+                match to == head {
+                    true => end = Some(merged),
+                    false => drop(at.insert(to, merged)),
+                }
+            }
+        }
+        s.regs = end?.regs;
+        Some(s)
+    }
+
+    /// Walks through a block: where it leads inside of the loop, with the state there.
+    fn block(
+        &mut self,
+        unit: &Unit<'_>,
+        flow: &Flow,
+        frame: &Frame,
+        b: usize,
+        body: &[usize],
+        state: &mut State,
+    ) -> Option<Vec<(usize, State)>> {
+        let block = &flow.blocks[b];
+        let mut pc = block.start;
+        loop {
+            let step = &unit.code.steps[pc];
+            match flow.ends(unit.code, pc, &|pc| unit.decided(pc)) {
+                None => self.step(unit, frame, pc, step, state)?,
+                Some(Last::Out) => return None,
+                Some(Last::To(_)) => {
+                    if let Some(skip) = flow.skips.get(&pc) {
+                        let condition = self.condition(step, state)?;
+                        let before = state.regs;
+                        self.step(unit, frame, skip.op, &unit.code.steps[skip.op], state)?;
+                        for (new, old) in state.regs.iter_mut().zip(before) {
+                            *new = self.select(condition, old, *new);
+                        }
+                    }
+                    return Some(vec![(block.next[0], state.clone())]);
+                }
+                Some(Last::Either(..)) => {
+                    let condition = self.condition(step, state)?;
+                    let [falls, taken] = [block.next[0], block.next[1]];
+                    return match (body.contains(&falls), body.contains(&taken)) {
+                        (true, true) => {
+                            let (mut no, mut yes) = (state.clone(), state.clone());
+                            no.path.push((condition, false));
+                            yes.path.push((condition, true));
+                            Some(vec![(falls, no), (taken, yes)])
+                        }
+                        (inside, _) => {
+                            // Turns that are run at once take no way out, so the path goes on unconditionally.
+                            if !state.path.is_empty() {
+                                return None;
+                            }
+                            self.exits.push(Exit { condition, when: inside });
+                            Some(vec![(if inside { falls } else { taken }, state.clone())])
+                        }
+                    };
+                }
+            }
+            if pc == block.last {
+                return Some(vec![(block.next[0], state.clone())]);
+            }
+            pc = flow.after(unit.code, pc);
+        }
+    }
+
+    /// Two paths that parted at one condition and meet again.
+    fn join(&mut self, a: &State, b: &State) -> Option<State> {
+        let ((last_a, path_a), (last_b, path_b)) = (a.path.split_last()?, b.path.split_last()?);
+        if path_a != path_b || last_a.0 != last_b.0 || last_a.1 == last_b.1 {
+            return None;
+        }
+        let (yes, no) = if last_a.1 { (a, b) } else { (b, a) };
+        let regs = std::array::from_fn(|r| self.select(last_a.0, yes.regs[r], no.regs[r]));
+        Some(State { path: path_a.to_vec(), regs })
+    }
+
+    pub(super) fn node(&mut self, n: Node) -> Id {
+        if let Some(id) = self.index.get(&n) {
+            return *id;
+        }
+        self.nodes.push(n);
+        self.index.insert(n, self.nodes.len() - 1);
+        self.nodes.len() - 1
+    }
+
+    pub(super) fn constant(&self, id: Id) -> Option<u64> {
+        match self.nodes[id] {
+            Node::Const(c) => Some(c),
+            _ => None,
+        }
+    }
+
+    fn select(&mut self, condition: Id, yes: Id, no: Id) -> Id {
+        if yes == no {
+            return yes;
+        }
+        self.node(Node::Select(condition, yes, no))
+    }
+
+    fn alu(&mut self, op: AluOp, wide: bool, a: Id, b: Id) -> Id {
+        if op == AluOp::Mov && (wide || self.narrow(b)) {
+            return b;
+        }
+        let a = if op == AluOp::Mov { b } else { a };
+        if let (Some(a), Some(b)) = (self.constant(a), self.constant(b)) {
+            return self.node(Node::Const(op.eval(width(wide), a, b)));
+        }
+        // A mask that takes nothing away.
+        if op == AluOp::And
+            && let (Some(mask), Node::Load(bytes, false, _)) = (self.constant(b), self.nodes[a])
+            && bytes < 8
+            && mask & ((1 << (bytes * 8)) - 1) == (1 << (bytes * 8)) - 1
+        {
+            return a;
+        }
+        // Sums of a value and constants are kept as one sum.
+        if op == AluOp::Add
+            && let (Some(c), Node::Alu(0, w, x, y)) = (self.constant(b), self.nodes[a])
+            && w == wide
+            && let Some(d) = self.constant(y)
+        {
+            let sum = self.node(Node::Const(width(wide).truncate(c.wrapping_add(d))));
+            return self.node(Node::Alu(0, wide, x, sum));
+        }
+        let kind = ALU.iter().position(|o| *o == op).unwrap_or(0) as u8;
+        self.node(Node::Alu(kind, wide, a, b))
+    }
+
+    /// Is the upper half zero?
+    fn narrow(&self, id: Id) -> bool {
+        match self.nodes[id] {
+            Node::Const(c) => c >> 32 == 0,
+            Node::Alu(_, wide, ..) => !wide,
+            Node::Load(bytes, sx, _) => bytes < 8 && !sx,
+            Node::Compare(..) => true,
+            Node::Select(_, a, b) => self.narrow(a) && self.narrow(b),
+            Node::End(_, bits, _) => bits < 64,
+            Node::Extend(_, wide, _) => !wide,
+            Node::Entry(_) => false,
+        }
+    }
+
+    fn operand(&mut self, o: Operand, wide: bool, state: &State) -> Option<Id> {
+        match o {
+            Operand::Reg(r) => state.regs.get(r.index()).copied(),
+            Operand::Imm(i) => Some(self.node(Node::Const(width(wide).truncate(i64::from(i) as u64)))),
+        }
+    }
+
+    fn condition(&mut self, step: &Step, state: &State) -> Option<Id> {
+        let Step::Op(Op::JumpIf { cond, width, dst, src, .. }) = *step else { return None };
+        let wide = width == Width::W64;
+        let a = self.operand(Operand::Reg(dst), wide, state)?;
+        let b = self.operand(src, wide, state)?;
+        let kind = COND.iter().position(|c| *c == cond)? as u8;
+        Some(self.node(Node::Compare(kind, wide, a, b)))
+    }
+
+    fn step(
+        &mut self,
+        unit: &Unit<'_>,
+        frame: &Frame,
+        pc: usize,
+        step: &Step,
+        state: &mut State,
+    ) -> Option<()> {
+        match *step {
+            Step::Op(Op::Alu { op, width, dst, src }) => {
+                let wide = width == Width::W64;
+                let (a, b) = (self.operand(Operand::Reg(dst), wide, state)?, self.operand(src, wide, state)?);
+                *state.regs.get_mut(dst.index())? = self.alu(op, wide, a, b);
+            }
+            Step::Op(Op::End { kind, bits, dst }) => {
+                let a = self.operand(Operand::Reg(dst), true, state)?;
+                let kind = ENDS.iter().position(|k| *k == kind)? as u8;
+                *state.regs.get_mut(dst.index())? = self.node(Node::End(kind, bits, a));
+            }
+            Step::Op(Op::MovSx { width, bits, dst, src }) => {
+                let a = self.operand(Operand::Reg(src), true, state)?;
+                *state.regs.get_mut(dst.index())? = self.node(Node::Extend(bits, width == Width::W64, a));
+            }
+            Step::Wide { dst, bits } => *state.regs.get_mut(dst.index())? = self.node(Node::Const(bits)),
+            Step::Second => {}
+            Step::Op(Op::Load { size, sx, dst, src, off }) => {
+                self.in_memory(unit, frame, pc, size)?;
+                // A load that not every turn makes may be of bytes that must not be touched.
+                if !state.path.is_empty() {
+                    return None;
+                }
+                let addr = self.address(src, off, state)?;
+                self.loads_late |= !self.stores.is_empty();
+                *state.regs.get_mut(dst.index())? = self.node(Node::Load(size.bytes() as u8, sx, addr));
+            }
+            Step::Op(Op::Store { size, dst, off, src }) => {
+                self.in_memory(unit, frame, pc, size)?;
+                if !state.path.is_empty() {
+                    return None;
+                }
+                let (addr, value) = (self.address(dst, off, state)?, self.operand(src, true, state)?);
+                self.stores.push(Store { size, addr, value });
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn address(&mut self, base: Reg, off: i16, state: &State) -> Option<Id> {
+        let base = *state.regs.get(base.index())?;
+        if off == 0 {
+            return Some(base);
+        }
+        let off = self.node(Node::Const(i64::from(off) as u64));
+        Some(self.alu(AluOp::Add, true, base, off))
+    }
+
+    /// Is the access one to memory, not to a variable of the frame?
+    fn in_memory(&self, unit: &Unit<'_>, frame: &Frame, pc: usize, size: Size) -> Option<()> {
+        let fact = unit.facts.access(pc);
+        let variable = fact.region == Region::Stack(Some(0))
+            && fact.off.is_some_and(|off| frame.cell(off, size).is_some());
+        (!variable).then_some(())
+    }
+}

@@ -1,0 +1,500 @@
+//! One function: eBPF registers become variables, steps become Cranelift instructions.
+//!
+//! A function is translated block by block in reverse postorder. A subprogram that is translated in place has a [`Scope`]
+//! of its own: other variables, another frame, and a block to go on at instead of a return.
+
+use super::flow::{Flow, Last};
+use super::frame::{self, Frame};
+use super::{Kind, Unit, local_target, reg};
+use crate::code::Step;
+use crate::head::{GO_ON, STOP};
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{I32, I64};
+use cranelift_codegen::ir::{
+    AbiParam, AliasRegion, AliasRegionData, Block, InstBuilder, MemFlagsData, Signature, SourceLoc,
+    StackSlot, StackSlotData, StackSlotKind, UserFuncName, Value,
+};
+use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
+use skep_isa::{Callee, Cond, Op, Operand, Reg, Size, Width};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// Iterations that `may_goto` allows a frame (`BPF_MAX_LOOPS`).
+const MAY_GOTO: i64 = 8 << 20;
+
+/// The state of the translation of one function.
+pub(super) struct Func<'f, 'c> {
+    pub(super) b: FunctionBuilder<'f>,
+    pub(super) unit: &'f Unit<'c>,
+    pub(super) isa: &'f OwnedTargetIsa,
+    /// Address of the head.
+    pub(super) head: Value,
+    /// The function has a second result.
+    pub(super) full: bool,
+    /// The function is the program itself.
+    pub(super) main: bool,
+    regions: [AliasRegion; 3],
+    pub(super) scope: Scope,
+}
+
+/// A function or a subprogram translated in place.
+pub(super) struct Scope {
+    regs: [Variable; 10],
+    frame: Frame,
+    cells: BTreeMap<i32, Variable>,
+    slot: Option<StackSlot>,
+    pub(super) flow: Rc<Flow>,
+    pub(super) blocks: Vec<Block>,
+    budget: Option<Variable>,
+    /// Where a return goes on.
+    back: Option<Block>,
+}
+
+/// Which memory an access goes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Where {
+    /// Frames.
+    Stack,
+    /// The context.
+    Ctx,
+    /// Anything else.
+    Rest,
+}
+
+/// Translates the function at `start` into `context`.
+pub(super) fn function(
+    unit: &Unit<'_>,
+    start: usize,
+    context: &mut Context,
+    builder: &mut FunctionBuilderContext,
+    isa: &OwnedTargetIsa,
+) -> Result<(), usize> {
+    let kind = *unit.functions.get(&start).ok_or(start)?;
+    context.func.signature = signature(isa, kind);
+    context.func.name = UserFuncName::user(0, start as u32);
+    let config = isa.frontend_config();
+    let mut b = FunctionBuilder::new(&mut context.func, builder);
+    let first = b.create_block();
+    b.append_block_params_for_function_params(first);
+    b.switch_to_block(first);
+    b.seal_block(first);
+    let params = b.block_params(first).to_vec();
+    let region = |b: &mut FunctionBuilder<'_>, id, name: &'static str| {
+        let data = AliasRegionData { user_id: id, description: name.into() };
+        b.func.dfg.alias_regions.insert(data)
+    };
+    let regions = [region(&mut b, 0, "stack"), region(&mut b, 1, "context"), region(&mut b, 2, "memory")];
+    let scope = Scope::new(unit, start, &mut b)?;
+    let mut f = Func {
+        b,
+        unit,
+        isa,
+        head: if kind.external { params[5] } else { params[0] },
+        full: kind.full(),
+        main: start == 0,
+        regions,
+        scope,
+    };
+    let args = if kind.external { &params[..kind.args] } else { &params[1..] };
+    for (i, v) in args.iter().enumerate() {
+        f.set(reg(i + 1), *v);
+    }
+    f.body()?;
+    f.b.seal_all_blocks();
+    f.b.finalize(config);
+    Ok(())
+}
+
+/// The signature of a function: an [`EntryFn`](crate::head::EntryFn) if the engine calls it, else head and arguments, and
+/// beside `r0` whether it stopped.
+pub(super) fn signature(isa: &OwnedTargetIsa, kind: Kind) -> Signature {
+    let mut s = Signature::new(isa.default_call_conv());
+    s.params = vec![AbiParam::new(I64); if kind.external { 6 } else { 1 + kind.args }];
+    s.returns = vec![AbiParam::new(I64); if kind.full() { 2 } else { 1 }];
+    s
+}
+
+impl Scope {
+    fn new(unit: &Unit<'_>, start: usize, b: &mut FunctionBuilder<'_>) -> Result<Scope, usize> {
+        let flow = unit.flows.get(&start).ok_or(start)?.clone();
+        let frame = Frame::of(unit, &flow);
+        let blocks = flow.blocks.iter().map(|_| b.create_block()).collect();
+        let may_goto =
+            flow.slots(unit.code).any(|pc| matches!(unit.code.steps[pc], Step::Op(Op::MayGoto { .. })));
+        Ok(Scope {
+            regs: std::array::from_fn(|_| b.declare_var(I64)),
+            cells: frame.cells.keys().map(|off| (*off, b.declare_var(I64))).collect(),
+            frame,
+            slot: None,
+            flow,
+            blocks,
+            budget: may_goto.then(|| b.declare_var(I32)),
+            back: None,
+        })
+    }
+}
+
+impl Func<'_, '_> {
+    /// Translates the current scope; on return the builder is at no block.
+    fn body(&mut self) -> Result<(), usize> {
+        if let Some(budget) = self.scope.budget {
+            let all = self.b.ins().iconst(I32, MAY_GOTO);
+            self.b.def_var(budget, all);
+        }
+        let flow = self.scope.flow.clone();
+        self.enter_block(&flow, usize::MAX, 0)?;
+        for (i, block) in flow.blocks.iter().enumerate() {
+            let to = self.scope.blocks[i];
+            self.b.switch_to_block(to);
+            if !block.head {
+                self.b.seal_block(to);
+            }
+            self.block(&flow, i)?;
+        }
+        for (i, block) in flow.blocks.iter().enumerate() {
+            if block.head {
+                self.b.seal_block(self.scope.blocks[i]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Jumps to a block, from block `from`.
+    fn enter_block(&mut self, flow: &Flow, from: usize, to: usize) -> Result<(), usize> {
+        let enters = from == usize::MAX || from < to;
+        if enters && !flow.blocks[to].body.is_empty() {
+            self.many_turns(flow, to)?;
+        }
+        let to = self.scope.blocks[to];
+        self.b.ins().jump(to, &[]);
+        Ok(())
+    }
+
+    fn block(&mut self, flow: &Flow, i: usize) -> Result<(), usize> {
+        let block = &flow.blocks[i];
+        let mut pc = block.start;
+        loop {
+            self.b.set_srcloc(SourceLoc::new(pc as u32));
+            let last = flow.ends(self.unit.code, pc, &|pc| self.unit.decided(pc));
+            match last {
+                None => self.step(pc).ok_or(pc)?,
+                Some(Last::Out) => return self.out(pc),
+                Some(Last::To(_)) => {
+                    if let Some(skip) = flow.skips.get(&pc) {
+                        self.select(pc, skip.op).ok_or(pc)?;
+                    }
+                    return self.enter_block(flow, i, block.next[0]);
+                }
+                Some(Last::Either(..)) => return self.branch(flow, i, pc),
+            }
+            if pc == block.last {
+                return self.enter_block(flow, i, block.next[0]);
+            }
+            pc = flow.after(self.unit.code, pc);
+        }
+    }
+
+    fn branch(&mut self, flow: &Flow, i: usize, pc: usize) -> Result<(), usize> {
+        let condition = match self.unit.code.steps[pc] {
+            Step::Op(Op::JumpIf { cond, width, dst, src, .. }) => self.condition(cond, width, dst, src),
+            Step::Op(Op::MayGoto { .. }) => self.budget().ok_or(pc)?,
+            _ => return Err(pc),
+        };
+        let next = flow.blocks[i].next.clone();
+        // Edges into a loop that has something to do before it get a block of their own.
+        let edge = |f: &mut Self, to: usize| -> (Block, Option<usize>) {
+            match i < to && !flow.blocks[to].body.is_empty() {
+                true => (f.b.create_block(), Some(to)),
+                false => (f.scope.blocks[to], None),
+            }
+        };
+        let (falls, taken) = (edge(self, next[0]), edge(self, next[1]));
+        self.b.ins().brif(condition, taken.0, &[], falls.0, &[]);
+        for (block, to) in [falls, taken] {
+            if let Some(to) = to {
+                self.b.switch_to_block(block);
+                self.b.seal_block(block);
+                self.enter_block(flow, i, to)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the loop budget is used up; takes one from it otherwise.
+    fn budget(&mut self) -> Option<Value> {
+        let budget = self.scope.budget?;
+        let left = self.b.use_var(budget);
+        let empty = self.b.ins().icmp_imm_s(IntCC::Equal, left, 0);
+        let less = self.b.ins().iadd_imm_s(left, -1);
+        let new = self.b.ins().select(empty, left, less);
+        self.b.def_var(budget, new);
+        Some(empty)
+    }
+
+    /// The instruction at `op` unless the condition of the jump at `pc` holds.
+    fn select(&mut self, pc: usize, op: usize) -> Option<()> {
+        let Step::Op(Op::JumpIf { cond, width, dst, src, .. }) = self.unit.code.steps[pc] else {
+            return None;
+        };
+        let condition = self.condition(cond, width, dst, src);
+        let (_, defs) = super::flow::effect(&self.unit.code.steps[op]);
+        let written = reg(defs.trailing_zeros() as usize);
+        let old = self.get(written);
+        self.step(op)?;
+        let new = self.get(written);
+        let v = self.b.ins().select(condition, old, new);
+        self.set(written, v);
+        Some(())
+    }
+
+    fn step(&mut self, pc: usize) -> Option<()> {
+        match self.unit.code.steps[pc] {
+            Step::Op(op) => return self.op(op, pc),
+            Step::Wide { dst, bits } => {
+                let v = self.constant(bits);
+                self.set(dst, v);
+            }
+            Step::Second => {}
+            Step::Helper { site, tail } => self.helper(site, tail),
+            Step::Index(i) => self.index(i, pc),
+            Step::Value { addr, percpu } => {
+                let at = self.constant(addr);
+                let at = self.percpu(at, percpu);
+                self.set(Reg::R0, at);
+            }
+            Step::Tail { ids, entries, site } => self.tail_call(ids, entries, site),
+            Step::Direct(d) => self.direct(d),
+            Step::Cpu => {
+                let cpu = self.cpu();
+                self.set(Reg::R0, cpu);
+            }
+            Step::Lock { site } => self.lock(site),
+            Step::Unlock { .. } => self.unlock(),
+            Step::Loop { .. } => self.counted_loop(pc)?,
+            Step::CtxLoad(l) => self.ctx_load(l),
+            Step::CtxStore { dst, disp, size, src } => {
+                let (base, v) = (self.get(dst), self.operand(src));
+                self.store_at(size, v, base, disp, Where::Ctx);
+            }
+            Step::AnyLoad { size, sx, dst, src, off } => self.any_load(size, sx, dst, src, off),
+            Step::AnyStore { size, dst, off, src } => self.any_store(size, dst, off, src),
+            Step::PacketLoad { size, imm, index } => self.packet_load(size, imm, index),
+            Step::Trap { .. } => return None,
+        }
+        Some(())
+    }
+
+    fn op(&mut self, op: Op, pc: usize) -> Option<()> {
+        match op {
+            Op::Alu { op, width, dst, src } => self.alu(op, width, dst, src),
+            Op::Neg { width, dst } => self.neg(width, dst),
+            Op::MovSx { width, bits, dst, src } => self.mov_sx(width, bits, dst, src),
+            Op::End { kind, bits, dst } => self.end(kind, bits, dst),
+            Op::Load { size, sx, dst, src, off } => self.load(pc, size, sx, dst, src, off),
+            Op::Store { size, dst, off, src } => self.store(pc, size, dst, off, src),
+            Op::Atomic { op, width, dst, src, off } => self.atomic(op, width, dst, src, off),
+            Op::LoadAcquire { size, dst, src, off } => self.load_acquire(size, dst, src, off),
+            Op::StoreRelease { size, dst, off, src } => self.store_release(size, dst, off, src),
+            Op::Call(Callee::Local(_)) => self.local(pc)?,
+            Op::Call(Callee::Reg(r)) => self.call_reg(r),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Leaves the function.
+    fn out(&mut self, pc: usize) -> Result<(), usize> {
+        match self.unit.code.steps[pc] {
+            Step::Op(Op::Exit) => {
+                let r0 = self.get(Reg::R0);
+                self.leave(r0);
+                Ok(())
+            }
+            Step::Trap { reason } => {
+                self.trap(reason);
+                Ok(())
+            }
+            _ => Err(pc),
+        }
+    }
+
+    /// Returns from the function that the scope is.
+    pub(super) fn leave(&mut self, r0: Value) {
+        match self.scope.back {
+            Some(back) => {
+                self.b.ins().jump(back, &[r0.into()]);
+            }
+            None => self.return_(r0, GO_ON),
+        }
+    }
+
+    /// Returns from the function itself.
+    pub(super) fn return_(&mut self, r0: Value, next: u64) {
+        if self.full {
+            let next = self.b.ins().iconst(I64, next as i64);
+            self.b.ins().return_(&[r0, next]);
+        } else {
+            self.b.ins().return_(&[r0]);
+        }
+    }
+
+    /// Returns because the engine has noted a stop.
+    pub(super) fn stop(&mut self) {
+        let zero = self.b.ins().iconst(I64, 0);
+        self.return_(zero, STOP);
+    }
+
+    /// Goes on in a new block if `next` is 0, and leaves the function otherwise.
+    pub(super) fn stop_unless_zero(&mut self, next: Value) {
+        let (stop, go_on) = (self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(stop);
+        self.b.ins().brif(next, stop, &[], go_on, &[]);
+        self.b.switch_to_block(stop);
+        self.b.seal_block(stop);
+        self.stop();
+        self.b.switch_to_block(go_on);
+        self.b.seal_block(go_on);
+    }
+
+    fn local(&mut self, pc: usize) -> Option<()> {
+        let to = local_target(&self.unit.code.steps[pc], pc)?;
+        let kind = *self.unit.functions.get(&to)?;
+        let args: Vec<Value> = (1..=kind.args).map(|i| self.get(reg(i))).collect();
+        let r0 = self.call_function(to, args)?;
+        self.set(Reg::R0, r0);
+        Some(())
+    }
+
+    /// Calls a function of the program, or translates it in place; its `r0`.
+    pub(super) fn call_function(&mut self, to: usize, args: Vec<Value>) -> Option<Value> {
+        let kind = *self.unit.functions.get(&to)?;
+        if !kind.inline {
+            return Some(self.call_local(to, kind, args));
+        }
+        let scope = Scope::new(self.unit, to, &mut self.b).ok()?;
+        let outer = std::mem::replace(&mut self.scope, scope);
+        let back = self.b.create_block();
+        let r0 = self.b.append_block_param(back, I64);
+        self.scope.back = Some(back);
+        for (i, v) in args.into_iter().enumerate() {
+            self.set(reg(i + 1), v);
+        }
+        self.body().ok()?;
+        self.scope = outer;
+        self.b.switch_to_block(back);
+        self.b.seal_block(back);
+        Some(r0)
+    }
+
+    // ---- registers and the frame
+
+    /// The value of a register.
+    pub(super) fn get(&mut self, r: Reg) -> Value {
+        match self.scope.regs.get(r.index()) {
+            Some(var) => self.b.use_var(*var),
+            None => self.frame_addr(0),
+        }
+    }
+
+    /// Gives a register a value.
+    pub(super) fn set(&mut self, r: Reg, v: Value) {
+        if let Some(var) = self.scope.regs.get(r.index()) {
+            self.b.def_var(*var, v);
+        }
+    }
+
+    /// A 64-bit constant.
+    pub(super) fn constant(&mut self, bits: u64) -> Value {
+        match self.unit.constants.binary_search(&bits) {
+            Ok(at) => {
+                let table = self.unit.constants.as_ptr().expose_provenance() as i64;
+                let table = self.b.ins().iconst(I64, table);
+                let flags = MemFlagsData::trusted().with_readonly().with_can_move();
+                self.b.ins().load(I64, flags, table, at as i32 * 8)
+            }
+            Err(_) => self.b.ins().iconst(I64, bits as i64),
+        }
+    }
+
+    pub(super) fn operand(&mut self, src: Operand) -> Value {
+        match src {
+            Operand::Reg(r) => self.get(r),
+            Operand::Imm(i) => self.b.ins().iconst(I64, i64::from(i)),
+        }
+    }
+
+    /// An address in the frame, from `r10`.
+    pub(super) fn frame_addr(&mut self, off: i32) -> Value {
+        let slot = match self.scope.slot {
+            Some(slot) => slot,
+            None => {
+                let data = StackSlotData::new(StackSlotKind::ExplicitSlot, frame::BYTES as u32, 4);
+                let slot = self.b.create_sized_stack_slot(data);
+                self.scope.slot = Some(slot);
+                slot
+            }
+        };
+        self.b.ins().stack_addr(I64, slot, frame::BYTES + off)
+    }
+
+    /// The plan of the frame.
+    pub(super) fn frame(&self) -> &Frame {
+        &self.scope.frame
+    }
+
+    /// The variable that an access at a constant offset of the frame means.
+    pub(super) fn cell(&self, off: i32, size: Size) -> Option<Variable> {
+        self.scope.cells.get(&self.scope.frame.cell(off, size)?).copied()
+    }
+
+    /// Flags of an access.
+    pub(super) fn flags(&self, w: Where) -> MemFlagsData {
+        let region = match w {
+            Where::Stack if self.scope.frame.apart => 0,
+            Where::Stack | Where::Rest => 2,
+            Where::Ctx => 1,
+        };
+        MemFlagsData::new().with_notrap().with_alias_region(Some(self.regions[region]))
+    }
+
+    pub(super) fn low(&mut self, v: Value) -> Value {
+        self.b.ins().ireduce(I32, v)
+    }
+
+    pub(super) fn wide(&mut self, v: Value) -> Value {
+        self.b.ins().uextend(I64, v)
+    }
+
+    /// A value that is not zero exactly if a comparison holds.
+    fn condition(&mut self, cond: Cond, width: Width, dst: Reg, src: Operand) -> Value {
+        let a = self.get(dst);
+        let a = if width == Width::W32 { self.low(a) } else { a };
+        let ty = if width == Width::W32 { I32 } else { I64 };
+        let b = match src {
+            Operand::Reg(r) => {
+                let b = self.get(r);
+                if width == Width::W32 { self.low(b) } else { b }
+            }
+            Operand::Imm(i) => {
+                let bits = if width == Width::W32 { i64::from(i as u32) } else { i64::from(i) };
+                self.b.ins().iconst(ty, bits)
+            }
+        };
+        let cc = match cond {
+            Cond::Eq => IntCC::Equal,
+            Cond::Ne => IntCC::NotEqual,
+            Cond::Gt => IntCC::UnsignedGreaterThan,
+            Cond::Ge => IntCC::UnsignedGreaterThanOrEqual,
+            Cond::Lt => IntCC::UnsignedLessThan,
+            Cond::Le => IntCC::UnsignedLessThanOrEqual,
+            Cond::Sgt => IntCC::SignedGreaterThan,
+            Cond::Sge => IntCC::SignedGreaterThanOrEqual,
+            Cond::Slt => IntCC::SignedLessThan,
+            Cond::Sle => IntCC::SignedLessThanOrEqual,
+            Cond::Set => return self.b.ins().band(a, b),
+        };
+        self.b.ins().icmp(cc, a, b)
+    }
+}
