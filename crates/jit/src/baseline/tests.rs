@@ -43,6 +43,8 @@ fn run(steps: Vec<Step>, bmi2: bool) -> u64 {
         entries: made.entries,
         places: Vec::new(),
         call: Some(made.call),
+        #[cfg(feature = "optimized")]
+        _constants: Box::default(),
     };
     let mut head = Head {
         exit: [0; 2],
