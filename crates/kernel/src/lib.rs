@@ -28,12 +28,14 @@ mod load;
 pub mod log;
 mod map;
 pub mod netlink;
+mod perf;
 pub mod pin;
 pub mod pinned;
 mod probe;
 mod raw;
 mod ring;
 pub mod seccomp;
+pub mod wait;
 
 #[cfg(test)]
 mod fake;

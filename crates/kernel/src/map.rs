@@ -7,8 +7,9 @@ use crate::btf::LoadedBtf;
 use crate::door::{Batch, Door, IdKind, MapCreate, RingMemory};
 use crate::info;
 use crate::load::KernelProgram;
+use crate::perf::Rings;
 use crate::ring;
-use skep_platform::map::{Handle, MapBtf, MapDef, RingBuf, Side, flags};
+use skep_platform::map::{Handle, MapBtf, MapDef, PerfEvents, RingBuf, Side, flags};
 use skep_platform::{Errno, Map, MapType};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -32,6 +33,8 @@ pub struct KernelMap {
     /// Programs and maps put into entries from here, by key: the kernel gives back their ids only.
     handles: Mutex<BTreeMap<Vec<u8>, Handle>>,
     ring: Option<Ring>,
+    /// Of a perf event array: the rings that were opened.
+    rings: Option<Mutex<Rings>>,
 }
 
 /// A ring buffer's memory, mapped at the first look.
@@ -217,8 +220,9 @@ impl KernelMap {
         let value_len =
             if per_cpu(def.map_type) { size.next_multiple_of(8) * crate::possible_cpus() } else { size };
         let ring = (def.map_type == MapType::Ringbuf).then(|| Ring { memory: Mutex::default() });
+        let rings = (def.map_type == MapType::PerfEventArray).then(Mutex::default);
         let (door, frozen, handles) = (door.clone(), AtomicBool::default(), Mutex::default());
-        KernelMap { def, fd, door, value_len, frozen, handles, ring }
+        KernelMap { def, fd, door, value_len, frozen, handles, ring, rings }
     }
 
     fn key<'k>(&self, key: &'k [u8]) -> Result<&'k [u8], Errno> {
@@ -320,12 +324,68 @@ impl Map for KernelMap {
         self.ring.as_ref().map(|_| self as &dyn RingBuf)
     }
 
+    fn perf_events(&self) -> Option<&dyn PerfEvents> {
+        self.rings.as_ref().map(|_| self as &dyn PerfEvents)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
 }
 
+/// The consumer's side only: samples are made by programs.
+impl PerfEvents for KernelMap {
+    fn output(&self, _: u32, _: &[&[u8]]) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    fn open(&self, index: u32, bytes: usize) -> Result<(), Errno> {
+        let pages = bytes.div_ceil(PAGE as usize).next_power_of_two();
+        self.rings()?.open(&*self.door, self.fd.as_fd(), index, pages)
+    }
+
+    fn consume(&self, f: &mut dyn FnMut(u32, &[u8]) -> ControlFlow<()>) -> Result<u64, Errno> {
+        self.rings()?.consume(f)
+    }
+}
+
 impl KernelMap {
+    fn rings(&self) -> Result<MutexGuard<'_, Rings>, Errno> {
+        let rings = self.rings.as_ref().ok_or(Errno::EOPNOTSUPP)?;
+        Ok(rings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Opens the rings of all CPUs of a perf event array that are there, each with so many bytes; those that were opened
+    /// already stay. A ring buffer needs none of that.
+    ///
+    /// # Errors
+    /// `EMFILE`, `EPERM` (perf_event_mlock_kb), `ENOMEM`.
+    pub fn open_rings(&self, bytes: usize) -> Result<(), Errno> {
+        for cpu in 0..self.def.max_entries.min(crate::possible_cpus() as u32) {
+            match PerfEvents::open(self, cpu, bytes) {
+                // The CPU is not there now.
+                Ok(()) | Err(Errno::ENODEV) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Descriptors that become readable when records wait.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for maps that have none; the system's.
+    pub fn wake_fds(&self) -> Result<Vec<OwnedFd>, Errno> {
+        let own = |fd: BorrowedFd<'_>| {
+            fd.try_clone_to_owned().map_err(|e| Errno(e.raw_os_error().unwrap_or(Errno::EIO.0)))
+        };
+        match self.def.map_type {
+            MapType::Ringbuf => Ok(vec![own(self.fd.as_fd())?]),
+            MapType::PerfEventArray => self.rings()?.fds().map(own).collect(),
+            _ => Err(Errno::EOPNOTSUPP),
+        }
+    }
+
     fn take(&self, value: &mut [u8], take: bool) -> Result<(), Errno> {
         if value.len() != self.value_len || self.def.key_size != 0 {
             return Err(Errno::EINVAL);

@@ -5,6 +5,7 @@ mod attach;
 mod net;
 mod perf;
 pub(crate) mod seccomp;
+pub(crate) mod wait;
 
 pub(crate) use net::{ifindex, ifname};
 
