@@ -21,6 +21,8 @@ pub(crate) enum Failure {
     Unsupported(String),
     /// A command that was run ended so: its exit code, and what is to be said, if anything.
     Command(u8, String),
+    /// Somebody ended it; everything was tidied up (130).
+    Interrupted,
     /// The reader of standard output went away: not an error worth a word.
     BrokenPipe,
 }
@@ -36,6 +38,7 @@ impl Failure {
             Failure::Refused(_) => 5,
             Failure::Unsupported(_) => 6,
             Failure::Command(code, _) => *code,
+            Failure::Interrupted => 130,
             Failure::BrokenPipe => 0,
         }
     }
@@ -109,7 +112,7 @@ impl fmt::Display for Failure {
             | Failure::Refused(t)
             | Failure::Command(_, t)
             | Failure::Unsupported(t) => f.write_str(t),
-            Failure::BrokenPipe => Ok(()),
+            Failure::Interrupted | Failure::BrokenPipe => Ok(()),
         }
     }
 }

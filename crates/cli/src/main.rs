@@ -12,6 +12,7 @@ mod maps;
 mod names;
 mod output;
 mod progress;
+mod stream;
 mod table;
 
 use std::process::ExitCode;

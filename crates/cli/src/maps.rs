@@ -229,6 +229,16 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// A record by its type, or as bytes.
+pub(crate) fn record_text(record: Record<'_>, bytes: &[u8]) -> String {
+    typed(record, bytes).map_or_else(|| plain(bytes), |v| v.to_string())
+}
+
+/// The same as JSON.
+pub(crate) fn record_json(record: Record<'_>, bytes: &[u8]) -> J {
+    bytes_json(record, bytes)
+}
+
 /// One entry as it was read.
 pub(crate) fn one(map: &dyn Map, key: Vec<u8>, value: &[u8], cpus: usize) -> Contents {
     let entry = Entry { holds: None, key, values: split(map.def(), value, cpus) };

@@ -43,6 +43,7 @@ errnos! {
     ENOLINK = 67, "link is severed";
     EPROTO = 71, "protocol error";
     EBADMSG = 74, "bad message";
+    EDESTADDRREQ = 89, "no place named";
     EMSGSIZE = 90, "message too long";
     EPROTONOSUPPORT = 93, "protocol not supported";
     EOPNOTSUPP = 95, "operation not supported";

@@ -6,6 +6,7 @@
 
 mod input;
 mod kernel;
+mod live;
 pub(crate) mod machine;
 mod report;
 
@@ -49,7 +50,7 @@ fn args() -> Vec<Arg> {
         Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
     };
     let tiers: Vec<&'static str> = Tier::ALL.iter().map(|(_, n)| *n).collect();
-    vec![
+    let mut args = vec![
         Arg::new("object")
             .required(true)
             .value_name("OBJ")
@@ -115,12 +116,17 @@ fn args() -> Vec<Arg> {
             .value_name("N")
             .value_parser(value_parser!(u32))
             .help("Entries shown of each map; default: 16 in text, 65536 in JSON"),
-    ]
+    ];
+    args.extend(live::args());
+    args
 }
 
 fn run(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     let machine = Machine::from_args(m)?;
     let path: &PathBuf = m.get_one("object").ok_or_else(|| Failure::Usage("no object".into()))?;
+    if live::wanted(m) {
+        return live::run(m, &machine, path, out);
+    }
     let input = Input::from_args(m)?;
     let c = open(m, path, machine.engine(), machine.version())?;
     for e in &c.missing {

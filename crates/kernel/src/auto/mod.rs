@@ -18,7 +18,7 @@ use crate::{Kernel, KernelProgram, Link};
 use skep_obj::attach::AttachTarget;
 use skep_obj::sections::{self, SectionDef};
 use skep_platform::engine::{EngineError, Loaded};
-use skep_platform::{AttachType, ProgType, Program};
+use skep_platform::{AttachType, Errno, ProgType, Program};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
@@ -102,7 +102,8 @@ fn place_of(t: ProgType) -> Open {
 /// Cost: one to a few system calls; for probes in files also reading their symbols.
 ///
 /// # Errors
-/// [`EngineError::Unsupported`] when something is not given, with what it is; else as [`Kernel::attach_to`].
+/// [`EngineError::Attach`] with `EDESTADDRREQ` when something is not given, with what it is, and with `ENODEV` or `ENOENT`
+/// when it is not there; else as [`Kernel::attach_to`].
 pub fn attach(kernel: &Kernel, program: &KernelProgram, given: &Given<'_>) -> Result<Link, EngineError> {
     let p = Loaded::program(program);
     let name = p.section.strip_prefix('?').unwrap_or(&p.section);
@@ -129,10 +130,17 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// Something is not given, or not there.
     fn open(&self, what: &str) -> EngineError {
-        EngineError::Unsupported {
-            what: format!("attaching program {} of section {:?}", self.p.name, self.p.section),
-            why: what.to_owned(),
+        self.refuse(Errno::EDESTADDRREQ, what)
+    }
+
+    fn refuse(&self, errno: Errno, why: &str) -> EngineError {
+        EngineError::Attach {
+            prog: self.p.name.clone(),
+            to: format!("its hook (section {:?})", self.p.section),
+            errno,
+            why: why.to_owned(),
         }
     }
 
@@ -143,9 +151,10 @@ impl Job<'_> {
     fn device(&self) -> Result<u32, EngineError> {
         let name = self.given.device.ok_or_else(|| self.open("name the network device that it goes to"))?;
         ifindex(name).ok_or_else(|| {
-            self.open(&format!(
+            let why = format!(
                 "there is no network device {name:?} in this network namespace; `ip link` lists those there are"
-            ))
+            );
+            self.refuse(Errno::ENODEV, &why)
         })
     }
 
@@ -270,7 +279,7 @@ impl Job<'_> {
                 self.to(&AttachTo::Kprobe { function: &function, offset: 0, ret, cookie: given.cookie })
             }
             AttachTarget::Glob(pattern) => {
-                let all = kernel_functions_like(pattern).map_err(|why| self.open(&why))?;
+                let all = kernel_functions_like(pattern).map_err(|why| self.refuse(Errno::ENOENT, &why))?;
                 let names: Vec<&str> = all.iter().map(String::as_str).collect();
                 self.to(&AttachTo::KprobeMulti { functions: &names, ret })
             }
@@ -279,14 +288,14 @@ impl Job<'_> {
                 let start = if func.is_empty() {
                     0
                 } else {
-                    function_offset(&path, func).map_err(|why| self.open(&why))?
+                    function_offset(&path, func).map_err(|why| self.refuse(Errno::ENOENT, &why))?
                 };
                 let (offset, pid, cookie) = (start + offset, given.pid, given.cookie);
                 self.to(&AttachTo::Uprobe { path: &path, offset, ret, pid, cookie, ref_ctr: 0 })
             }
             AttachTarget::UprobeGlob { path, pattern } => {
                 let path = self.file(path)?;
-                let all = functions_like(&path, pattern).map_err(|why| self.open(&why))?;
+                let all = functions_like(&path, pattern).map_err(|why| self.refuse(Errno::ENOENT, &why))?;
                 let offsets: Vec<u64> = all.into_iter().map(|(_, at)| at).collect();
                 self.to(&AttachTo::UprobeMulti {
                     path: &path,
@@ -311,7 +320,8 @@ impl Job<'_> {
 
     fn file(&self, path: &str) -> Result<PathBuf, EngineError> {
         find_file(path, self.given.pid).ok_or_else(|| {
-            self.open(&format!("there is no file {path}; give its path, or a library's name as in libc.so.6"))
+            let why = format!("there is no file {path}; give its path, or a library's name as in libc.so.6");
+            self.refuse(Errno::ENOENT, &why)
         })
     }
 }

@@ -4,6 +4,7 @@ use super::{Which, Words, door, kernel, pinning, refused, words_arg};
 use crate::commands::Cmd;
 use crate::failure::Failure;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use skep::descriptors::{EngineError, Errno};
 use skep::kernel::auto::{self, Given};
 use skep::kernel::door::IdKind;
 use skep::kernel::pinned::Pinning;
@@ -164,8 +165,8 @@ fn attach(kernel: &Kernel, program: &KernelProgram, at: &Path, pins: &mut Pins) 
             Ok(true)
         }
         // The section leaves open where to.
-        Err(skep::descriptors::EngineError::Unsupported { what, why }) => {
-            eprintln!("skep: {what}: {why}; it is loaded and pinned only");
+        Err(e @ EngineError::Attach { errno: Errno::EDESTADDRREQ, .. }) => {
+            eprintln!("skep: {e}; it is loaded and pinned only");
             Ok(false)
         }
         Err(e) => Err(super::engine(&e)),

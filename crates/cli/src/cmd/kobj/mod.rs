@@ -2,6 +2,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod btf;
+pub(crate) mod events;
 pub(crate) mod link;
 pub(crate) mod load;
 pub(crate) mod map;
@@ -37,6 +38,7 @@ pub(crate) fn engine(e: &EngineError) -> Failure {
         EngineError::Permission { .. } => Failure::Permission(e.to_string()),
         EngineError::Unsupported { .. } => Failure::Unsupported(e.to_string()),
         EngineError::Refused(_) => Failure::Refused(e.to_string()),
+        EngineError::Attach { errno: Errno::EDESTADDRREQ, .. } => Failure::Usage(e.to_string()),
         EngineError::Attach { errno: Errno::ENOENT | Errno::ENODEV | Errno::ESRCH, .. } => {
             Failure::Input(e.to_string())
         }
