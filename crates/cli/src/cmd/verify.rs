@@ -1,5 +1,6 @@
 //! `skep verify`: the verifier's verdict on the programs of objects, and why.
 
+mod compare;
 mod insns;
 mod refusal;
 mod report;
@@ -23,7 +24,7 @@ pub(crate) static VERIFY: Cmd = Cmd {
     about: "Say whether the Linux kernel would accept the programs of object files, and why not",
     long: "Exit code 5 when a program is refused. JSON has one object a program; -o csv has veristat's columns.\n\n\
            Examples:\n  skep verify prog.bpf.o\n  skep verify --prog firewall --log-level 2 prog.bpf.o\n  skep verify -o csv *.bpf.o\n  \
-           skep verify --insns programs.jsonl.gz -o jsonl",
+           skep verify old.bpf.o new.bpf.o --compare\n  skep verify --insns programs.jsonl.gz -o jsonl",
     args: || {
         let file = |name: &'static str, help: &'static str| {
             Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
@@ -54,6 +55,11 @@ pub(crate) static VERIFY: Cmd = Cmd {
                 .value_parser(value_parser!(u8).range(0..=2))
                 .default_value("0")
                 .help("Print the log in the kernel's format: 1 the failing path, 2 every path"),
+            Arg::new("compare")
+                .long("compare")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("insns")
+                .help("Show what changed between two objects, or two .csv files of -o csv or veristat"),
             Arg::new("no-explain")
                 .long("no-explain")
                 .action(ArgAction::SetTrue)
@@ -98,6 +104,9 @@ fn verify(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     let mut how = options(m)?;
     let running = m.get_one::<PathBuf>("btf").is_none() && how.as_kernel.is_none();
     how.config = super::target::judged_config(m.get_one("kconfig"), running)?;
+    if m.get_flag("compare") {
+        return comparison(m, &how, out);
+    }
     let mut sink = Sink::new(out, how.log_level, !m.get_flag("no-explain"))?;
     if let Some(path) = m.get_one::<PathBuf>("insns") {
         insns::verify(m, path, &how, &mut sink)?;
@@ -115,6 +124,30 @@ fn verify(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
         }
     }
     sink.end()
+}
+
+/// Two objects or files of CSV against one another.
+fn comparison(m: &ArgMatches, how: &Options, out: &mut Out) -> Result<(), Failure> {
+    let paths: Vec<&PathBuf> = m.get_many::<PathBuf>("file").into_iter().flatten().collect();
+    let [old, new] = paths[..] else {
+        return Err(Failure::Usage(format!(
+            "--compare takes two files, the old and the new; {} given",
+            paths.len()
+        )));
+    };
+    let engine = super::run::listing_engine();
+    let side = |path: &PathBuf| {
+        if path.extension().is_some_and(|e| e == "csv") {
+            let bytes = crate::input::file(path)?;
+            return compare::read_csv(path, &String::from_utf8_lossy(&bytes));
+        }
+        let (mut side, file) = (compare::Side::new(), path.display().to_string());
+        for v in verdicts(m, path, &engine, how)? {
+            compare::add(&mut side, &Subject { file: &file, key: "prog" }, &v);
+        }
+        Ok(side)
+    };
+    compare::print(out, &side(old)?, &side(new)?)
 }
 
 /// Where verdicts go, in the format asked for, and what is counted of them.

@@ -3,6 +3,7 @@
 use super::refusal::{heat_json, refusal, rejections};
 use crate::output::object;
 use serde_json::{Map, Value, json};
+use skep::descriptors::AttachType;
 use skep::explain::Report;
 use skep::verifier::Stats;
 use skep::verify::{Refusal, Verdict};
@@ -15,11 +16,12 @@ pub(super) struct Subject<'a> {
     pub(super) key: &'static str,
 }
 
-/// Heading of the CSV: veristat's columns.
-pub(super) const CSV: &str = "file_name,prog_name,verdict,duration,total_insns,total_states,peak_states,max_states_per_insn,prog_type,attach_type,stack_depth,prog_size";
+/// Heading of the CSV: veristat's columns by veristat's names, so that either reads what the other wrote.
+pub(super) const CSV: &str = "file_name,prog_name,verdict,duration,total_insns,total_states,peak_states,max_states_per_insn,\
+    prog_type,attach_type,stack_depth,prog_size,prog_size_jited,max_mark_read_len";
 
 /// Counts of the work, whatever came of it.
-fn stats(v: &Verdict) -> Stats {
+pub(super) fn stats(v: &Verdict) -> Stats {
     match &v.outcome {
         Ok(o) => o.stats,
         Err(Refusal::Verifier(r)) => r.stats,
@@ -83,10 +85,17 @@ pub(super) fn row(subject: &Subject<'_>, v: &Verdict, report: Option<&Report>) -
     ])
 }
 
+/// veristat's word for a verdict.
+pub(super) fn verdict_word(v: &Verdict) -> &'static str {
+    if v.outcome.is_ok() { "success" } else { "failure" }
+}
+
 /// The row for [`CSV`].
 pub(super) fn csv(subject: &Subject<'_>, v: &Verdict) -> String {
     let s = stats(v);
-    let attach = v.program.as_ref().and_then(|p| p.attach_type).map_or("", |a| a.uapi_name());
+    // libbpf's word for it. Without an attach type libbpf's programs have number 0, and veristat its name.
+    let attach = v.program.as_ref().and_then(|p| p.attach_type).or_else(|| AttachType::from_id(0));
+    let attach = attach.map_or("", |a| a.uapi_name()).trim_start_matches("BPF_").to_lowercase();
     let size = v.program.as_ref().map_or(0, |p| p.insns.len());
     let name = subject.file.rsplit('/').next().unwrap_or(subject.file);
     let quoted = |t: &str| {
@@ -95,16 +104,19 @@ pub(super) fn csv(subject: &Subject<'_>, v: &Verdict) -> String {
     [
         quoted(name),
         quoted(&v.name),
-        if v.outcome.is_ok() { "success" } else { "failure" }.into(),
+        verdict_word(v).into(),
         s.time.as_micros().to_string(),
         s.insns.to_string(),
         s.total_states.to_string(),
         s.peak_states.to_string(),
         s.max_states_per_insn.to_string(),
         v.prog_type.label(),
-        attach.to_string(),
+        attach,
         s.stack_depth.to_string(),
         size.to_string(),
+        // There is no machine code yet, and read marks are of older kernels.
+        "0".into(),
+        "0".into(),
     ]
     .join(",")
 }
