@@ -228,7 +228,7 @@ impl Gen<'_> {
         if q.proto == Proto::Decnet {
             return self.fail(format!("'decnet' is not a valid qualifier for '{}'", q.kind.name()));
         }
-        if q.kind == Kind::Host {
+        if q.kind != Kind::Net {
             return self.fail(format!("'host' is not a valid qualifier for '{text}'"));
         }
         if n & !mask != 0 {
@@ -351,7 +351,7 @@ impl Gen<'_> {
         if len.is_some_and(|n| n > 128) {
             return self.fail("mask length must be <= 128");
         }
-        if q.kind == Kind::Host && len.is_some_and(|n| n != 128) {
+        if q.kind != Kind::Net && len.is_some_and(|n| n != 128) {
             return self.fail(format!("'host' is not a valid qualifier for '{whole}'"));
         }
         let (n, mask) = (words6(address), words6(Ipv6Addr::from(mask128(len.unwrap_or(128)))));

@@ -372,9 +372,30 @@ impl<'a> Parser<'a> {
         self.quals = Some(quals);
         // A list in parentheses takes the qualifiers, too: `port (80 or 443)`.
         if matches!(self.peek(), Some(Tok::Op(Op::Open) | Tok::Key(Key::Not))) {
-            return self.deeper(Self::term);
+            return self.identifiers(quals);
         }
         self.identifier(quals, start)
+    }
+
+    /// An identifier, or several joined and in parentheses, none of which has qualifiers of its own.
+    fn identifiers(&mut self, quals: Quals) -> Result<Tree> {
+        if self.key(Key::Not) {
+            return Ok(self.deeper(|p| p.identifiers(quals))?.not());
+        }
+        if !self.op(Op::Open) {
+            let start = self.span().start;
+            return self.identifier(quals, start);
+        }
+        let mut left = self.deeper(|p| p.identifiers(quals))?;
+        loop {
+            let and = self.key(Key::And);
+            if !and && !self.key(Key::Or) {
+                self.expect(Op::Close)?;
+                return Ok(left);
+            }
+            let right = self.deeper(|p| p.identifiers(quals))?;
+            left = join(and, left, right);
+        }
     }
 
     fn dir(&mut self) -> Dir {
