@@ -9,6 +9,7 @@
 //! was verified, since the code checks nothing.
 
 pub mod code;
+pub mod fault;
 pub mod head;
 
 mod asm;
@@ -141,6 +142,14 @@ impl Compiled {
         &self.places
     }
 
+    /// The slot that the machine instruction at an address belongs to, if it is one of this program's.
+    pub fn slot_at(&self, pc: u64) -> Option<usize> {
+        let at = pc.checked_sub(self.pages.start().expose_provenance() as u64)?;
+        let at = u32::try_from(at).ok().filter(|at| (*at as usize) < self.len)?;
+        let before = self.places.partition_point(|(from, _)| *from <= at).checked_sub(1)?;
+        Some(self.places[before].1 as usize)
+    }
+
     /// Runs the program; its `r0`, which means nothing when [`Head::stopped`] is set.
     ///
     /// # Safety
@@ -151,6 +160,11 @@ impl Compiled {
         // SAFETY: the first function begins there, and is an `EntryFn` in either compiler's code.
         let enter: EntryFn = unsafe { std::mem::transmute(self.pages.start().add(self.entries[0].1)) };
         let [r1, r2, r3, r4, r5] = args;
+        fault::enter(head);
+        if self.call.is_none() {
+            // SAFETY: the caller's promise. Optimised code has no way out from anywhere.
+            unsafe { (*head).exit = [0; 2] };
+        }
         // SAFETY: the caller's promise.
         unsafe { enter(r1, r2, r3, r4, r5, head) }
     }

@@ -1,6 +1,7 @@
 //! Memory for code: written once, then executable and read-only for ever. A page that may not be touched lies on each
 //! side.
 
+use crate::fault::Registered;
 use std::ptr::NonNull;
 
 /// Executable memory.
@@ -10,6 +11,8 @@ pub(crate) struct Pages {
     /// Bytes mapped, both guards included.
     len: usize,
     guard: usize,
+    /// Faults of the code are caught; `None` while there is none.
+    registered: Option<Registered>,
 }
 
 // SAFETY: the memory is never written after `Pages::new` has returned.
@@ -33,7 +36,7 @@ impl Pages {
         let Some(base) = NonNull::new(base.cast::<u8>()) else {
             return Err(std::io::Error::other("mmap returned address 0"));
         };
-        let pages = Pages { base, len, guard };
+        let mut pages = Pages { base, len, guard, registered: None };
         pages.protect(inner, libc::PROT_READ | libc::PROT_WRITE)?;
         // SAFETY: `inner` bytes behind the first guard were just made writable, and nobody else knows them; the code is
         // not longer than they are.
@@ -42,6 +45,7 @@ impl Pages {
             std::ptr::copy_nonoverlapping(code.as_ptr(), pages.start().cast_mut(), code.len());
         }
         pages.protect(inner, libc::PROT_READ | libc::PROT_EXEC)?;
+        pages.registered = Some(Registered::new(pages.start(), code.len()));
         Ok(pages)
     }
 
@@ -65,6 +69,7 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
+        self.registered = None;
         // SAFETY: the mapping was made by `new` and is used by nobody any more. A failure cannot be mended here.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
     }

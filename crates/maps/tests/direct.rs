@@ -44,7 +44,7 @@ fn by_routine(map: &Arc<dyn Map>, op: MapOp, a: [u64; 3]) -> Option<u64> {
             // SAFETY: the map's own routine, with its address and keys and values of its sizes.
             Some(unsafe { call(first, a[0], a[1], a[2], 0, last) })
         }
-        FastPath::Index { .. } => None,
+        FastPath::Index { .. } | FastPath::Ids { .. } => None,
     }
 }
 

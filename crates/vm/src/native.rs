@@ -20,7 +20,7 @@ use skep_isa::{Callee, Op, Size};
 use skep_jit::head::{MAX_TAIL_CALLS, TAILS, Tail};
 use skep_jit::{Compiled, Head, Step};
 use skep_platform::ctx::{CtxField, FieldKind, Rights, UserRun};
-use skep_platform::engine::{EngineError, Platform, RunError};
+use skep_platform::engine::{EngineError, Platform, RegisterNote, RunError};
 use skep_platform::env::{Context, CtxData, Fault, Host};
 use skep_platform::facts::Facts;
 use skep_platform::helper::{Body, HelperFn};
@@ -235,6 +235,8 @@ pub(crate) struct Run<'r, 'm> {
     dead: Option<Fault>,
     /// Why compiled code was left.
     stopped: Option<Fault>,
+    /// Registers of the instruction that stopped the run, where they are known.
+    registers: Vec<RegisterNote>,
 }
 
 /// Runs a program on `ctx` from its beginning; the value of `r0` at its end.
@@ -251,9 +253,38 @@ pub(crate) fn run(
         if code.lowered.code.cpu {
             head.cpu.set(code.host.current_cpu().into());
         }
-        return Ok(baseline::run_leaf(compiled, head, code.args(entry(ctx))));
+        let r0 = baseline::run_leaf(compiled, head, code.args(entry(ctx)));
+        return if head.stopped == 0 { Ok(r0) } else { Err(leaf_fault(compiled, code, head)) };
     }
     run_once(machine, code, ctx)
+}
+
+/// The fault of a program that never calls the engine.
+#[cold]
+fn leaf_fault(compiled: &Compiled, code: &Native, head: &mut Head) -> Box<RunError> {
+    head.stopped = 0;
+    let mut error = misfit(code);
+    let Some(fault) = skep_jit::fault::take() else { return error };
+    error.fault = baseline::faulted(&fault);
+    error.insn = compiled.slot_at(fault.pc).unwrap_or(0);
+    error.registers = baseline::registers(&fault, code.program(), error.insn);
+    error.text = text(code.program(), error.insn);
+    let_go(std::mem::take(&mut head.lock), code);
+    error
+}
+
+/// The instruction in words.
+fn text(program: &Program, at: usize) -> String {
+    Op::decode(&program.insns, at).map_or(String::new(), |(op, _)| op.to_string())
+}
+
+/// Gives back a spin lock, and the records of a program's ring buffers that the thread has not ended.
+#[cold]
+fn let_go(lock: u64, code: &Native) {
+    if lock != 0 {
+        let _ = Span::declare(lock, 4).store(0, Size::W, 0, Order::AcquireRelease);
+    }
+    code.program().maps.iter().filter_map(|m| m.ringbuf()).for_each(|ring| ring.abandon());
 }
 
 /// As [`run`], with all that a run may need.
@@ -300,6 +331,7 @@ pub(crate) fn run_all<'c>(
         at: 0,
         dead: None,
         stopped: None,
+        registers: Vec::new(),
     };
     run.head.tails = run.machine.tails_for(code);
     loop {
@@ -473,27 +505,20 @@ impl<'r> Run<'r, '_> {
     /// Gives back what a stopped run holds: its spin lock and its ring buffer records.
     #[cold]
     fn let_go(&mut self) {
-        let lock = std::mem::take(&mut self.head.lock);
-        if lock != 0 {
-            let _ = Span::declare(lock, 4).store(0, Size::W, 0, Order::AcquireRelease);
-        }
-        let programs = |f: &mut dyn FnMut(&Native)| {
-            f(self.first);
-            self.codes.find(|c| {
-                f(c);
-                false
-            });
-        };
-        programs(&mut |code| {
-            code.program().maps.iter().filter_map(|m| m.ringbuf()).for_each(|ring| ring.abandon());
+        let mut lock = std::mem::take(&mut self.head.lock);
+        let mut of = |code: &Native| let_go(std::mem::take(&mut lock), code);
+        of(self.first);
+        of(self.code);
+        self.codes.find(|c| {
+            of(c);
+            false
         });
     }
 
     fn error(&self, fault: Fault) -> RunError {
         let program = self.code.program().clone();
-        let text = Op::decode(&program.insns, self.at).map_or(String::new(), |(op, _)| op.to_string());
-        let (calls, registers, history) = (Vec::new(), Vec::new(), Vec::new());
-        RunError { fault, program, insn: self.at, text, calls, registers, history }
+        let (text, registers) = (text(&program, self.at), self.registers.clone());
+        RunError { fault, program, insn: self.at, text, calls: Vec::new(), registers, history: Vec::new() }
     }
 }
 

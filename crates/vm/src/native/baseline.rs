@@ -4,11 +4,13 @@
 //! makes the run of it again.
 
 use super::{MAY_GOTO, Native, Run, rule};
-use skep_isa::Size;
+use skep_isa::{Op, Reg, Size};
 use skep_jit::head::{ANY_SIGNED, ANY_STORE, GO_ON, STOP};
 use skep_jit::{Compiled, Head, Outcome};
 use skep_platform::Errno;
+use skep_platform::engine::RegisterNote;
 use skep_platform::env::{Fault, Ret};
+use skep_platform::program::Program;
 
 const _: () = assert!(MAY_GOTO == 8 << 20, "the compiler's budget is the interpreter's");
 
@@ -48,6 +50,25 @@ pub(super) fn run_leaf(machine: &Compiled, head: &mut Head, args: [u64; 5]) -> u
     unsafe { machine.run(head, args) }
 }
 
+/// A fault of generated code in words.
+#[cold]
+pub(super) fn faulted(fault: &skep_jit::fault::Fault) -> Fault {
+    let why = "the machine has no such memory, which the verifier should have found: please report this";
+    Fault::Access { addr: fault.addr, len: 1, write: fault.write, region: None, why: why.into() }
+}
+
+/// The registers that the instruction uses.
+#[cold]
+pub(super) fn registers(fault: &skep_jit::fault::Fault, program: &Program, at: usize) -> Vec<RegisterNote> {
+    let Ok((op, _)) = Op::decode(&program.insns, at) else { return Vec::new() };
+    let used = (0..11).filter(|r| Reg::new(*r).is_some_and(|r| op.uses().contains(r)));
+    let note = |r: u8| {
+        let value = fault.regs[usize::from(r)];
+        RegisterNote { reg: r, value, text: format!("{value:#x}"), region: None }
+    };
+    used.map(note).collect()
+}
+
 impl<'r> Run<'r, '_> {
     /// Runs the function at slot `start` of compiled code; its `r0`.
     pub(super) fn exec_compiled(
@@ -75,10 +96,20 @@ impl<'r> Run<'r, '_> {
             return Ok(r0);
         }
         self.head.stopped = 0;
-        Err(self
-            .stopped
-            .take()
-            .unwrap_or_else(|| rule("not-compiled", "the program stopped for no reason".into())))
+        if let Some(fault) = skep_jit::fault::take() {
+            self.faulted(&fault);
+            return Err(faulted(&fault));
+        }
+        let unknown = || rule("not-compiled", "the program stopped for no reason".into());
+        Err(self.stopped.take().unwrap_or_else(unknown))
+    }
+
+    /// Notes where generated code has faulted.
+    #[cold]
+    fn faulted(&mut self, fault: &skep_jit::fault::Fault) {
+        let code = self.current();
+        self.at = code.machine.as_ref().and_then(|m| m.slot_at(fault.pc)).unwrap_or(0);
+        self.registers = registers(fault, code.program(), self.at);
     }
 
     /// The program that the calling code belongs to.
