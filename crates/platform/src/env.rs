@@ -346,6 +346,15 @@ pub enum Ask {
     UidGid,
 }
 
+/// The answer to a question, for compiled code.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer {
+    /// What this routine returns.
+    Call(extern "C" fn() -> u64),
+    /// Always this number.
+    Constant(u64),
+}
+
 /// The outside world as helpers see it; replaced in tests to make runs repeatable.
 pub trait Host: Send + Sync {
     /// `CLOCK_MONOTONIC` in ns.
@@ -380,9 +389,8 @@ pub trait Host: Send + Sync {
     }
     /// Cookie of the network namespace.
     fn netns_cookie(&self) -> u64;
-    /// A routine that answers a question for good, for compiled code to call; `None` where the answer goes through the
-    /// methods.
-    fn direct(&self, ask: Ask) -> Option<extern "C" fn() -> u64> {
+    /// How compiled code answers a question without the methods; `None` where it has to go through them.
+    fn direct(&self, ask: Ask) -> Option<Answer> {
         let _ = ask;
         None
     }

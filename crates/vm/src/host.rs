@@ -2,7 +2,7 @@
 //! every time, for tests.
 
 use crate::fib::FibTable;
-use skep_platform::env::{Ask, Fib, Host};
+use skep_platform::env::{Answer, Ask, Fib, Host};
 use skep_platform::errno::Errno;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -75,19 +75,20 @@ impl Host for SystemHost {
         prandom() as u32
     }
 
-    fn direct(&self, ask: Ask) -> Option<extern "C" fn() -> u64> {
-        Some(match ask {
+    fn direct(&self, ask: Ask) -> Option<Answer> {
+        Some(Answer::Call(match ask {
             Ask::Ktime => ktime,
             Ask::KtimeBoot => ktime_boot,
             Ask::KtimeCoarse => ktime_coarse,
             Ask::KtimeTai => ktime_tai,
             Ask::Jiffies => jiffies,
             Ask::Prandom => prandom,
+            Ask::NumaNode if one_node() => return Some(Answer::Constant(0)),
             Ask::NumaNode => numa_node,
             Ask::PidTgid => pid_tgid,
             // They change under a process that gives rights up.
             Ask::UidGid => return None,
-        })
+        }))
     }
 
     fn cpus(&self) -> u32 {
@@ -226,6 +227,12 @@ extern "C" fn numa_node() -> u64 {
     let (cpu, node) = current_cpu();
     NODE.set((cpu.wrapping_add(1), node));
     node.into()
+}
+
+/// Whether the machine can have no other NUMA node than 0.
+fn one_node() -> bool {
+    let possible = std::fs::read_to_string("/sys/devices/system/node/possible");
+    possible.is_ok_and(|nodes| nodes.trim() == "0")
 }
 
 extern "C" fn pid_tgid() -> u64 {

@@ -14,7 +14,7 @@ use skep_isa::{Callee, Imm64, Op, Operand, Reg, Size};
 use skep_jit::{Code, CtxLoad, Direct, Index, Last, Step};
 use skep_platform::ctx::{CtxAccess, CtxField, CtxLayout};
 use skep_platform::engine::{EngineError, Platform};
-use skep_platform::env::{Fault, Host};
+use skep_platform::env::{Answer, Fault, Host};
 use skep_platform::facts::{CallFacts, Facts};
 use skep_platform::helper::{Body, Callback, CallbackParams, Fast, Helper, HelperFn, LockEffect};
 use skep_platform::map::{FastPath, LastArg, Map, MapOp};
@@ -232,10 +232,13 @@ impl Lowering<'_> {
                 let mut rings = self.program.maps.iter().filter(|m| m.ringbuf().is_some());
                 rings.next().filter(|_| rings.next().is_none()).and_then(|ring| on_map(ring, op, None))
             }
-            Fast::Host(ask) => {
-                let call = self.host.direct(ask)? as *const ();
-                Some(Step::Direct(Direct { call: call.expose_provenance() as u64, last: Last::Nothing }))
-            }
+            Fast::Host(ask) => Some(match self.host.direct(ask)? {
+                Answer::Constant(v) => Step::Value { addr: v, percpu: 0 },
+                Answer::Call(call) => {
+                    let call = (call as *const ()).expose_provenance() as u64;
+                    Step::Direct(Direct { call, last: Last::Nothing })
+                }
+            }),
             Fast::Cpu => Some(Step::Cpu),
         }
     }

@@ -10,6 +10,7 @@
 
 mod baseline;
 mod door;
+mod flat;
 mod interp;
 
 use crate::checked::keep::Chain;
@@ -51,6 +52,8 @@ pub(crate) struct Native {
     raw: bool,
     /// Its code never calls the engine.
     leaf: bool,
+    /// Its form for the interpreter, in that tier.
+    flat: Box<[flat::Flat]>,
 }
 
 impl std::fmt::Debug for Native {
@@ -77,8 +80,19 @@ impl Native {
             Tier::Checked | Tier::Interp => None,
             Tier::Baseline | Tier::Optimized => Some(compiled(&lowered, verified.facts(), tier)?),
         };
+        let flat = if machine.is_none() { flat::flatten(&lowered.code.steps) } else { Box::default() };
         let leaf = machine.is_some() && !lowered.code.steps.iter().any(calls_engine);
-        Ok(Native { lowered, machine, tier, platform: *platform, host: host.clone(), ctx_len, raw, leaf })
+        Ok(Native {
+            lowered,
+            machine,
+            tier,
+            platform: *platform,
+            host: host.clone(),
+            ctx_len,
+            raw,
+            leaf,
+            flat,
+        })
     }
 
     /// The program it was made from.

@@ -11,6 +11,7 @@ static UNSAFE: &[(&str, &str)] = &[
     ("crates/maps/src/direct.rs", "is called by compiled code with its addresses"),
     ("crates/vm/src/mem.rs", "copies between guest memory and buffers"),
     ("crates/vm/src/native/interp.rs", "accesses that the verifier allowed"),
+    ("crates/vm/src/native/flat.rs", "goes where the verifier has seen that programs stay"),
     ("crates/vm/src/native/baseline.rs", "enters compiled code and is called by it"),
     ("crates/vm/src/host.rs", "reads the own process's memory without faulting"),
     ("crates/skep/src/raw.rs", "runs trusted programs of conformance suites"),

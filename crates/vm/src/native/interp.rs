@@ -12,7 +12,7 @@ use skep_platform::ctx::CtxAccess;
 use skep_platform::env::{CtxData, Fault, Ret};
 
 /// Registers of a frame. Sixteen, so that an index of four bits needs no check.
-struct Regs([u64; 16]);
+pub(super) struct Regs(pub(super) [u64; 16]);
 
 impl Regs {
     #[inline(always)]
@@ -41,11 +41,11 @@ impl Regs {
 }
 
 /// A frame: what a step may change beside memory.
-struct Frame<'r> {
-    regs: Regs,
-    code: &'r Native,
+pub(super) struct Frame<'r> {
+    pub(super) regs: Regs,
+    pub(super) code: &'r Native,
     /// The instruction after this one.
-    next: usize,
+    pub(super) next: usize,
     may_goto: u32,
 }
 
@@ -73,48 +73,11 @@ impl<'r> Run<'r, '_> {
         Ok(f.regs.0[0])
     }
 
-    /// Steps until the function returns. What programs do most is done here, with the place in a register.
-    fn steps(&mut self, f: &mut Frame<'r>) -> Result<(), Fault> {
-        let mut steps = f.code.lowered.code.steps.as_slice();
-        let mut pc = f.next;
-        loop {
-            let Some(step) = steps.get(pc) else { return Err(self.outside(pc)) };
-            pc += 1;
-            let regs = &mut f.regs;
-            match *step {
-                Step::Op(Op::Alu { op, width, dst, src }) => alu(regs, op, width, dst, src),
-                Step::Op(Op::Load { size, sx: false, dst, src, off }) => {
-                    regs.set(dst, load(at(regs.get(src), off.into()), size));
-                }
-                Step::Op(Op::Store { size, dst, off, src }) => {
-                    store(at(regs.get(dst), off.into()), size, regs.operand(src));
-                }
-                Step::Op(Op::JumpIf { cond, width, dst, src, off }) => {
-                    if cond.eval(width, regs.get(dst), regs.operand(src)) {
-                        pc = pc.wrapping_add_signed(off.into());
-                    }
-                }
-                Step::Op(Op::Ja { off, .. }) => pc = pc.wrapping_add_signed(off as isize),
-                Step::Op(Op::Exit) => return Ok(()),
-                Step::Wide { dst, bits } => {
-                    regs.set(dst, bits);
-                    pc += 1;
-                }
-                step => {
-                    f.next = pc;
-                    if !self.rare(f, step)? {
-                        return Ok(());
-                    }
-                    (pc, steps) = (f.next, f.code.lowered.code.steps.as_slice());
-                }
-            }
-        }
-    }
-
-    /// Any other step; whether the function goes on.
+    /// The step before the next one, which has no code of its own; whether the function goes on.
     #[inline(never)]
-    fn rare(&mut self, f: &mut Frame<'r>, step: Step) -> Result<bool, Fault> {
+    pub(super) fn rare(&mut self, f: &mut Frame<'r>) -> Result<bool, Fault> {
         let pc = f.next - 1;
+        let Some(step) = f.code.lowered.code.steps.get(pc).copied() else { return Err(self.outside(pc)) };
         match step {
             Step::Op(op) => self.op(f, op)?,
             Step::Index(i) => {
@@ -174,6 +137,7 @@ impl<'r> Run<'r, '_> {
                 let v = load(at(regs.get(src), off.into()), size);
                 regs.set(dst, eval::sign_extend(size.bytes() as u8 * 8, v));
             }
+            Op::Alu { op, width, dst, src } => alu(regs, op, width, dst, src),
             Op::Neg { width, dst } => regs.set(dst, eval::neg(width, regs.get(dst))),
             Op::MovSx { width, bits, dst, src } => {
                 regs.set(dst, width.truncate(eval::sign_extend(bits, regs.get(src))));
@@ -195,9 +159,8 @@ impl<'r> Run<'r, '_> {
                 None => f.jump(off.into()),
             },
             Op::Call(callee) => return self.call(f, callee),
-            // Done in `steps`, or made other steps of by lowering.
-            Op::Alu { .. }
-            | Op::Store { .. }
+            // Have codes of their own, or were made other steps of by lowering.
+            Op::Store { .. }
             | Op::JumpIf { .. }
             | Op::Ja { .. }
             | Op::Exit
@@ -327,13 +290,13 @@ fn at(base: u64, disp: i32) -> u64 {
 }
 
 #[inline(always)]
-fn load(addr: u64, size: Size) -> u64 {
+pub(super) fn load(addr: u64, size: Size) -> u64 {
     // SAFETY: only programs that were verified come here (`Native::new`), so the access is one that the verifier allowed.
     unsafe { mem::load(addr, size) }
 }
 
 #[inline(always)]
-fn store(addr: u64, size: Size, v: u64) {
+pub(super) fn store(addr: u64, size: Size, v: u64) {
     // SAFETY: as in `load`.
     unsafe { mem::store(addr, size, v) }
 }

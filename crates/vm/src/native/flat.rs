@@ -1,0 +1,364 @@
+//! The interpreter's form of a program: one entry of 16 bytes for each slot, with a dense code for what programs do most, and the
+//! loop over them.
+//!
+//! An entry may do the work of the next one, too ([`fuse`]); the next one stays what it is, since a jump may lead there. What has no
+//! code of its own is [`Code::Rare`]: the step of the same slot, done by `interp`.
+
+use super::Run;
+use super::interp::{Frame, load, store};
+use skep_isa::{AluOp, Cond, Endian, Op, Operand, Reg, Size, Width, eval};
+use skep_jit::Step;
+use skep_platform::env::Fault;
+
+/// One slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flat {
+    code: Code,
+    dst: u8,
+    src: u8,
+    /// Register of the second part of a fused entry.
+    other: u8,
+    /// Displacement of an access, or bytes from the next entry to a jump's target.
+    off: i32,
+    imm: i64,
+}
+
+/// Bytes of an entry. Programs have no more than a million: distances in bytes fit.
+const ENTRY: i32 = size_of::<Flat>() as i32;
+
+/// The entries of a lowered program, and one more that is never reached.
+pub(super) fn flatten(steps: &[Step]) -> Box<[Flat]> {
+    let mut all: Vec<Flat> = steps.iter().enumerate().map(|(pc, s)| flat(*s, pc, steps.len())).collect();
+    all.push(Flat::RARE);
+    for at in 0..steps.len().saturating_sub(1) {
+        if let Some(fused) = fuse(all[at], all[at + 1]) {
+            all[at] = fused;
+        }
+    }
+    all.into()
+}
+
+impl Flat {
+    const RARE: Flat = Flat { code: Code::Rare, dst: 0, src: 0, other: 0, off: 0, imm: 0 };
+
+    fn new(code: Code, dst: Reg, src: Operand) -> Flat {
+        let (src, imm) = match src {
+            Operand::Reg(r) => (r.index() as u8, 0),
+            Operand::Imm(i) => (0, i.into()),
+        };
+        Flat { code, dst: dst.index() as u8, src, other: 0, off: 0, imm }
+    }
+
+    fn at(self, off: i32) -> Flat {
+        Flat { off, ..self }
+    }
+}
+
+fn flat(step: Step, pc: usize, slots: usize) -> Flat {
+    let target = |off: i32| usize::try_from(pc as i64 + 1 + i64::from(off)).is_ok_and(|t| t < slots);
+    let made = match step {
+        Step::Op(Op::Alu { op, width, dst, src }) => {
+            Code::alu(op, width, is_imm(src)).map(|c| Flat::new(c, dst, src))
+        }
+        Step::Op(Op::Neg { width: Width::W64, dst }) => Some(Flat::new(Code::Neg, dst, Operand::Imm(0))),
+        Step::Op(Op::End { kind, bits, dst }) if kind != Endian::ToLe => Some(match bits {
+            16 => Flat::new(Code::Swap16, dst, Operand::Imm(0)),
+            32 => Flat::new(Code::Swap32, dst, Operand::Imm(0)),
+            _ => Flat::new(Code::Swap64, dst, Operand::Imm(0)),
+        }),
+        Step::Op(Op::MovSx { width: Width::W64, bits, dst, src }) => {
+            Some(Flat { imm: bits.into(), ..Flat::new(Code::MovSx, dst, Operand::Reg(src)) })
+        }
+        Step::Op(Op::Load { size, sx: false, dst, src, off }) => {
+            Some(Flat::new(Code::load(size), dst, Operand::Reg(src)).at(off.into()))
+        }
+        Step::CtxLoad(l) if l.shift == 0 && l.cut == l.size && !l.sx => {
+            Some(Flat::new(Code::load(l.size), l.dst, Operand::Reg(l.src)).at(l.disp))
+        }
+        Step::Op(Op::Store { size, dst, off, src }) => {
+            Some(Flat::new(Code::store(size, is_imm(src)), dst, src).at(off.into()))
+        }
+        Step::CtxStore { dst, disp, size, src } => {
+            Some(Flat::new(Code::store(size, is_imm(src)), dst, src).at(disp))
+        }
+        Step::Op(Op::JumpIf { cond, width, dst, src, off }) if target(off.into()) => {
+            Some(Flat::new(Code::jump(cond, width, is_imm(src)), dst, src).at(i32::from(off) * ENTRY))
+        }
+        Step::Op(Op::Ja { off, .. }) if target(off) => {
+            Some(Flat::new(Code::Ja, Reg::R0, Operand::Imm(0)).at(off * ENTRY))
+        }
+        Step::Op(Op::Exit) => Some(Flat { code: Code::Exit, ..Flat::RARE }),
+        Step::Wide { dst, bits } if pc + 2 <= slots => {
+            Some(Flat { imm: bits as i64, ..Flat::new(Code::Wide, dst, Operand::Imm(0)) })
+        }
+        _ => None,
+    };
+    made.unwrap_or(Flat::RARE)
+}
+
+fn is_imm(o: Operand) -> bool {
+    matches!(o, Operand::Imm(_))
+}
+
+/// Two entries that often follow each other, as one.
+fn fuse(a: Flat, b: Flat) -> Option<Flat> {
+    let same = a.dst == b.dst;
+    let code = match (a.code, b.code) {
+        (Code::Mov64, Code::AddK64) if same => return Some(Flat { code: Code::Lea, imm: b.imm, ..a }),
+        (Code::Mov64, Code::Add64) if same && b.src != a.dst => Code::Add3,
+        (Code::Mov64, Code::LshK64) if same => return Some(Flat { code: Code::Lsh3, imm: b.imm, ..a }),
+        (Code::Mov32, Code::RshK32) if same => return Some(Flat { code: Code::Rsh3, imm: b.imm, ..a }),
+        (Code::Mov32, Code::LshK32) if same => return Some(Flat { code: Code::LshW3, imm: b.imm, ..a }),
+        (Code::Mov32, Code::AndK32) if same => return Some(Flat { code: Code::And3, imm: b.imm, ..a }),
+        // An address that is made and used.
+        (Code::Add64, Code::LoadB) if b.src == a.dst => {
+            return Some(Flat { code: Code::AddLoadB, other: b.dst, off: b.off, ..a });
+        }
+        (Code::Add64, Code::LoadW) if b.src == a.dst => {
+            return Some(Flat { code: Code::AddLoadW, other: b.dst, off: b.off, ..a });
+        }
+        (Code::Add64, Code::LoadDw) if b.src == a.dst => {
+            return Some(Flat { code: Code::AddLoadDw, other: b.dst, off: b.off, ..a });
+        }
+        (Code::AddK64, Code::JneK64) if same => {
+            let Ok(step) = i32::try_from(a.imm) else { return None };
+            let imm = i64::from(step) << 32 | i64::from(b.imm as i32 as u32);
+            return Some(Flat { code: Code::AddJne, imm, off: b.off, ..a });
+        }
+        (Code::AddK64, Code::Ja) => Code::AddJa,
+        _ => return None,
+    };
+    match code {
+        Code::Add3 => Some(Flat { code, other: b.src, ..a }),
+        _ => Some(Flat { code, off: b.off, ..a }),
+    }
+}
+
+macro_rules! machine {
+    (
+        alu { $($op:ident $r64:ident $k64:ident $r32:ident $k32:ident |$a:ident, $b:ident| $wide:expr, $narrow:expr;)* }
+        jumps { $($cond:ident $j64:ident $jk64:ident $j32:ident $jk32:ident |$x:ident, $y:ident| $taken:expr, $taken32:expr;)* }
+    ) => {
+        /// What an entry does. `K`: with a constant.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(u8)]
+        enum Code {
+            $($r64, $k64, $r32, $k32,)*
+            $($j64, $jk64, $j32, $jk32,)*
+            LoadB, LoadH, LoadW, LoadDw,
+            StoreB, StoreH, StoreW, StoreDw,
+            StoreKB, StoreKH, StoreKW, StoreKDw,
+            Neg, Swap16, Swap32, Swap64, MovSx,
+            Ja, Exit, Wide,
+            /// `dst = src + imm`
+            Lea,
+            /// `dst = src + other`
+            Add3,
+            /// `dst = src << imm`
+            Lsh3,
+            /// The same of 32 bits, and to the right.
+            LshW3, Rsh3,
+            /// `dst = src & imm` of 32 bits.
+            And3,
+            /// `dst += src`, `other = *(dst + off)`
+            AddLoadB, AddLoadW, AddLoadDw,
+            /// `dst += imm >> 32`, then a jump unless `dst` is the lower half.
+            AddJne,
+            /// `dst += imm`, then a jump.
+            AddJa,
+            Rare,
+        }
+
+        impl Code {
+            fn alu(op: AluOp, width: Width, imm: bool) -> Option<Code> {
+                Some(match (op, width, imm) {
+                    $((AluOp::$op, Width::W64, false) => Code::$r64,
+                      (AluOp::$op, Width::W64, true) => Code::$k64,
+                      (AluOp::$op, Width::W32, false) => Code::$r32,
+                      (AluOp::$op, Width::W32, true) => Code::$k32,)*
+                    _ => return None,
+                })
+            }
+
+            fn jump(cond: Cond, width: Width, imm: bool) -> Code {
+                match (cond, width, imm) {
+                    $((Cond::$cond, Width::W64, false) => Code::$j64,
+                      (Cond::$cond, Width::W64, true) => Code::$jk64,
+                      (Cond::$cond, Width::W32, false) => Code::$j32,
+                      (Cond::$cond, Width::W32, true) => Code::$jk32,)*
+                }
+            }
+        }
+
+        impl<'r> Run<'r, '_> {
+            /// Runs until the function returns.
+            pub(super) fn steps(&mut self, f: &mut Frame<'r>) -> Result<(), Fault> {
+                // SAFETY: where control is, the program is.
+                let mut ip = unsafe { f.code.flat.as_ptr().add(f.next) };
+                let mut regs = f.regs.0.as_mut_ptr();
+                loop {
+                    // SAFETY: the verifier has seen that control stays inside of the program; `flatten` has checked the targets of
+                    // jumps, and there is an entry behind the last one.
+                    let i = unsafe { &*ip };
+                    // SAFETY: as above; the entry behind the last one is never left.
+                    ip = unsafe { ip.add(1) };
+                    // SAFETY: numbers of registers are less than 11, and there are 16 places.
+                    let (d, s, o) = unsafe {
+                        (&mut *regs.add(i.dst.into()), *regs.add(i.src.into()), *regs.add(i.other.into()))
+                    };
+                    macro_rules! go {
+                        ($when:expr) => { if $when { ip = ip.wrapping_byte_offset(i.off as isize) } };
+                    }
+                    let k = i.imm as u64;
+                    let at = |base: u64| base.wrapping_add(i64::from(i.off) as u64);
+                    match i.code {
+                        $(Code::$r64 => { let ($a, $b) = (*d, s); *d = $wide; }
+                          Code::$k64 => { let ($a, $b) = (*d, k); *d = $wide; }
+                          Code::$r32 => { let ($a, $b) = (*d as u32, s as u32); *d = u64::from($narrow); }
+                          Code::$k32 => { let ($a, $b) = (*d as u32, k as u32); *d = u64::from($narrow); })*
+                        $(Code::$j64 => { let ($x, $y) = (*d, s); go!($taken) }
+                          Code::$jk64 => { let ($x, $y) = (*d, k); go!($taken) }
+                          Code::$j32 => { let ($x, $y) = (*d as u32, s as u32); go!($taken32) }
+                          Code::$jk32 => { let ($x, $y) = (*d as u32, k as u32); go!($taken32) })*
+                        Code::LoadB => *d = load(at(s), Size::B),
+                        Code::LoadH => *d = load(at(s), Size::H),
+                        Code::LoadW => *d = load(at(s), Size::W),
+                        Code::LoadDw => *d = load(at(s), Size::Dw),
+                        Code::StoreB => store(at(*d), Size::B, s),
+                        Code::StoreH => store(at(*d), Size::H, s),
+                        Code::StoreW => store(at(*d), Size::W, s),
+                        Code::StoreDw => store(at(*d), Size::Dw, s),
+                        Code::StoreKB => store(at(*d), Size::B, k),
+                        Code::StoreKH => store(at(*d), Size::H, k),
+                        Code::StoreKW => store(at(*d), Size::W, k),
+                        Code::StoreKDw => store(at(*d), Size::Dw, k),
+                        Code::Neg => *d = d.wrapping_neg(),
+                        Code::Swap16 => *d = (*d as u16).swap_bytes().into(),
+                        Code::Swap32 => *d = (*d as u32).swap_bytes().into(),
+                        Code::Swap64 => *d = d.swap_bytes(),
+                        Code::MovSx => *d = eval::sign_extend(i.imm as u8, s),
+                        Code::Ja => go!(true),
+                        Code::Exit => return Ok(()),
+                        Code::Wide => {
+                            *d = k;
+                            ip = ip.wrapping_add(1);
+                        }
+                        Code::Lea => {
+                            *d = s.wrapping_add(k);
+                            ip = ip.wrapping_add(1);
+                        }
+                        Code::Add3 => {
+                            *d = s.wrapping_add(o);
+                            ip = ip.wrapping_add(1);
+                        }
+                        Code::Lsh3 => {
+                            *d = s << (k & 63);
+                            ip = ip.wrapping_add(1);
+                        }
+                        Code::LshW3 => {
+                            *d = u64::from((s as u32) << (k & 31));
+                            ip = ip.wrapping_add(1);
+                        }
+                        Code::Rsh3 => {
+                            *d = u64::from(s as u32 >> (k & 31));
+                            ip = ip.wrapping_add(1);
+                        }
+                        Code::And3 => {
+                            *d = u64::from(s as u32 & k as u32);
+                            ip = ip.wrapping_add(1);
+                        }
+                        Code::AddLoadB | Code::AddLoadW | Code::AddLoadDw => {
+                            let addr = d.wrapping_add(s);
+                            *d = addr;
+                            let v = match i.code {
+                                Code::AddLoadB => load(at(addr), Size::B),
+                                Code::AddLoadW => load(at(addr), Size::W),
+                                _ => load(at(addr), Size::Dw),
+                            };
+                            // SAFETY: as above.
+                            unsafe { *regs.add(i.other.into()) = v };
+                            ip = ip.wrapping_add(1);
+                        }
+                        Code::AddJne => {
+                            *d = d.wrapping_add((i.imm >> 32) as u64);
+                            ip = ip.wrapping_add(1);
+                            go!(*d != i64::from(i.imm as i32) as u64)
+                        }
+                        Code::AddJa => {
+                            *d = d.wrapping_add(k);
+                            ip = ip.wrapping_add(1);
+                            go!(true)
+                        }
+                        Code::Rare => {
+                            // SAFETY: both are in the program, or right behind it.
+                            f.next = unsafe { ip.offset_from(f.code.flat.as_ptr()) } as usize;
+                            if !self.rare(f)? {
+                                return Ok(());
+                            }
+                            // SAFETY: as at the beginning.
+                            ip = unsafe { f.code.flat.as_ptr().add(f.next) };
+                            regs = f.regs.0.as_mut_ptr();
+                        }
+                    }
+                }
+            }
+        }
+    };
+}
+
+machine! {
+    alu {
+        Mov Mov64 MovK64 Mov32 MovK32 |_a, b| b, b;
+        Add Add64 AddK64 Add32 AddK32 |a, b| a.wrapping_add(b), a.wrapping_add(b);
+        Sub Sub64 SubK64 Sub32 SubK32 |a, b| a.wrapping_sub(b), a.wrapping_sub(b);
+        Mul Mul64 MulK64 Mul32 MulK32 |a, b| a.wrapping_mul(b), a.wrapping_mul(b);
+        Or Or64 OrK64 Or32 OrK32 |a, b| a | b, a | b;
+        And And64 AndK64 And32 AndK32 |a, b| a & b, a & b;
+        Xor Xor64 XorK64 Xor32 XorK32 |a, b| a ^ b, a ^ b;
+        Lsh Lsh64 LshK64 Lsh32 LshK32 |a, b| a << (b & 63), a << (b & 31);
+        Rsh Rsh64 RshK64 Rsh32 RshK32 |a, b| a >> (b & 63), a >> (b & 31);
+        Arsh Arsh64 ArshK64 Arsh32 ArshK32
+            |a, b| (a as i64 >> (b & 63)) as u64, (a as i32 >> (b & 31)) as u32;
+        Div Div64 DivK64 Div32 DivK32
+            |a, b| a.checked_div(b).unwrap_or(0), a.checked_div(b).unwrap_or(0);
+        Mod Mod64 ModK64 Mod32 ModK32
+            |a, b| a.checked_rem(b).unwrap_or(a), a.checked_rem(b).unwrap_or(a);
+    }
+    jumps {
+        Eq Jeq64 JeqK64 Jeq32 JeqK32 |x, y| x == y, x == y;
+        Ne Jne64 JneK64 Jne32 JneK32 |x, y| x != y, x != y;
+        Gt Jgt64 JgtK64 Jgt32 JgtK32 |x, y| x > y, x > y;
+        Ge Jge64 JgeK64 Jge32 JgeK32 |x, y| x >= y, x >= y;
+        Lt Jlt64 JltK64 Jlt32 JltK32 |x, y| x < y, x < y;
+        Le Jle64 JleK64 Jle32 JleK32 |x, y| x <= y, x <= y;
+        Set Jset64 JsetK64 Jset32 JsetK32 |x, y| x & y != 0, x & y != 0;
+        Sgt Jsgt64 JsgtK64 Jsgt32 JsgtK32 |x, y| x as i64 > y as i64, x as i32 > y as i32;
+        Sge Jsge64 JsgeK64 Jsge32 JsgeK32 |x, y| x as i64 >= y as i64, x as i32 >= y as i32;
+        Slt Jslt64 JsltK64 Jslt32 JsltK32 |x, y| (x as i64) < y as i64, (x as i32) < y as i32;
+        Sle Jsle64 JsleK64 Jsle32 JsleK32 |x, y| x as i64 <= y as i64, x as i32 <= y as i32;
+    }
+}
+
+impl Code {
+    fn load(size: Size) -> Code {
+        match size {
+            Size::B => Code::LoadB,
+            Size::H => Code::LoadH,
+            Size::W => Code::LoadW,
+            Size::Dw => Code::LoadDw,
+        }
+    }
+
+    fn store(size: Size, imm: bool) -> Code {
+        match (size, imm) {
+            (Size::B, false) => Code::StoreB,
+            (Size::H, false) => Code::StoreH,
+            (Size::W, false) => Code::StoreW,
+            (Size::Dw, false) => Code::StoreDw,
+            (Size::B, true) => Code::StoreKB,
+            (Size::H, true) => Code::StoreKH,
+            (Size::W, true) => Code::StoreKW,
+            (Size::Dw, true) => Code::StoreKDw,
+        }
+    }
+}
