@@ -5,6 +5,7 @@
 mod bench;
 mod bless;
 mod build_bpf;
+mod fuzz;
 mod suites;
 mod tidy;
 
@@ -32,6 +33,11 @@ static CHORES: &[Chore] = &[
         name: "bench",
         about: "measure: run (the benchmark programs), load (objects) or verifier (beside the kernel's)",
         run: bench::run,
+    },
+    Chore {
+        name: "fuzz",
+        about: "fuzz verifier [--minutes N] [--seed N]: its numbers, its claims, its verdicts beside the kernel's",
+        run: fuzz::run,
     },
     Chore { name: "suites", about: "run other people's suites, one line each", run: suites::run },
     Chore {

@@ -4,11 +4,13 @@
 //! - [`suites`]: where other people's suites lie, and how their files are read.
 //! - [`kernel_oracle`]: the live kernel loads a program and runs it (root only; says why where it cannot).
 //! - [`generate`]: random programs that a verifier accepts.
+//! - [`mutate`]: small changes to programs.
 //! - [`programs`]: a [`Program`](skep_platform::Program) around bare instructions, a context around bare bytes.
 
 pub mod fixtures;
 pub mod generate;
 pub mod kernel_oracle;
+pub mod mutate;
 pub mod programs;
 mod raw;
 pub mod suites;

@@ -195,8 +195,33 @@ impl Vm<'_> {
         if d.is_pointer() {
             return self.move_pointer(op, width, dst, &d, &s, true);
         }
+        let d = if matches!(op, AluOp::And | AluOp::Or) { self.fork(dst, &d, &s)? } else { d };
         self.set(dst, number(op, width, &d, &s));
         Ok(())
+    }
+
+    /// A number that is 0 or -1 (what an arithmetic shift leaves of a sign) and is about to be masked with a constant: 0
+    /// becomes a branch of its own, which walks this instruction again, and the path goes on with -1
+    /// (`maybe_fork_scalars`, Linux 6.18 stable).
+    fn fork(&mut self, dst: usize, d: &Reg, s: &Reg) -> Check<Reg> {
+        let sign = |min: i64, max: i64| min == -1 && max == 0;
+        let whole = sign(d.val.r.smin, d.val.r.smax);
+        if s.val.as_const().is_none() || !(whole || sign(d.val.sub.smin, d.val.sub.smax)) {
+            return Ok(*d);
+        }
+        let known = |v: i64| {
+            let mut r = *d;
+            if whole {
+                clear_id(&mut r);
+                r.val = Scalar::constant(v as u64);
+            } else {
+                r.val.know_sub(v as u64);
+            }
+            r
+        };
+        let pc = self.cur.insn;
+        *self.push(pc, pc)?.reg_mut(dst) = known(0);
+        Ok(known(-1))
     }
 
     /// `pointer op number` into `dst`; `in_place` when the pointer was there before.

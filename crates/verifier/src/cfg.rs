@@ -210,13 +210,11 @@ impl Cfg {
                     on_stack[pc] = true;
                 }
                 let next = successors(code, pc);
-                if edge > 0 {
-                    let child = next[edge - 1];
-                    if on_stack[child] {
-                        low[pc] = low[pc].min(low[child]);
-                    }
+                let nth = |edge: usize| next.into_iter().nth(edge);
+                if let Some(child) = edge.checked_sub(1).and_then(nth).filter(|c| on_stack[*c]) {
+                    low[pc] = low[pc].min(low[child]);
                 }
-                if let Some(&child) = next.get(edge) {
+                if let Some(child) = nth(edge) {
                     work.push((pc, edge + 1));
                     if index[child] == 0 {
                         work.push((child, 0));
@@ -224,7 +222,13 @@ impl Cfg {
                     continue;
                 }
                 if low[pc] == index[pc] {
-                    self.close_loop(pc, &mut stack, &mut on_stack, &mut scc, next.contains(&pc));
+                    self.close_loop(
+                        pc,
+                        &mut stack,
+                        &mut on_stack,
+                        &mut scc,
+                        next.into_iter().any(|n| n == pc),
+                    );
                 }
             }
         }
@@ -252,35 +256,60 @@ impl Cfg {
 }
 
 /// Slots that may come next inside the same function.
-pub fn successors(code: &Code, pc: usize) -> Vec<usize> {
+pub fn successors(code: &Code, pc: usize) -> Ways {
     let (op, len) = match code.slots[pc] {
         Slot::Op(op, len) => (op, len as usize),
         Slot::Illegal(e) if matches!(e.insn.class(), 5 | 6) => return illegal_jump(&e.insn, pc, code.len()),
         _ => {
             let next = if matches!(code.slots.get(pc + 1), Some(Slot::Second)) { pc + 2 } else { pc + 1 };
-            return if next < code.len() { vec![next] } else { Vec::new() };
+            return Ways::new(Some(next).filter(|n| *n < code.len()), None);
         }
     };
-    let mut next = Vec::with_capacity(2);
-    if !op.is_terminator() {
-        next.push(pc + len);
-    }
-    if let Some(t) = op.jump_target(pc) {
-        next.push(t as usize);
-    }
-    next
+    let next = (!op.is_terminator()).then_some(pc + len);
+    Ways::new(next, op.jump_target(pc).map(|t| t as usize))
 }
 
+/// Where control may go from an instruction: on, and to its target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ways(pub [u32; 2]);
+
+impl Ways {
+    /// No way.
+    pub const NONE: u32 = u32::MAX;
+
+    fn new(next: Option<usize>, target: Option<usize>) -> Ways {
+        Ways([next, target].map(|w| w.and_then(|w| u32::try_from(w).ok()).unwrap_or(Ways::NONE)))
+    }
+}
+
+impl IntoIterator for Ways {
+    type Item = usize;
+    type IntoIter =
+        std::iter::Map<std::iter::Filter<std::array::IntoIter<u32, 2>, fn(&u32) -> bool>, fn(u32) -> usize>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let real: fn(&u32) -> bool = |w| *w != Ways::NONE;
+        let wide: fn(u32) -> usize = |w| w as usize;
+        self.0.into_iter().filter(real).map(wide)
+    }
+}
+
+/// A jump whose distance is its immediate.
+const GOTOL: u8 = 0x06;
+
 /// Where a jump with reserved fields in use would go: control flow is looked at before the fields are.
-fn illegal_jump(insn: &skep_isa::Insn, pc: usize, len: usize) -> Vec<usize> {
-    let jump = usize::try_from(pc as i64 + 1 + insn.off() as i64).ok();
+fn illegal_jump(insn: &skep_isa::Insn, pc: usize, len: usize) -> Ways {
+    let far = insn.opcode() == GOTOL;
+    let off = if far { insn.imm().into() } else { i64::from(insn.off()) };
+    let jump = usize::try_from(pc as i64 + 1 + off).ok();
     let (fall, jump) = match insn.opcode() & 0xf0 {
         0x90 => (None, None),
         0x80 => (Some(pc + 1), None),
         0x00 => (None, jump),
         _ => (Some(pc + 1), jump),
     };
-    fall.into_iter().chain(jump).filter(|t| *t < len).collect()
+    let inside = |t: &usize| *t < len;
+    Ways::new(fall.filter(inside), jump.filter(inside))
 }
 
 fn postorder(code: &Code, f: &Func) -> Vec<usize> {
@@ -304,14 +333,21 @@ fn postorder(code: &Code, f: &Func) -> Vec<usize> {
 /// Registers that may still be read, before each instruction (`compute_live_registers`).
 pub fn live_registers(code: &Code, cfg: &Cfg, shape: &dyn Fn(&Op) -> CallShape) -> Vec<u16> {
     let mut live = vec![0u16; code.len()];
+    let mut steps = Vec::new();
     for order in &cfg.postorder {
+        steps.clear();
+        steps.extend(order.iter().filter_map(|pc| {
+            let op = code.op(*pc)?;
+            let (uses, defs) = match op {
+                Op::Call(_) => use_def(op, &shape(op)),
+                _ => use_def(op, &CallShape::default()),
+            };
+            Some((*pc, successors(code, *pc), uses, defs))
+        }));
         loop {
             let mut changed = false;
-            for &pc in order {
-                let Some(op) = code.op(pc) else { continue };
-                let after =
-                    successors(code, pc).into_iter().fold(0, |l, n| l | live.get(n).copied().unwrap_or(0));
-                let (uses, defs) = use_def(op, &shape(op));
+            for &(pc, ways, uses, defs) in &steps {
+                let after = ways.0.iter().fold(0, |l, n| l | live.get(*n as usize).copied().unwrap_or(0));
                 let before = after & !defs | uses;
                 changed |= before != live[pc];
                 live[pc] = before;

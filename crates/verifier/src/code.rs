@@ -56,6 +56,8 @@ pub struct Code {
     pub exception_callback: Option<usize>,
 }
 
+/// Call of the function that a register holds: the kernel knows no such instruction.
+const CALLX: u8 = 0x8d;
 const LD_IMM: u8 = 0x18;
 
 impl Code {
@@ -170,7 +172,10 @@ impl Code {
             if code & 7 == 1 && matches!(code & 0xe0, 0x60 | 0x80) && insn.imm() != 0 {
                 refuse!(Encoding, "BPF_LDX uses reserved fields");
             }
-            if skep_isa::table::rows_of(code).is_empty() || e.why == skep_isa::Illegal::UnknownOpcode {
+            if code == CALLX
+                || skep_isa::table::rows_of(code).is_empty()
+                || e.why == skep_isa::Illegal::UnknownOpcode
+            {
                 refuse!(Encoding, "unknown opcode {code:02x}");
             }
         }

@@ -71,6 +71,9 @@ impl Vm<'_> {
             self.log_safe(pc);
             return Ok(Flow::End);
         }
+        if let Some(c) = &mut self.claims {
+            c.0(&self.cur);
+        }
         if mark.jump {
             self.note(|_| {});
         }
@@ -255,7 +258,11 @@ impl Vm<'_> {
     }
 
     fn covers(&self, id: StateId, mode: Mode) -> bool {
-        let c = Compare { mode, live: &self.live_regs, uninit_ok: self.leaks_allowed() };
+        let (mode, live) = match (mode, self.claims.is_some()) {
+            (Mode::Exact, _) | (_, false) => (mode, self.live_regs.as_slice()),
+            _ => (Mode::Within, [].as_slice()),
+        };
+        let c = Compare { mode, live, uninit_ok: self.leaks_allowed() };
         c.states(&self.kept[id as usize].state, &self.cur)
     }
 
@@ -328,6 +335,9 @@ impl Vm<'_> {
 
     /// Finished states forget what cannot be read any more (`clean_live_states`).
     fn clean(&mut self, pc: usize) {
+        if self.claims.is_some() {
+            return;
+        }
         for i in 0..self.kept_at(pc).len() {
             let id = self.kept_at(pc)[i];
             let k = &self.kept[id as usize];

@@ -62,4 +62,4 @@ mod verify;
 pub use options::{Limits, Mode, Options, Stats};
 pub use reject::{Reject, Rule};
 pub use skep_platform::{Facts, Platform, Program, Verified};
-pub use verify::{Outcome, RegisterWords, Rejection, verify, verify_full};
+pub use verify::{Outcome, RegisterWords, Rejection, verify, verify_claims, verify_full};

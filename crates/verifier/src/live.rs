@@ -96,8 +96,7 @@ impl Flow {
         let n = code.len();
         let mut next = Vec::with_capacity(n);
         for pc in 0..n {
-            let s = successors(code, pc);
-            next.push([0, 1].map(|i| s.get(i).map_or(u32::MAX, |n| *n as u32)));
+            next.push(successors(code, pc).0);
         }
         let mut first = vec![0; n + 1];
         let inside = |to: &u32| (*to as usize) < n;

@@ -54,6 +54,9 @@ pub(crate) struct LoopVisit {
 /// Where a loop lies: its call sites and its number.
 pub(crate) type LoopKey = Vec<u32>;
 
+/// Is told every state before its instruction is walked.
+pub(crate) struct Claims<'a>(pub(crate) &'a mut dyn FnMut(&State));
+
 pub(crate) struct Vm<'a> {
     pub(crate) program: &'a Program,
     pub(crate) platform: &'a Platform,
@@ -103,6 +106,8 @@ pub(crate) struct Vm<'a> {
     pub(crate) missing_kfunc: bool,
     /// By slot: type of the pointer that its access used, for the rule that one instruction keeps one kind.
     pub(crate) access_kind: Vec<u8>,
+    /// Who wants to know every state.
+    pub(crate) claims: Option<Claims<'a>>,
     /// Helpers that it calls.
     pub(crate) called: CalledHelpers,
     /// Kernel type looked up by name.

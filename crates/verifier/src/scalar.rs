@@ -194,6 +194,13 @@ impl<const W: u32, const H: u32> Dom<W, H> {
         self.r.clamp_s(self.r.smin & up as i64 | lo as i64, self.r.smax & up as i64 | hi as i64);
     }
 
+    /// The lower half is this number; the rest stays as known (`__mark_reg32_known`).
+    pub fn know_sub(&mut self, v: u64) {
+        let v = v & ones(H);
+        self.bits = self.bits.with_low(H, Tnum::constant(v));
+        self.sub = Range::constant(v);
+    }
+
     /// Upper half becomes zero: what a 32-bit operation does.
     pub fn zext(&mut self) {
         self.bits = self.bits.truncate(H);
@@ -300,8 +307,9 @@ impl<const W: u32, const H: u32> Dom<W, H> {
     }
 
     fn shift_amount(&self, narrow: bool, src: &Self) -> Option<u32> {
+        // The amount is the lower half's, but the kernel asks the whole number whether it is in bounds.
         let (by, width) = if narrow { (src.sub_const(), H) } else { (src.as_const(), W) };
-        by.filter(|b| *b < width as u64).map(|b| b as u32)
+        by.filter(|b| *b < width as u64 && src.r.umax < width as u64).map(|b| b as u32)
     }
 
     fn bitwise(&self, op: AluOp, src: &Self) -> Self {

@@ -205,6 +205,8 @@ impl Vm<'_> {
         };
         if let Some(b) = back {
             self.writable(b)?;
+            // What will come back takes the register's place first: it is no address any more if it was one.
+            self.set(b, Reg::UNKNOWN);
         }
         let ptr = *self.reg(dst);
         self.access(dst, off as i64, size, How::Load { dst: None, signed: false }, true)?;

@@ -7,7 +7,7 @@ use crate::code::Code;
 use crate::explain::Explanation;
 use crate::live::{StackLife, Where};
 use crate::log::{Log, words};
-use crate::machine::{Vm, call_shape};
+use crate::machine::{Claims, Vm, call_shape};
 use crate::maps::{FieldKind, MapInfo};
 use crate::options::{Options, Stats};
 use crate::reject::{Check, Reject, Rule, refuse};
@@ -155,6 +155,22 @@ pub fn verify_full(
     }
 }
 
+/// The verdict alone, for tests that hold its claims against what happens: `claim` is told the state before every walked
+/// instruction, and a path ends only where a kept state covers it in all that is known, dead registers and slots
+/// included. So every state of a run lies in one of the claims at its instruction. More states are kept and more
+/// instructions walked than for a verdict.
+pub fn verify_claims(
+    program: &Arc<Program>,
+    platform: &Platform,
+    options: &Options,
+    claim: &mut dyn FnMut(&State),
+) -> Result<(), Box<Rejection>> {
+    let started = Instant::now();
+    let mut vm = prepare(program, platform, options).map_err(|r| early(program, options, *r, started))?;
+    vm.claims = Some(Claims(claim));
+    vm.judge().map(drop).map_err(|reject| vm.rejection(program, *reject))
+}
+
 fn early(program: &Arc<Program>, options: &Options, reject: Reject, started: Instant) -> Box<Rejection> {
     let stats = Stats { time: started.elapsed(), ..Stats::default() };
     let mut log = reject.lines().fold(String::new(), |s, l| s + l + "\n");
@@ -259,6 +275,7 @@ pub(crate) fn prepare<'a>(
         missing_kfunc: false,
         access_kind: vec![0; n],
         called,
+        claims: None,
         names: HashMap::new(),
         attach,
     })

@@ -11,11 +11,12 @@ use super::code::{Code, Step};
 use super::history::{History, Saved};
 use super::keep::Chain;
 use super::shadow::Stack;
+use crate::mem::Order;
 use crate::region::{
     ALL_FRAMES, CTX, FRAME_BYTES, FRAME0, FRAMES, Kind, PACKET, PACKET_END, PACKET_META, Prov, Slot, Table,
     Val,
 };
-use skep_isa::{Op, Reg};
+use skep_isa::{Op, Reg, Size};
 use skep_platform::ctx::PacketAccess;
 use skep_platform::env::{Context, CtxData, Fault, Host, Region, RegionKind};
 use skep_platform::helper::Helper;
@@ -110,6 +111,8 @@ pub struct Moment<'a> {
     pub depth: usize,
     /// `r0` … `r10`; `None` where there is no value.
     pub regs: [Option<Seen>; 11],
+    /// The current frame, from its lowest address: `r10 - 512` is the first word. Bytes never written hold anything.
+    pub stack: [u64; FRAME_BYTES / 8],
 }
 
 /// Is told of every instruction before it runs.
@@ -226,7 +229,13 @@ impl<'r> Run<'r, '_> {
     fn observe(&mut self) {
         let Some(observer) = self.observer.take() else { return };
         let regs = self.regs.map(|v| self.seen(v));
-        observer(&Moment { code: self.code, pc: self.pc, depth: self.frames.len(), regs });
+        let mut stack = [0; FRAME_BYTES / 8];
+        if let Some(slot) = self.m.table.past(self.regs[10].prov) {
+            for (at, word) in (0u64..).step_by(8).zip(&mut stack) {
+                *word = slot.span.load(at, Size::Dw, Order::Plain).unwrap_or(0);
+            }
+        }
+        observer(&Moment { code: self.code, pc: self.pc, depth: self.frames.len(), regs, stack });
         self.observer = Some(observer);
     }
 
