@@ -6,7 +6,9 @@
 use arbtest::arbitrary::{Result, Unstructured};
 use skep_cbpf::seccomp::calls::{X32_BIT, calls};
 use skep_cbpf::seccomp::measure::{check, corner_args, run};
-use skep_cbpf::seccomp::{Action, Arch, Compare, Condition, Data, Policy, Rule, call, compile, numbered};
+use skep_cbpf::seccomp::{
+    Action, Arch, Compare, Condition, Data, Policy, Rule, call, compile, expr, numbered,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -145,6 +147,29 @@ fn the_packet_machine_agrees() {
             assert_eq!(c.program.run(&skep_cbpf::Packet::new(&bytes, &meta)), run(&c.program, &data).0);
         }
     }
+}
+
+/// Texts of every kind are read or refused, and what is read is shown so that it is read again.
+#[test]
+fn texts_of_calls() {
+    let parts = [
+        "socket", "read", "(", ")", ",", "family", "a0", "a9", "==", "<", "&", "0x", "AF_INET", "|", "-1",
+        "7", " ", "é", "=",
+    ];
+    arbtest::arbtest(|u| {
+        let mut text = String::new();
+        for _ in 0..u.int_in_range(0..=12)? {
+            text.push_str(u.choose(&parts)?);
+        }
+        let _ = expr::values(&text, Arch::X86_64);
+        if let Ok(p) = expr::pattern(&text, Arch::X86_64) {
+            let rule = Rule { call: p.call.name.into(), action: Action::Allow, conditions: p.conditions };
+            let again = expr::pattern(&rule.show(Arch::X86_64), Arch::X86_64);
+            assert_eq!(again.map(|p| p.conditions), Ok(rule.conditions), "{text}");
+        }
+        Ok(())
+    })
+    .budget_ms(1_000);
 }
 
 /// Numbers that a header defines, by the header's own arithmetic.

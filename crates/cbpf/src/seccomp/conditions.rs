@@ -10,7 +10,9 @@ use super::tree::{Range, Style, build};
 use crate::insn::{AluOp, Cond, Op, Source};
 
 /// Most conditions of a call for which answers are remembered; with more, rule follows rule.
-const REMEMBERED: usize = 12;
+const REMEMBERED: usize = 8;
+/// Most conditions of a call that are looked at as intervals; with more the program would be too long in any case.
+const MOST_INTERVALS: usize = 2000;
 
 /// Offset of the lower half of an argument in `seccomp_data` on little-endian machines; the upper one is behind it.
 fn low(arg: u8) -> u32 {
@@ -19,10 +21,10 @@ fn low(arg: u8) -> u32 {
 
 /// Where a call with these rules goes. `sets`: whether trees may have bit sets.
 pub(super) fn graph(g: &mut Graph, rules: &[&Rule], default: Id, sets: bool) -> Id {
-    if let Some(arg) = intervals_of(rules) {
+    let conditions: usize = rules.iter().map(|r| r.conditions.len()).sum();
+    if let Some(arg) = intervals_of(rules).filter(|_| conditions <= MOST_INTERVALS) {
         return intervals(g, rules, arg, default, sets);
     }
-    let conditions: usize = rules.iter().map(|r| r.conditions.len()).sum();
     let list: Vec<(Vec<Condition>, Id)> =
         rules.iter().map(|r| (r.conditions.clone(), g.ret(r.action.value()))).collect();
     if conditions <= REMEMBERED { remembering(g, &list, default) } else { in_turn(g, &list, default) }

@@ -106,10 +106,14 @@ pub fn measure(policy: &Policy, program: &Program) -> Measure {
     Measure { length: program.insns().len(), mean: by_arch.first().map_or(0.0, |(_, m)| *m), most, by_arch }
 }
 
+/// Up to so many rules of a call the values of each are tried with all others.
+const CROSSED: usize = 40;
+
 /// Arguments that make a difference for a call: all zero, and for each argument that a rule asks for its corners while
-/// the others pass some rule.
+/// the others pass some rule. With many rules each argument is varied around its own rule's values alone.
 pub fn corner_args(policy: &Policy, call: &str) -> Vec<[u64; 6]> {
     let mut out = vec![[0; 6]];
+    let many = policy.rules_of(call).nth(CROSSED).is_some();
     for rule in policy.rules_of(call) {
         let mut base = [0; 6];
         for c in &rule.conditions {
@@ -117,7 +121,7 @@ pub fn corner_args(policy: &Policy, call: &str) -> Vec<[u64; 6]> {
             base[usize::from(c.arg)] = corners.iter().copied().find(|v| c.compare.holds(*v)).unwrap_or(0);
         }
         out.push(base);
-        for other in policy.rules_of(call) {
+        for other in policy.rules_of(call).filter(|o| !many || std::ptr::eq(*o, rule)) {
             for c in &other.conditions {
                 for v in c.compare.corners() {
                     let mut args = base;
