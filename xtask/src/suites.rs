@@ -90,8 +90,11 @@ fn samples(_: &Path) -> Result<String, String> {
 
 /// libpcap's filter tests.
 fn filters(_: &Path) -> Result<String, String> {
-    let lines =
-        [in_tests("skep-cbpf", "filters", "", None)?, in_tests("skep-cbpf", "meaning", "filters", None)?];
+    let lines = [
+        in_tests("skep-cbpf", "filters", "", None)?,
+        in_tests("skep-cbpf", "meaning", "filters", None)?,
+        in_tests_with("skep-vm", "filters", "filters", "SKEP_ALL_PACKETS", Some("1".into()))?,
+    ];
     Ok(lines.join("\n  "))
 }
 

@@ -3,6 +3,7 @@
 
 mod attach;
 mod net;
+pub(crate) mod packet;
 mod perf;
 pub(crate) mod seccomp;
 pub(crate) mod wait;

@@ -4,16 +4,21 @@
 
 #![allow(clippy::print_stdout)]
 
-use skep_cbpf::filter::Numbers;
 use skep_cbpf::{Filter, FilterOptions, Meta, Packet, Program, Target, asm, translate};
+use skep_platform::Context;
 use skep_platform::engine::Engine;
 use skep_platform::uapi::ProgType;
 use skep_testkit::kernel_oracle::{Load, Oracle};
 use skep_testkit::{programs, suites};
-use skep_vm::{FixedHost, User, report};
+use skep_vm::{FixedHost, Tier, User, report};
+use std::collections::HashSet;
 use std::sync::Arc;
+use suite_names::{NETMASK, TestNames};
 use tier::TIERS;
 
+#[allow(dead_code, reason = "the tests of the language use more of it")]
+#[path = "../../cbpf/tests/suite_names/mod.rs"]
+mod suite_names;
 mod tier;
 
 const TARGETS: [(ProgType, Target); 3] = [
@@ -50,21 +55,13 @@ fn refusals(oracle: Option<&Oracle>, name: &str, program: &Program) -> Vec<Strin
     out
 }
 
-/// The expressions of the oracle that compile.
+/// The expressions of the oracle.
 fn filters(dir: &std::path::Path) -> Vec<(String, Filter)> {
     let text = std::fs::read_to_string(dir.join("oracle.tsv")).expect("the oracle");
     let exprs = text.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.splitn(5, '\t').nth(4));
-    let options =
-        FilterOptions { netmask: Some(0xffff_ff00), resolver: &Numbers, ..FilterOptions::default() };
-    let compiled = exprs.filter_map(|e| match Filter::compile(e, &options) {
-        Ok(f) => Some((e.to_owned(), f)),
-        // Names of services are the resolver's, and tested where it is.
-        Err(err) => {
-            assert!(err.to_string().contains("unknown port"), "{e}: {err}");
-            None
-        }
-    });
-    compiled.collect()
+    let options = FilterOptions { netmask: Some(NETMASK), resolver: &TestNames, ..FilterOptions::default() };
+    let compiled = |e: &str| Filter::compile(e, &options).unwrap_or_else(|err| panic!("{e}: {err}"));
+    exprs.map(|e| (e.to_owned(), compiled(e))).collect()
 }
 
 #[test]
@@ -94,8 +91,34 @@ fn ancillary_loads_are_accepted() {
     assert!(refused.is_empty(), "{}", refused.join("\n"));
 }
 
-/// Every so many packets of the suite.
+/// Every so many packets of the suite; with `SKEP_ALL_PACKETS` socket filters see all of them.
 const STEP: usize = 131;
+
+fn step(prog_type: ProgType) -> usize {
+    let all = std::env::var_os("SKEP_ALL_PACKETS").is_some() && prog_type == ProgType::SocketFilter;
+    if all { 1 } else { STEP }
+}
+
+/// What came out of runs.
+#[derive(Default)]
+struct Outcome {
+    runs: u64,
+    wrong: Vec<String>,
+}
+
+impl Outcome {
+    fn compare(&mut self, got: u32, want: u32, what: impl FnOnce() -> String) {
+        self.runs += 1;
+        if got != want {
+            self.wrong.push(format!("{}: {got:#x}, expected {want:#x}", what()));
+        }
+    }
+
+    fn told(self, what: &str) {
+        println!("filters {what}: {} runs, {} wrong", self.runs, self.wrong.len());
+        assert!(self.wrong.is_empty(), "{}", self.wrong.join("\n"));
+    }
+}
 
 #[test]
 fn tiers_return_what_the_classic_machine_returns() {
@@ -103,35 +126,75 @@ fn tiers_return_what_the_classic_machine_returns() {
         Ok(dir) => dir,
         Err(why) => return println!("{why}"),
     };
-    let packets: Vec<Vec<u8>> =
-        suites::packets(&dir.join("eth_mut.bin.gz")).into_iter().step_by(STEP).collect();
+    let all = suites::packets(&dir.join("eth_mut.bin.gz"));
+    let filters = filters(&dir);
     let meta = Meta::default();
-    let (mut runs, mut wrong) = (0, Vec::new());
-    for (expr, filter) in filters(&dir) {
-        for (prog_type, target) in &TARGETS {
+    let mut out = Outcome::default();
+    for (prog_type, target) in &TARGETS {
+        let layout = skep::platform().prog_type(*prog_type).and_then(|r| r.layout(None));
+        let packets: Vec<&Vec<u8>> = all.iter().step_by(step(*prog_type)).collect();
+        let mut contexts: Vec<Context> =
+            packets.iter().map(|b| programs::packet(layout.expect("a packet context"), b)).collect();
+        for (expr, filter) in &filters {
             let insns = translate(filter.program(), target).expect("translates");
             for tier in TIERS {
                 let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(1))).with_tier(*tier);
                 let program = programs::program(*prog_type, insns.clone());
                 let loaded = engine.load(tier::loadable(*tier, program)).expect("loads");
-                let layout = skep::platform().prog_type(*prog_type).and_then(|r| r.layout(None));
-                for bytes in &packets {
-                    let mut ctx = programs::packet(layout.expect("a packet context"), bytes);
-                    let r0 = engine
-                        .test_run(&*loaded, &mut ctx)
-                        .unwrap_or_else(|e| panic!("{expr}: {}", report(&e)));
+                // The checked tier takes its time.
+                let every = if *tier == Tier::Checked { STEP / step(*prog_type) } else { 1 };
+                for (bytes, ctx) in packets.iter().zip(&mut contexts).step_by(every) {
+                    let r0 =
+                        engine.test_run(&*loaded, ctx).unwrap_or_else(|e| panic!("{expr}: {}", report(&e)));
                     let want = verdict(*prog_type, filter.program().run(&Packet::new(bytes, &meta)));
-                    runs += 1;
-                    if r0 as u32 != want {
-                        wrong.push(format!(
-                            "{expr}, {prog_type:?}, {tier:?}: {:#x}, expected {want:#x}",
-                            r0 as u32
-                        ));
-                    }
+                    out.compare(r0 as u32, want, || format!("{expr}, {prog_type:?}, {tier:?}"));
                 }
             }
         }
     }
-    println!("filters in eBPF: {runs} runs, {} wrong", wrong.len());
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    out.told("in eBPF");
+}
+
+/// The kernel's test runs want a whole Ethernet header; a socket filter is given what is behind it.
+const HEADER: usize = 14;
+
+#[test]
+fn the_kernel_returns_what_the_classic_machine_returns() {
+    let dir = match suites::dir("filters") {
+        Ok(dir) => dir,
+        Err(why) => return println!("{why}"),
+    };
+    let oracle = match Oracle::open() {
+        Ok(oracle) => oracle,
+        Err(why) => return println!("without the kernel: {why}"),
+    };
+    let all = suites::packets(&dir.join("eth_mut.bin.gz"));
+    let meta = Meta::default();
+    let mut out = Outcome::default();
+    let mut left_out = HashSet::new();
+    for (prog_type, target) in &TARGETS {
+        let in_front = if *prog_type == ProgType::SocketFilter { HEADER } else { 0 };
+        let packets: Vec<Vec<u8>> = all
+            .iter()
+            .step_by(step(*prog_type))
+            .map(|b| [&[0; HEADER][..in_front], b].concat())
+            .filter(|b| b.len() > HEADER)
+            .collect();
+        for (expr, filter) in filters(&dir) {
+            let insns = translate(filter.program(), target).expect("translates");
+            let loaded =
+                oracle.load(&Load::new(*prog_type, &insns)).unwrap_or_else(|e| panic!("{expr}: {e:?}"));
+            for bytes in &packets {
+                // Frames longer than a page less the kernel's own needs are not taken.
+                let Ok(ran) = loaded.test_run(bytes, &[]) else {
+                    left_out.insert(bytes.clone());
+                    continue;
+                };
+                let want = filter.program().run(&Packet::new(&bytes[in_front..], &meta));
+                out.compare(ran.retval, verdict(*prog_type, want), || format!("{expr}, {prog_type:?}"));
+            }
+        }
+    }
+    println!("filters in the kernel: {} packets are not taken for test runs", left_out.len());
+    out.told("in the kernel");
 }

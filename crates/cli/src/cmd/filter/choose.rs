@@ -89,6 +89,10 @@ impl How {
         }
     }
 
+    pub(super) fn snaplen(&self) -> u32 {
+        self.snaplen
+    }
+
     /// The link type given, else Ethernet.
     pub(super) fn dlt(&self) -> &str {
         self.dlt.as_deref().unwrap_or("EN10MB")

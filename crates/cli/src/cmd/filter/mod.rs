@@ -3,6 +3,7 @@
 mod capture;
 pub(crate) mod choose;
 mod line;
+mod live;
 mod object;
 
 use crate::commands::Cmd;
@@ -21,6 +22,8 @@ pub(crate) static FILTER: Cmd = Cmd {
     long: "The language is that of tcpdump (pcap-filter(7)). Without --run and --object the program is printed.\n\n\
            --run counts the packets of a capture that the filter accepts, writes them with -w, or prints a line for each with\n\
            --print; times are UTC.\n\n\
+           -i listens to a network device, with the filter in the kernel, and prints a line for each packet or writes it with -w,\n\
+           until Ctrl-C or -c; it takes root, or CAP_NET_RAW.\n\n\
            --object writes an eBPF object with one program, `filter`, for a socket, XDP or traffic control: it returns the bytes\n\
            to keep; passes what the filter accepts and drops the rest (XDP_PASS, XDP_DROP; TC_ACT_OK, TC_ACT_SHOT).\n\n\
            In the language `vlan`, `mpls`, `pppoes`, `geneve` and `vxlan` move the headers for everything to their right, also behind\n\
@@ -41,21 +44,28 @@ pub(crate) static FILTER: Cmd = Cmd {
                 .short('d')
                 .action(ArgAction::Count)
                 .help("Print the program; -dd as C, -ddd as numbers"),
-            file("run", "Run it over this capture and count").long("run"),
-            file("write", "Write the accepted packets here").short('w').long("write").requires("run"),
+            file("run", "Run it over this capture and count").long("run").group("packets"),
+            Arg::new("interface")
+                .short('i')
+                .long("interface")
+                .value_name("DEVICE")
+                .group("packets")
+                .conflicts_with("run")
+                .help("Listen to this network device"),
+            file("write", "Write the accepted packets here").short('w').long("write").requires("packets"),
             Arg::new("print")
                 .long("print")
                 .action(ArgAction::SetTrue)
-                .requires("run")
+                .requires("packets")
                 .help("Print a line for each accepted packet"),
             Arg::new("count")
                 .long("count")
                 .short('c')
                 .value_name("N")
                 .value_parser(value_parser!(u64).range(1..))
-                .requires("run")
+                .requires("packets")
                 .help("Stop after this many accepted packets"),
-            file("object", "Write an eBPF object").long("object").conflicts_with("run"),
+            file("object", "Write an eBPF object").long("object").conflicts_with_all(["run", "interface"]),
             Arg::new("hook")
                 .long("hook")
                 .value_parser(["socket", "xdp", "tc"])
@@ -73,6 +83,9 @@ fn filter(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     let expr = words.join(" ");
     if let Some(path) = m.get_one::<PathBuf>("run") {
         return capture::run(m, out, &expr, path);
+    }
+    if let Some(device) = m.get_one::<String>("interface") {
+        return live::run(m, out, &expr, device);
     }
     let how = How::of(m);
     if let Some(path) = m.get_one::<PathBuf>("object") {
