@@ -260,3 +260,18 @@ fn random_chains_at_64_bits() {
     })
     .budget_ms(3_000);
 }
+
+#[test]
+fn the_next_member_of_a_tnum() {
+    for mask in 0..16u64 {
+        for value in (0..16u64).filter(|v| v & mask == 0) {
+            let t = Tnum { value, mask };
+            for v in 0..17 {
+                let want = (v + 1..16).find(|m| t.contains(*m));
+                assert_eq!(t.above(v), want, "{t:?} above {v}");
+            }
+        }
+    }
+    assert_eq!(Tnum::UNKNOWN.above(u64::MAX), None);
+    assert_eq!(Tnum { value: 1 << 63, mask: 1 }.above(5), Some(1 << 63));
+}
