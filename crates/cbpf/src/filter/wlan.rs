@@ -89,7 +89,7 @@ impl Gen<'_> {
         let find = |name| TYPES.iter().find(|(n, _)| *n == name).map(|(_, bits)| *bits);
         let kind = match kind {
             Value::Num(n) if n & !TYPE_MASK == 0 => n,
-            Value::Num(_) => return self.fail("invalid 802.11 type value"),
+            Value::Num(n) => return self.fail(format!("invalid 802.11 type value {n:#04x}")),
             Value::Name(name) => match find(name) {
                 Some(bits) => bits,
                 None => return self.fail(format!("unknown 802.11 type name \"{name}\"")),
@@ -98,12 +98,14 @@ impl Gen<'_> {
         let subtype = match subtype {
             None => return Ok(self.control(TYPE_MASK, kind)),
             Some(Value::Num(n)) if n & !SUBTYPE_MASK == 0 => n,
-            Some(Value::Num(_)) => return self.fail("invalid 802.11 subtype value"),
+            Some(Value::Num(n)) => return self.fail(format!("invalid 802.11 subtype value {n:#04x}")),
+            Some(Value::Name(_)) if !TYPES.iter().any(|t| t.1 == kind) => {
+                return self.fail(format!("unknown 802.11 type {kind:#04x}: it has no names for subtypes"));
+            }
             Some(Value::Name(name)) => match SUBTYPES.iter().find(|(k, n, _)| *k == kind && *n == name) {
                 Some((.., bits)) => *bits,
                 None => {
-                    let kind = TYPES.iter().find(|t| t.1 == kind).map_or("reserved", |t| t.0);
-                    return self.fail(format!("unknown 802.11 {kind} subtype name \"{name}\""));
+                    return self.fail(format!("unknown 802.11 subtype name \"{name}\""));
                 }
             },
         };
@@ -121,7 +123,7 @@ impl Gen<'_> {
             }
             Value::Name(name) => match SUBTYPES.iter().find(|(_, n, _)| *n == name) {
                 Some((kind, _, bits)) => Ok(self.control(TYPE_MASK | SUBTYPE_MASK, kind | bits)),
-                None => self.fail(format!("unknown 802.11 subtype name \"{name}\"")),
+                None => self.fail(format!("unknown 802.11 type name \"{name}\"")),
             },
         }
     }
@@ -133,7 +135,7 @@ impl Gen<'_> {
         }
         let bits = match dir {
             Value::Num(n) if n & !DIRECTION_MASK == 0 => n,
-            Value::Num(_) => return self.fail("invalid 802.11 direction value"),
+            Value::Num(n) => return self.fail(format!("invalid 802.11 direction value {n}")),
             Value::Name(name) => match DIRECTIONS.iter().find(|(n, _)| *n == name) {
                 Some((_, bits)) => *bits,
                 None => return self.fail(format!("unknown 802.11 direction \"{name}\"")),
