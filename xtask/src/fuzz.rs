@@ -4,6 +4,10 @@
 //! against what happens in the checked tier, and the verdicts on changed programs against the running kernel (root). The
 //! first ends by itself; the other two share the minutes. The fuzz targets for readers of hostile input are in `fuzz/`.
 
+//!
+//! `cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel]`: generated programs on every tier, compared; see
+//! `crates/skep/examples/tiers.rs`.
+
 use std::process::Command;
 
 /// Package and test, and whether it takes as long as it is given.
@@ -13,7 +17,21 @@ const TESTS: [(&str, &str, bool); 3] = [
     ("skep-vm", "verifier_fuzz", true),
 ];
 
+/// The comparison of tiers.
+fn tiers(args: &[String]) -> Result<(), String> {
+    let run = ["run", "--quiet", "--release", "-p", "skep", "--example", "tiers", "--"];
+    let status = Command::new("cargo").args(run).args(args).current_dir(crate::root()).status();
+    match status {
+        Ok(s) if s.success() => Ok(()),
+        Ok(s) => Err(format!("it ended with {s}")),
+        Err(e) => Err(format!("cannot run cargo: {e}")),
+    }
+}
+
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
+    if args.first().is_some_and(|a| a == "tiers") {
+        return tiers(&args[1..]);
+    }
     let (mut minutes, mut seed, mut what) = (10.0, None, None);
     let mut words = args.iter();
     while let Some(word) = words.next() {
@@ -26,7 +44,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     }
     if what != Some("verifier") {
         return Err(
-            "what to fuzz: verifier; usage: cargo xtask fuzz verifier [--minutes N] [--seed N]".into()
+            "what to fuzz: tiers or verifier; usage: cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel]\n       cargo xtask fuzz verifier [--minutes N] [--seed N]".into()
         );
     }
     let share = minutes / TESTS.iter().filter(|t| t.2).count() as f64;

@@ -36,7 +36,7 @@ static CHORES: &[Chore] = &[
     },
     Chore {
         name: "fuzz",
-        about: "fuzz verifier [--minutes N] [--seed N]: its numbers, its claims, its verdicts beside the kernel's",
+        about: "tiers (on generated programs, compared), or verifier (its numbers, its claims, its verdicts)",
         run: fuzz::run,
     },
     Chore { name: "suites", about: "run other people's suites, one line each", run: suites::run },

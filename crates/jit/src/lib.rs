@@ -80,7 +80,7 @@ pub fn compile(code: &Code, token: u64) -> Result<Compiled, Error> {
         return Err(Error::Machine);
     }
     let made = baseline::compile(code, token).map_err(Error::Internal)?;
-    let pages = Pages::new(&made.bytes).map_err(Error::Memory)?;
+    let pages = Pages::new(&made.bytes, true).map_err(Error::Memory)?;
     let places = made.offsets.iter().zip(0..).map(|(off, slot)| (*off, slot)).collect();
     Ok(Compiled {
         pages,
@@ -117,7 +117,8 @@ pub fn optimize(code: &Code, facts: &Facts, token: u64) -> Result<Compiled, Erro
     #[cfg(feature = "optimized")]
     {
         let made = optimized::compile(code, facts, token).map_err(Error::Internal)?;
-        let pages = Pages::new(&made.bytes).map_err(Error::Memory)?;
+        // A fault of this code ends the process: it does not note how it is left.
+        let pages = Pages::new(&made.bytes, false).map_err(Error::Memory)?;
         let (entries, places) = (made.entries, made.places);
         Ok(Compiled { pages, len: made.bytes.len(), entries, places, call: None, _constants: made.constants })
     }

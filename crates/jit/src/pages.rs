@@ -21,8 +21,9 @@ unsafe impl Send for Pages {}
 unsafe impl Sync for Pages {}
 
 impl Pages {
-    /// Copies code into fresh pages and makes them executable. Cost: three system calls.
-    pub(crate) fn new(code: &[u8]) -> std::io::Result<Pages> {
+    /// Copies code into fresh pages and makes them executable. `leaves`: the code notes how it is left ([`crate::Head::exit`]),
+    /// so that its faults can be caught. Cost: three system calls.
+    pub(crate) fn new(code: &[u8], leaves: bool) -> std::io::Result<Pages> {
         // SAFETY: asks for a constant of the system.
         let guard = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
         let inner = code.len().next_multiple_of(guard);
@@ -45,7 +46,7 @@ impl Pages {
             std::ptr::copy_nonoverlapping(code.as_ptr(), pages.start().cast_mut(), code.len());
         }
         pages.protect(inner, libc::PROT_READ | libc::PROT_EXEC)?;
-        pages.registered = Some(Registered::new(pages.start(), code.len()));
+        pages.registered = leaves.then(|| Registered::new(pages.start(), code.len()));
         Ok(pages)
     }
 

@@ -3,6 +3,10 @@
 //!
 //! The program folds all registers into `r0` at its end, so a wrong intermediate value shows.
 
+mod packets;
+
+pub use packets::{ENTRIES, PACKET, VALUE, packet_program};
+
 use skep_isa::{AluOp, AtomicOp, Cond, Endian, Imm64, Insn, Op, Operand, Reg, Size, Width};
 
 /// A source of random numbers.

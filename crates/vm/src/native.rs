@@ -30,7 +30,9 @@ use skep_platform::packet::PacketCtx;
 use skep_platform::program::{Program, Verified};
 use skep_platform::uapi::ProgType;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
 /// Iterations that `may_goto` allows a frame (`BPF_MAX_LOOPS`).
 const MAY_GOTO: u32 = 8 << 20;
@@ -41,7 +43,11 @@ const FRAME_WORDS: usize = 64;
 pub(crate) struct Native {
     pub(crate) lowered: Box<Lowered>,
     /// Its code, in the tiers that compile.
-    machine: Option<Compiled>,
+    first_code: Option<Compiled>,
+    /// Optimised code that has taken the place of the first one.
+    better: OnceLock<Compiled>,
+    /// When to make it.
+    promotion: Option<Promotion>,
     tier: Tier,
     platform: Platform,
     /// The host of the engine that loaded it, which its code may ask directly.
@@ -62,13 +68,59 @@ impl std::fmt::Debug for Native {
     }
 }
 
+/// When a program that is run often is compiled again.
+struct Promotion {
+    /// Runs that are left; 0 once the compiler has been started.
+    left: AtomicU32,
+    facts: Facts,
+}
+
 impl Native {
+    /// The best code that there is.
+    #[inline]
+    fn machine(&self) -> Option<&Compiled> {
+        self.better.get().or(self.first_code.as_ref())
+    }
+
+    /// The instruction that machine code at an address stands for.
+    fn slot_at(&self, pc: u64) -> Option<usize> {
+        [self.better.get(), self.first_code.as_ref()].into_iter().flatten().find_map(|m| m.slot_at(pc))
+    }
+
+    /// Counts a run; starts the optimising compiler on another thread at the last one before it is worth while. Runs that
+    /// count at the same time may count as one.
+    #[inline]
+    fn count(self: &Arc<Native>) {
+        let Some(p) = &self.promotion else { return };
+        let left = p.left.load(Relaxed);
+        if left != 0 {
+            p.left.store(left - 1, Relaxed);
+            if left == 1 {
+                self.promote();
+            }
+        }
+    }
+
+    /// Makes optimised code in the background. Where that fails, the program goes on as it is.
+    #[cold]
+    fn promote(self: &Arc<Native>) {
+        let native = self.clone();
+        let work = move || {
+            let Some(p) = &native.promotion else { return };
+            if let Ok(code) = skep_jit::optimize(&native.lowered.code, &p.facts, native.token()) {
+                let _ = native.better.set(code);
+            }
+        };
+        let _ = std::thread::Builder::new().name("skep-optimize".into()).spawn(work);
+    }
+
     /// Lowers a program for a tier.
     pub(crate) fn new(
         verified: &Verified,
         platform: &Platform,
         host: &Arc<dyn Host>,
         tier: Tier,
+        promote_after: Option<u32>,
     ) -> Result<Native, EngineError> {
         own_memory_only(verified.program(), platform, tier)?;
         let lowered = Box::new(lower(verified, platform, &**host)?);
@@ -76,15 +128,22 @@ impl Native {
         let raw = p.prog_type == ProgType::Unspec;
         let layout = platform.prog_type(p.prog_type).and_then(|d| d.layout(p.attach_type));
         let ctx_len = if raw { 0 } else { layout.map_or(0, |l| l.size.into()) };
-        let machine = match tier {
+        let first_code = match tier {
             Tier::Checked | Tier::Interp => None,
-            Tier::Baseline | Tier::Optimized => Some(compiled(&lowered, verified.facts(), tier)?),
+            Tier::Baseline | Tier::Optimized | Tier::Auto => {
+                Some(compiled(&lowered, verified.facts(), tier)?)
+            }
         };
-        let flat = if machine.is_none() { flat::flatten(&lowered.code.steps) } else { Box::default() };
-        let leaf = machine.is_some() && !lowered.code.steps.iter().any(calls_engine);
+        let runs = promote_after.filter(|_| tier == Tier::Auto && skep_jit::OPTIMIZES);
+        let promotion =
+            runs.map(|n| Promotion { left: AtomicU32::new(n.max(1)), facts: verified.facts().clone() });
+        let flat = if first_code.is_none() { flat::flatten(&lowered.code.steps) } else { Box::default() };
+        let leaf = first_code.is_some() && !lowered.code.steps.iter().any(calls_engine);
         Ok(Native {
             lowered,
-            machine,
+            first_code,
+            better: OnceLock::new(),
+            promotion,
             tier,
             platform: *platform,
             host: host.clone(),
@@ -260,7 +319,8 @@ pub(crate) fn run(
     code: &Arc<Native>,
     ctx: &mut Context,
 ) -> Result<u64, Box<RunError>> {
-    if let Some(compiled) = code.machine.as_ref().filter(|_| code.leaf)
+    code.count();
+    if let Some(compiled) = code.machine().filter(|_| code.leaf)
         && code.fits(ctx)
     {
         let head = &mut machine.head;
@@ -353,6 +413,7 @@ pub(crate) fn run_all<'c>(
             return;
         }
         let Some(ctx) = contexts.next() else { return };
+        code.count();
         (run.entry, run.ctx) = (entry(ctx), ctx);
     }
 }
@@ -430,7 +491,7 @@ impl<'r> Run<'r, '_> {
 
     /// Runs the function at a slot in the tier that the program was made for; its `r0`.
     fn enter(&mut self, code: &'r Native, start: usize, args: [u64; 5]) -> Result<u64, Fault> {
-        match code.machine {
+        match code.machine() {
             None => self.exec(code, start, args),
             Some(_) => self.exec_compiled(code, start, args),
         }
@@ -493,7 +554,7 @@ impl<'r> Run<'r, '_> {
         let id = std::mem::take(&mut self.head.tail_id);
         let (first, program) = (self.first.program(), next.program());
         let alike = first.prog_type == program.prog_type && first.attach_type == program.attach_type;
-        let Some(entry) = next.machine.as_ref().and_then(|m| m.entry(0)).filter(|_| id != 0 && alike) else {
+        let Some(entry) = next.machine().and_then(|m| m.entry(0)).filter(|_| id != 0 && alike) else {
             return;
         };
         let at = id as usize % TAILS;

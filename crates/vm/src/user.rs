@@ -11,7 +11,7 @@ use skep_platform::engine::{Engine, EngineError, Link, Loadable, Loaded, Platfor
 use skep_platform::env::{Context, Host};
 use skep_platform::errno::Errno;
 use skep_platform::map::{Create, Map, MapDef, MapError};
-use skep_platform::program::Program;
+use skep_platform::program::{Program, Verified};
 use std::any::Any;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -29,15 +29,19 @@ pub enum Tier {
     Baseline,
     /// Optimising compiler.
     Optimized,
+    /// The baseline, and in the background the optimising compiler for programs that run often. Programs that only the
+    /// checked tier can run are run in that.
+    Auto,
 }
 
 impl Tier {
     /// Every tier with its name on the command line.
-    pub const ALL: [(Tier, &'static str); 4] = [
+    pub const ALL: [(Tier, &'static str); 5] = [
         (Tier::Checked, "checked"),
         (Tier::Interp, "interp"),
         (Tier::Baseline, "baseline"),
         (Tier::Optimized, "optimized"),
+        (Tier::Auto, "auto"),
     ];
 
     /// Name on the command line.
@@ -56,9 +60,13 @@ pub struct User {
     platform: Platform,
     host: Arc<dyn Host>,
     tier: Tier,
+    promote_after: Option<u32>,
     options: Options,
     idle: Mutex<Vec<Runner>>,
 }
+
+/// Runs after which the tier *auto* compiles a program again: some milliseconds of a usual packet program's time.
+const PROMOTE_AFTER: u32 = 10_000;
 
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,7 +77,16 @@ impl fmt::Debug for User {
 impl User {
     /// An engine on these rows and this host, with the checked tier and default limits.
     pub fn new(platform: Platform, host: Arc<dyn Host>) -> User {
-        User { platform, host, tier: Tier::Checked, options: Options::default(), idle: Mutex::default() }
+        let (tier, options, idle) = (Tier::Checked, Options::default(), Mutex::default());
+        User { platform, host, tier, promote_after: Some(PROMOTE_AFTER), options, idle }
+    }
+
+    /// The same, with other numbers of runs after which the tier *auto* gives a program to the optimising compiler; with
+    /// `None` it stays in the baseline.
+    #[must_use]
+    pub fn with_promotion(mut self, after: Option<u32>) -> User {
+        self.promote_after = after;
+        self
     }
 
     /// The same with another tier.
@@ -101,14 +118,26 @@ impl User {
             (Tier::Optimized, _) if !skep_jit::OPTIMIZES => {
                 return Err(self.unsupported("this build has no optimising compiler; use --tier baseline"));
             }
-            (_, Loadable::Verified(v)) => {
-                Form::Native(Arc::new(Native::new(v, &self.platform, &self.host, self.tier)?))
+            (Tier::Auto, Loadable::Verified(v)) => {
+                let tier = if skep_jit::AVAILABLE { Tier::Auto } else { Tier::Interp };
+                match self.native(v, tier) {
+                    Ok(native) => Form::Native(native),
+                    Err(EngineError::Unsupported { .. }) => {
+                        Form::Checked(Arc::new(Code::new(program.program().clone(), &self.platform)?))
+                    }
+                    Err(e) => return Err(e),
+                }
             }
+            (_, Loadable::Verified(v)) => Form::Native(self.native(v, self.tier)?),
             (_, Loadable::Unverified(_)) => {
                 return Err(self.unsupported("it runs verified programs only; use --tier checked"));
             }
         };
         Ok(Arc::new(UserProgram { form, verified }))
+    }
+
+    fn native(&self, verified: &Verified, tier: Tier) -> Result<Arc<Native>, EngineError> {
+        Ok(Arc::new(Native::new(verified, &self.platform, &self.host, tier, self.promote_after)?))
     }
 
     fn unsupported(&self, why: &str) -> EngineError {

@@ -36,7 +36,7 @@ fn run(steps: Vec<Step>, bmi2: bool) -> u64 {
     let mut emit = Emit::new(&code, 0, super::emit::bounds(&code));
     emit.bmi2 &= bmi2;
     let made = emit.program().expect("the bounds hold");
-    let pages = Pages::new(&made.bytes).expect("there is memory");
+    let pages = Pages::new(&made.bytes, true).expect("there is memory");
     let compiled = Compiled {
         pages,
         len: made.bytes.len(),

@@ -291,18 +291,35 @@ fn jump_target(code: &Code, pc: usize) -> Option<usize> {
 }
 
 fn ends(code: &Code, pc: usize, skips: &Skips, decided: &dyn Fn(usize) -> Option<bool>) -> Option<Last> {
+    let through = |to: usize| through(code, to);
     match code.steps.get(pc)? {
         Step::Op(Op::Exit) | Step::Trap { .. } => Some(Last::Out),
-        Step::Op(Op::Ja { off, .. }) => Some(Last::To(target(pc, (*off).into()))),
+        Step::Op(Op::Ja { off, .. }) => Some(Last::To(through(target(pc, (*off).into())))),
         Step::Op(Op::JumpIf { off, .. }) => match (skips.get(&pc), decided(pc)) {
-            (_, Some(true)) => Some(Last::To(target(pc, (*off).into()))),
-            (_, Some(false)) => Some(Last::To(pc + 1)),
-            (Some(s), None) => Some(Last::To(s.to)),
-            (None, None) => Some(Last::Either(pc + 1, target(pc, (*off).into()))),
+            (_, Some(true)) => Some(Last::To(through(target(pc, (*off).into())))),
+            (_, Some(false)) => Some(Last::To(through(pc + 1))),
+            (Some(s), None) => Some(Last::To(through(s.to))),
+            (None, None) => Some(Last::Either(through(pc + 1), through(target(pc, (*off).into())))),
         },
-        Step::Op(Op::MayGoto { off }) => Some(Last::Either(pc + 1, target(pc, (*off).into()))),
+        Step::Op(Op::MayGoto { off }) => {
+            Some(Last::Either(through(pc + 1), through(target(pc, (*off).into()))))
+        }
         _ => None,
     }
+}
+
+/// Jumps in a row that are followed.
+const HOPS: usize = 8;
+
+/// Where control comes to that goes to a slot with nothing but jumps: loops end with one jump then, not two.
+fn through(code: &Code, mut to: usize) -> usize {
+    for _ in 0..HOPS {
+        match code.steps.get(to) {
+            Some(Step::Op(Op::Ja { off, .. })) => to = target(to, (*off).into()),
+            _ => break,
+        }
+    }
+    to
 }
 
 /// The conditional jumps that are selections, and whose sides are both taken.

@@ -77,7 +77,7 @@ impl<'r> Run<'r, '_> {
         start: usize,
         args: [u64; 5],
     ) -> Result<u64, Fault> {
-        let Some((machine, entry)) = code.machine.as_ref().and_then(|m| Some((m, m.entry(start)?))) else {
+        let Some((machine, entry)) = code.machine().and_then(|m| Some((m, m.entry(start)?))) else {
             return Err(rule("not-compiled", format!("there is no code for the function at {start}")));
         };
         let outer = (self.code, self.head.token, self.head.exit);
@@ -108,7 +108,7 @@ impl<'r> Run<'r, '_> {
     #[cold]
     fn faulted(&mut self, fault: &skep_jit::fault::Fault) {
         let code = self.current();
-        self.at = code.machine.as_ref().and_then(|m| m.slot_at(fault.pc)).unwrap_or(0);
+        self.at = code.slot_at(fault.pc).unwrap_or(0);
         self.registers = registers(fault, code.program(), self.at);
     }
 
@@ -138,7 +138,7 @@ impl<'r> Run<'r, '_> {
     }
 
     fn tail(&mut self, next: &'r Native) -> Outcome {
-        match next.machine.as_ref().and_then(|m| m.entry(0)) {
+        match next.machine().and_then(|m| m.entry(0)) {
             Some(entry) => {
                 (self.code, self.head.token) = (next, next.token());
                 Outcome { r0: 0, next: entry }

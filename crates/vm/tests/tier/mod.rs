@@ -6,7 +6,7 @@ use skep_vm::Tier;
 use std::sync::Arc;
 
 /// Every tier that this build has.
-pub(crate) const TIERS: &[Tier] = &[Tier::Checked, Tier::Interp, Tier::Baseline, Tier::Optimized];
+pub(crate) const TIERS: &[Tier] = &[Tier::Checked, Tier::Interp, Tier::Baseline, Tier::Optimized, Tier::Auto];
 
 /// A program for a tier: declared verified for those that take nothing else.
 pub(crate) fn loadable(tier: Tier, program: Program) -> Loadable {

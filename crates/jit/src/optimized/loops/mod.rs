@@ -162,7 +162,7 @@ impl Func<'_, '_> {
                 let sum = self.b.ins().imul_imm_s(hits, weight as i64);
                 Some(add(self, wide, sum))
             }
-            Role::Picks { from, set, value, wide } => {
+            Role::Picks { from, set, value, wide, cut } => {
                 let [_, behind] = self.classified(p, from, set, count, found)?;
                 let first = self.value(p, value)?;
                 let turn = self.b.ins().iadd_imm_s(behind, -1);
@@ -174,7 +174,13 @@ impl Func<'_, '_> {
                     let last = self.low(last);
                     self.wide(last)
                 };
-                Some(self.b.ins().select(behind, last, old))
+                let kept = if cut {
+                    let low = self.low(old);
+                    self.wide(low)
+                } else {
+                    old
+                };
+                Some(self.b.ins().select(behind, last, kept))
             }
         }
     }

@@ -20,8 +20,9 @@ pub(super) enum Role {
     Sums { wide: bool, bytes: u8, from: Id },
     /// A constant is added to it for every byte that is in the set.
     Counts { wide: bool, from: Id, set: usize, weight: u64 },
-    /// It becomes a value that grows evenly whenever a byte is in the set.
-    Picks { from: Id, set: usize, value: Id, wide: bool },
+    /// It becomes a value that grows evenly whenever a byte is in the set: cut to 32 bits unless `wide`. With `cut` it is cut
+    /// to 32 bits where it stays.
+    Picks { from: Id, set: usize, value: Id, wide: bool, cut: bool },
 }
 
 /// What the loop does to memory.
@@ -134,9 +135,17 @@ impl Plan {
                 one.then_some(Role::Counts { wide, from, set, weight })
             }
             Node::Select(condition, yes, no) => {
-                let (value, when) = match (self.node(yes), self.node(no)) {
-                    (_, Node::Entry(e)) if e == r => (yes, true),
-                    (Node::Entry(e), _) if e == r => (no, false),
+                // The old value, or its lower half.
+                let old = |id: Id| match self.node(id) {
+                    Node::Entry(e) => (e == r).then_some(false),
+                    Node::Alu(op, false, _, b) if ALU[op as usize] == AluOp::Mov => {
+                        (self.node(b) == Node::Entry(r)).then_some(true)
+                    }
+                    _ => None,
+                };
+                let (value, when, cut) = match (old(yes), old(no)) {
+                    (_, Some(cut)) => (yes, true, cut),
+                    (Some(cut), _) => (no, false, cut),
                     _ => return None,
                 };
                 let (from, table) = self.table(condition, steady)?;
@@ -148,7 +157,7 @@ impl Plan {
                 let step = self.slope(value, steady)?;
                 self.steps.insert(value, step);
                 let set = self.set(table.map(|v| (v != 0) == when));
-                Some(Role::Picks { from, set, value, wide })
+                Some(Role::Picks { from, set, value, wide, cut })
             }
             _ => None,
         }

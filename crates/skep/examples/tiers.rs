@@ -1,0 +1,201 @@
+//! Generated programs on every tier: `cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel]`.
+//!
+//! Every program is verified; what the verifier accepts runs on all tiers, and where it may on the running kernel, from the
+//! same maps and packet. `r0`, every byte of the maps and every byte of the packet must be equal; the program itself writes
+//! its registers and its stack to a map at its end. The first difference ends the run with the program's listing.
+
+#![allow(clippy::print_stdout, reason = "a tool says what it found")]
+
+use skep::descriptors::env::CtxData;
+use skep::descriptors::map::{Side, flags};
+use skep::descriptors::program::Subprog;
+use skep::descriptors::{MapDef, MapType, ProgType};
+use skep::kernel::{Kernel, KernelProgram};
+use skep::vm::{FixedHost, Tier, User, UserProgram};
+use skep::{Engine, Loadable, Map};
+use skep_testkit::generate::{ENTRIES, PACKET, Random, Seed, VALUE, packet_program};
+use skep_testkit::programs;
+use std::sync::Arc;
+use std::time::Instant;
+
+const TIERS: [Tier; 4] = [Tier::Checked, Tier::Interp, Tier::Baseline, Tier::Optimized];
+/// One program of so many also runs in the kernel.
+const KERNEL_EVERY: u64 = 16;
+
+/// What a run leaves.
+#[derive(PartialEq, Eq, Debug)]
+struct Left {
+    r0: u32,
+    maps: Vec<Vec<u8>>,
+    packet: Vec<u8>,
+}
+
+fn def(name: &str, value_size: u32, max_entries: u32) -> MapDef {
+    let (map_type, key_size) = (MapType::Array, 4);
+    let (flags, map_extra, numa_node, pin_by_name, inner, btf) = (0, 0, 0, false, None, None);
+    let name = name.to_string();
+    MapDef {
+        name,
+        map_type,
+        key_size,
+        value_size,
+        max_entries,
+        flags,
+        map_extra,
+        numa_node,
+        pin_by_name,
+        inner,
+        btf,
+    }
+}
+
+fn maps(engine: &dyn Engine) -> Result<Vec<Arc<dyn Map>>, String> {
+    let make = |d: MapDef| engine.create_map(&d).map_err(|e| e.to_string());
+    Ok(vec![make(def("value", VALUE as u32, 1))?, make(def("entries", 16, ENTRIES))?])
+}
+
+/// Puts the maps back to where every run begins.
+fn reset(maps: &[Arc<dyn Map>], seed: u64) -> Result<(), String> {
+    let mut random = Seed(seed);
+    for map in maps {
+        let d = map.def();
+        for key in 0..d.max_entries {
+            let value: Vec<u8> = (0..d.value_size).map(|_| random.bits() as u8).collect();
+            map.update(&key.to_ne_bytes(), &value, flags::ANY, Side::User).map_err(|e| e.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn contents(maps: &[Arc<dyn Map>]) -> Result<Vec<Vec<u8>>, String> {
+    let mut all = Vec::new();
+    for map in maps {
+        for key in 0..map.def().max_entries {
+            let mut value = Vec::new();
+            map.read(&key.to_ne_bytes(), &mut value).map_err(|e| e.to_string())?;
+            all.push(value);
+        }
+    }
+    Ok(all)
+}
+
+struct Fuzz {
+    engines: Vec<(&'static str, User)>,
+    kernel: Option<(Kernel, Vec<Arc<dyn Map>>)>,
+    maps: Vec<Arc<dyn Map>>,
+}
+
+impl Fuzz {
+    fn new(kernel: bool) -> Result<Fuzz, String> {
+        let user =
+            |t: Tier| (t.name(), User::new(*skep::platform(), Arc::new(FixedHost::new(1))).with_tier(t));
+        let engines: Vec<(&'static str, User)> = TIERS.map(user).into();
+        let kernel = match kernel {
+            false => None,
+            true => {
+                let kernel = Kernel::open(*skep::platform()).map_err(|e| e.to_string())?;
+                let maps = maps(&kernel)?;
+                Some((kernel, maps))
+            }
+        };
+        let maps = maps(&engines[0].1)?;
+        Ok(Fuzz { engines, kernel, maps })
+    }
+
+    /// Whether the program was accepted; an error is a difference.
+    fn one(&mut self, seed: u64) -> Result<bool, String> {
+        let mut random = Seed(seed);
+        let len = 4 + random.below(40);
+        let (insns, starts) = packet_program(&mut random, len);
+        let mut program = programs::program(ProgType::Xdp, insns);
+        let sub =
+            |(i, start): (usize, usize)| Subprog { name: format!("f{i}"), start, btf_id: 0, global: false };
+        program.subprogs = starts.into_iter().enumerate().map(sub).collect();
+        program.maps = self.maps.clone();
+        let how = skep::verifier::Options::default();
+        let Ok(verified) = skep::verifier::verify(&Arc::new(program.clone()), skep::platform(), &how) else {
+            return Ok(false);
+        };
+        let packet: Vec<u8> = (0..PACKET + 16).map(|_| random.bits() as u8).collect();
+        let verified = Loadable::Verified(verified);
+        let mut first: Option<Left> = None;
+        for (name, engine) in &self.engines {
+            let left =
+                run(engine, &verified, &self.maps, &packet, seed).map_err(|e| format!("{name}: {e}"))?;
+            compare(&mut first, left, name)?;
+        }
+        if let Some((kernel, maps)) = self.kernel.as_ref().filter(|_| seed % KERNEL_EVERY == 0) {
+            program.maps = maps.clone();
+            let left = in_kernel(kernel, program, maps, &packet, seed)?;
+            compare(&mut first, left, "kernel")?;
+        }
+        Ok(true)
+    }
+}
+
+fn compare(first: &mut Option<Left>, left: Left, name: &str) -> Result<(), String> {
+    match first {
+        None => *first = Some(left),
+        Some(f) if *f == left => {}
+        Some(f) => return Err(format!("checked leaves\n{f:x?}\n{name} leaves\n{left:x?}")),
+    }
+    Ok(())
+}
+
+fn run(
+    engine: &User,
+    program: &Loadable,
+    maps: &[Arc<dyn Map>],
+    packet: &[u8],
+    seed: u64,
+) -> Result<Left, String> {
+    reset(maps, seed)?;
+    let loaded: Arc<UserProgram> = engine.load_program(program).map_err(|e| e.to_string())?;
+    let row = skep::platform().prog_type(ProgType::Xdp).ok_or("no XDP")?;
+    let layout = row.layout(None).ok_or("no layout")?;
+    let mut ctx = programs::packet(layout, packet);
+    let r0 = engine.runner().run(&loaded, &mut ctx).map_err(|e| e.to_string())? as u32;
+    let packet = match &ctx.data {
+        CtxData::Packet(p) => p.bytes().to_vec(),
+        CtxData::Plain(_) => Vec::new(),
+    };
+    Ok(Left { r0, maps: contents(maps)?, packet })
+}
+
+fn in_kernel(
+    kernel: &Kernel,
+    program: skep::descriptors::Program,
+    maps: &[Arc<dyn Map>],
+    packet: &[u8],
+    seed: u64,
+) -> Result<Left, String> {
+    reset(maps, seed)?;
+    let loaded: KernelProgram =
+        kernel.load_program(&Arc::new(program)).map_err(|e| format!("kernel: {e}"))?;
+    let ran = kernel.run(&loaded, packet, &[], 1).map_err(|e| format!("kernel: {e}"))?;
+    Ok(Left { r0: ran.retval, maps: contents(maps)?, packet: ran.data })
+}
+
+fn main() -> Result<(), String> {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "tiers").collect();
+    let number = |name: &str, otherwise: u64| -> Result<u64, String> {
+        let Some(at) = args.iter().position(|a| a == name) else { return Ok(otherwise) };
+        let value = args.get(at + 1).ok_or(format!("{name} wants a number"))?;
+        value.parse().map_err(|e| format!("{name} {value}: {e}"))
+    };
+    let (programs, seed) = (number("--programs", 10_000)?, number("--seed", 0)?);
+    let mut fuzz = Fuzz::new(args.iter().any(|a| a == "--kernel"))?;
+    let (began, mut accepted) = (Instant::now(), 0u64);
+    for n in 0..programs {
+        let ok = fuzz.one(seed + n).map_err(|e| format!("seed {}: {e}", seed + n))?;
+        accepted += u64::from(ok);
+        if n % 10_000 == 9_999 {
+            println!("{} programs, {accepted} accepted, {:.0?}", n + 1, began.elapsed());
+        }
+    }
+    println!(
+        "{programs} programs from seed {seed}: {accepted} accepted, no difference, {:.0?}",
+        began.elapsed()
+    );
+    Ok(())
+}
