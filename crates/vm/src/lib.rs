@@ -21,4 +21,4 @@ pub use checked::report::report;
 pub use checked::run::{Machine, Options};
 pub use fib::FibTable;
 pub use host::{FixedHost, SystemHost};
-pub use user::{Runner, Tier, User, UserProgram};
+pub use user::{MachineCode, Runner, Tier, User, UserProgram};

@@ -159,6 +159,11 @@ impl Native {
         &self.lowered.program
     }
 
+    /// Its code, in the tiers that compile.
+    pub(crate) fn compiled(&self) -> Option<&Compiled> {
+        self.machine.as_ref()
+    }
+
     /// By which compiled code names its program.
     fn token(&self) -> u64 {
         token(&self.lowered)

@@ -155,6 +155,18 @@ impl User {
     }
 }
 
+/// A program's machine code.
+#[derive(Clone, Copy, Debug)]
+pub struct MachineCode<'p> {
+    /// Where it is.
+    pub address: u64,
+    /// The code, ways in and out included.
+    pub bytes: &'p [u8],
+    /// Offsets at which the code of an instruction begins, ascending, with the instruction. Optimised code may have several places
+    /// of one instruction, or none.
+    pub places: &'p [(u32, u32)],
+}
+
 /// A program loaded into the user engine.
 #[derive(Debug)]
 pub struct UserProgram {
@@ -184,6 +196,13 @@ impl UserProgram {
             Form::Checked(_) => None,
             Form::Native(native) => Some(native),
         }
+    }
+
+    /// Its machine code, in the tiers that compile.
+    pub fn machine_code(&self) -> Option<MachineCode<'_>> {
+        let compiled = self.native()?.compiled()?;
+        let address = compiled.bytes().as_ptr().addr() as u64;
+        Some(MachineCode { address, bytes: compiled.bytes(), places: compiled.places() })
     }
 
     /// Was it verified before it was loaded?

@@ -6,12 +6,15 @@ use crate::failure::Failure;
 use crate::output::{Out, object};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use serde_json::{Map, Value, json};
+use skep::Loadable;
 use skep::descriptors::Program;
-use skep::isa::Imm64;
 use skep::isa::disasm::{Names, Notation, Style, listing};
+use skep::isa::{Imm64, Op};
 use skep::obj::BindEnv;
+use skep::vm::{Tier, User};
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// `skep prog show [OBJ… | PROG]`.
 pub(crate) static SHOW: Cmd = Cmd {
@@ -62,9 +65,9 @@ pub(crate) static DUMP: Cmd = Cmd {
     path: &["prog", "dump"],
     about: "Print a program's instructions as they are loaded: subprograms linked in, types relocated",
     long: "Of programs in the running kernel (PROG: id N, pinned PATH, name NAME, tag TAG) the instructions as the kernel rewrote them\n\
-           (xlated), or the machine code (jited).\n\n\
+           (xlated), or the machine code (jited); of object files the machine code is that of the user engine.\n\n\
            Examples:\n  skep prog dump xlated prog.bpf.o\n  skep prog dump xlated prog.bpf.o --prog firewall --linum --opcodes\n  \
-           skep prog dump jited id 12\n  skep prog dump jited pinned /sys/fs/bpf/xdp file code.bin",
+           skep prog dump jited prog.bpf.o --tier optimized\n  skep prog dump jited id 12\n  skep prog dump jited pinned /sys/fs/bpf/xdp file code.bin",
     args: || {
         let flag = |name: &'static str, help: &'static str| {
             Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
@@ -86,6 +89,11 @@ pub(crate) static DUMP: Cmd = Cmd {
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
                 .help("Types to relocate against"),
+            Arg::new("tier")
+                .long("tier")
+                .value_name("TIER")
+                .value_parser(["baseline", "optimized"])
+                .help("Machine code of an object's program: by which compiler (baseline)"),
             flag("linum", "Add source lines with their places"),
             flag("opcodes", "Add the bytes of each instruction"),
         ]
@@ -101,11 +109,6 @@ fn dump(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     }
     let path = &PathBuf::from(words.value("dump")?);
     words.end()?;
-    if jited {
-        return Err(Failure::Unsupported(
-            "machine code of object files is not shown yet; of programs in the kernel it is: id N, pinned PATH".into(),
-        ));
-    }
     let o = super::obj::open(path)?;
     let named: Vec<&String> = m.get_many("prog").into_iter().flatten().collect();
     let unknown = named.iter().find(|n| o.program(n).is_none());
@@ -115,7 +118,10 @@ fn dump(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
             path.display()
         )));
     }
-    let engine = super::run::listing_engine();
+    let engine = super::run::listing_engine().with_tier(match m.get_one::<String>("tier") {
+        Some(t) if t == "optimized" => Tier::Optimized,
+        _ => Tier::Baseline,
+    });
     let (maps, _) = skep::create_maps(&o, &engine);
     let mut env = BindEnv::new(&maps);
     env.target_btf = super::target::btf(&o, m.get_one("btf"))?;
@@ -131,6 +137,15 @@ fn dump(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
             }
             Err(e) => return Err(Failure::malformed(path, e)),
         };
+        if jited {
+            let name = p.name.clone();
+            let text = machine_code(path, p, &engine)?;
+            match out.is_json() {
+                true => rows.push(object([("name", name.into()), ("insns", text.lines().collect())])),
+                false => out.text(&format!("{name}:\n{text}\n"))?,
+            }
+            continue;
+        }
         let names = ProgramNames { program: &p, linum: m.get_flag("linum") };
         let style = Style {
             notation: Notation::Kernel,
@@ -170,6 +185,40 @@ fn dump_kernel(words: &mut Words<'_>, m: &ArgMatches, jited: bool, out: &mut Out
     } else {
         kobj::prog::dump_xlated(&which, style, out)
     }
+}
+
+/// A program's machine code in a tier of the user engine: source lines and eBPF instructions as comments before what was made of
+/// them. Programs that the verifier refuses have none.
+fn machine_code(path: &Path, p: Program, engine: &User) -> Result<String, Failure> {
+    let p = Arc::new(p);
+    let how = skep::verifier::Options::default();
+    let verified = skep::verifier::verify(&p, skep::platform(), &how)
+        .map_err(|r| Failure::refused(path, &[(&p.name, &*r)]))?;
+    let loaded = engine.load_program(&Loadable::Verified(verified)).map_err(|e| Failure::engine(path, &e))?;
+    let code = loaded.machine_code().ok_or_else(|| Failure::Unsupported("the tier makes no code".into()))?;
+    let mut ends = code.places.iter().map(|(at, _)| *at as usize).skip(1);
+    let first = code.places.first().map_or(code.bytes.len(), |(at, _)| *at as usize);
+    let part = |from: usize, to: usize| {
+        let bytes = code.bytes.get(from..to).unwrap_or_default();
+        kobj::native_part(bytes, code.address, from as u64)
+    };
+    let mut text = part(0, first);
+    let mut line = None;
+    for (at, slot) in code.places {
+        let (at, slot) = (*at as usize, *slot as usize);
+        let end = ends.next().unwrap_or(code.bytes.len());
+        if at == end {
+            continue;
+        }
+        let source = p.line_at(slot);
+        if let Some(l) = source.filter(|l| line != Some((l.line, &l.file))) {
+            line = Some((l.line, &l.file));
+            text.push_str(&format!("; {} [file:{} line_num:{}]\n", l.text.trim(), l.file, l.line));
+        }
+        let insn = Op::decode(&p.insns, slot).map_or(String::new(), |(op, _)| op.to_string());
+        text.push_str(&format!("; {slot}: {insn}\n{}", part(at, end)));
+    }
+    Ok(text)
 }
 
 fn as_json(p: &Program, text: &str) -> Map<String, Value> {

@@ -269,8 +269,13 @@ pub(crate) fn pin_at(door: &dyn Door, path: &Path, fd: &OwnedFd) -> Result<(), F
 
 /// Machine code (x86-64) as text: a line an instruction, with offsets; targets of jumps are offsets, too.
 pub(crate) fn native_text(code: &[u8], base: u64) -> String {
+    native_part(code, base, 0)
+}
+
+/// The same for code that stands `from` bytes behind the base.
+pub(crate) fn native_part(code: &[u8], base: u64, from: u64) -> String {
     use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
-    let mut decoder = Decoder::with_ip(64, code, base, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(64, code, base + from, DecoderOptions::NONE);
     let mut formatter = IntelFormatter::new();
     let mut out = String::new();
     while decoder.can_decode() {
