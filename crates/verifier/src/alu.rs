@@ -195,6 +195,7 @@ impl Vm<'_> {
         if d.is_pointer() {
             return self.move_pointer(op, width, dst, &d, &s, true);
         }
+        self.masked_number(op, dst)?;
         let d = if matches!(op, AluOp::And | AluOp::Or) { self.fork(dst, &d, &s)? } else { d };
         self.set(dst, number(op, width, &d, &s));
         Ok(())
@@ -256,6 +257,7 @@ impl Vm<'_> {
         self.movable(op, dst, ptr, off)?;
         sane(off, ptr)?;
         sane(ptr, ptr)?;
+        self.masked(op, dst, (ptr, off), in_place, None)?;
         let mut out = *ptr;
         match op {
             AluOp::Add => self.advance(&mut out, ptr, off),
@@ -277,6 +279,8 @@ impl Vm<'_> {
         }
         sane(&out, ptr)?;
         out.val.sync();
+        self.moved_inside(dst, &out)?;
+        self.masked(op, dst, (ptr, off), in_place, Some(&out))?;
         self.set(dst, out);
         Ok(())
     }

@@ -167,6 +167,9 @@ impl Vm<'_> {
         if p.gpl_only && !self.program.gpl_compatible() {
             refuse!(HelperRestricted, "cannot call GPL-restricted function from non-GPL compatible program");
         }
+        if !self.helper_open(p) {
+            refuse!(HelperUnknown, "program of this type cannot use helper {}#{}", h.name, h.id);
+        }
         self.helper_built(h)?;
         let placed = match h.rule {
             Rule::Places(list) => self.attach.sleeps_or_is(self.program, list),
@@ -605,6 +608,9 @@ impl Vm<'_> {
         if h.tail_call {
             self.no_resources("tail_call", true)?;
             self.constant_slot(args)?;
+            if let Some((m, _)) = args.map {
+                self.one_program_array(m)?;
+            }
         }
         if p.ret == RetType::DynptrMemOrNull {
             let r = *self.reg(1);

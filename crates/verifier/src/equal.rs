@@ -68,6 +68,8 @@ static UNKNOWN: Reg = Reg::UNKNOWN;
 /// How states are compared.
 pub(crate) struct Compare<'a> {
     pub(crate) mode: Mode,
+    /// Every number counts, whether something has asked for it or not: the loader has no capability.
+    pub(crate) all_precise: bool,
     /// Registers alive, by instruction.
     pub(crate) live: &'a [u16],
     /// Reading what was never written is allowed.
@@ -210,7 +212,7 @@ impl Compare<'_> {
     }
 
     fn number(&self, old: &Reg, cur: &Reg, ids: &mut Ids) -> bool {
-        if !old.precise && self.mode == Mode::Finished {
+        if !old.precise && !self.all_precise && self.mode == Mode::Finished {
             return true;
         }
         let (a, b) = (old.id & ADD_CONST != 0, cur.id & ADD_CONST != 0);

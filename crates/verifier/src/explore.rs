@@ -262,7 +262,8 @@ impl Vm<'_> {
             (Mode::Exact, _) | (_, false) => (mode, self.live_regs.as_slice()),
             _ => (Mode::Within, [].as_slice()),
         };
-        let c = Compare { mode, live, uninit_ok: self.leaks_allowed() };
+        let all_precise = self.options.mode == crate::options::Mode::Unprivileged;
+        let c = Compare { mode, all_precise, live, uninit_ok: self.leaks_allowed() };
         c.states(&self.kept[id as usize].state, &self.cur)
     }
 

@@ -44,6 +44,7 @@ mod log;
 mod machine;
 pub mod maps;
 mod mem;
+mod modes;
 pub mod options;
 mod precise;
 pub mod range;

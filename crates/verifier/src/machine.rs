@@ -110,6 +110,8 @@ pub(crate) struct Vm<'a> {
     pub(crate) claims: Option<Claims<'a>>,
     /// Helpers that it calls.
     pub(crate) called: CalledHelpers,
+    /// How pointers are bounded that an instruction moves, for loaders without `CAP_PERFMON`.
+    pub(crate) masking: HashMap<usize, crate::modes::Masking>,
     /// Kernel type looked up by name.
     pub(crate) names: HashMap<&'static str, u32>,
     /// What the attach point takes and gives back.

@@ -308,10 +308,11 @@ impl Vm<'_> {
             How::Load { .. } => CtxAccess::Load,
         };
         let field = u32::try_from(off).ok().and_then(|o| self.layout?.access(o, size, kind));
+        let incapable = self.options.mode == crate::options::Mode::Unprivileged;
         let denied = field.is_some_and(|f| match f.unprivileged {
             Unprivileged::Same => false,
-            Unprivileged::NoWrite => !self.leaks_allowed() && how.writes(),
-            Unprivileged::NoAccess => !self.leaks_allowed(),
+            Unprivileged::NoWrite => incapable && how.writes(),
+            Unprivileged::NoAccess => incapable,
         });
         let Some(field) = field.filter(|_| !denied) else {
             if self.attach.typed_ctx() {

@@ -333,15 +333,15 @@ impl Vm<'_> {
         size: u32,
         how: How,
     ) -> Check {
+        if !self.leaks_allowed() {
+            let name = map_struct(self.maps[_m as usize].kind());
+            refuse!(PointerLeak, "'struct {name}' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN");
+        }
         if self.kernel.is_none() {
             refuse!(NotYet, "map pointer access not supported without CONFIG_DEBUG_INFO_BTF");
         }
         let kind = self.maps[_m as usize].kind();
-        let name = match kind {
-            MapType::Array | MapType::PercpuArray => "bpf_array",
-            MapType::Hash | MapType::LruHash | MapType::PercpuHash | MapType::LruPercpuHash => "bpf_htab",
-            _ => "bpf_map",
-        };
+        let name = map_struct(kind);
         if how.writes() {
             refuse!(MapAccess, "only read from {name} is supported");
         }
@@ -366,6 +366,15 @@ impl Vm<'_> {
         let out = self.walk_struct(n, &p, t, off, size)?;
         self.loaded(&how, size, out);
         Ok(())
+    }
+}
+
+/// The kernel's own structure of a map of this type, as far as programs may read it.
+fn map_struct(kind: MapType) -> &'static str {
+    match kind {
+        MapType::Array | MapType::PercpuArray => "bpf_array",
+        MapType::Hash | MapType::LruHash | MapType::PercpuHash | MapType::LruPercpuHash => "bpf_htab",
+        _ => "bpf_map",
     }
 }
 

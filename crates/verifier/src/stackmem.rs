@@ -40,7 +40,14 @@ impl Vm<'_> {
             }
             None => (r.val.r.smin + off, r.val.r.smax + off + size),
         };
-        if !(-MAX_STACK..=-1).contains(&min) || max > 0 || size < 0 {
+        // Who may not read what was never written may not read below it either.
+        let deepest = match r.base {
+            Base::Stack(f) if !write && !self.leaks_allowed() => {
+                self.cur.frames[f as usize].stack.len() as i64 * 8
+            }
+            _ => MAX_STACK,
+        };
+        if !(-deepest..=-1).contains(&min) || max > 0 || size < 0 {
             if fixed.is_some() {
                 refuse!(StackAccess, "invalid{extra} stack R{n} off={} size={size}", off);
             }

@@ -198,9 +198,6 @@ pub(crate) fn prepare<'a>(
     let Some(desc) = platform.prog_type(program.prog_type) else {
         refuse!(Load, "program type {:?} is not known", program.prog_type);
     };
-    if !options.mode.trusted() {
-        refuse!(NotYet, "programs of loaders without CAP_PERFMON are not judged yet");
-    }
     if program.insns.is_empty() {
         refuse!(Load, "the program is empty");
     }
@@ -216,10 +213,12 @@ pub(crate) fn prepare<'a>(
     let tail = |id: i32| u32::try_from(id).ok().and_then(|i| platform.helper(i)).is_some_and(|h| h.tail_call);
     let mut code = Code::new(program, tail)?;
     code.resolve(&program.insns)?;
+    crate::modes::open_to(options.mode, desc, &code)?;
     kernel_functions(&code, kernel.as_deref(), platform)?;
     let maps = map_infos(program);
     kernel_variables(&code, kernel.as_deref(), options)?;
     resolve_maps(&code, &maps, program.prog_type)?;
+    arena(&code, &maps, options.mode)?;
     let shape = |op: &Op| call_shape(platform, &caller, kernel.as_ref(), op);
     let mut cfg = Cfg::new(&mut code, &shape)?;
     for (at, _) in &program.poisoned {
@@ -276,6 +275,7 @@ pub(crate) fn prepare<'a>(
         access_kind: vec![0; n],
         called,
         claims: None,
+        masking: HashMap::new(),
         names: HashMap::new(),
         attach,
     })
@@ -352,6 +352,28 @@ fn resolve_maps(code: &Code, maps: &[MapInfo], prog: ProgType) -> Check {
         let size = map.value_size();
         if map.def.max_entries != 1 || off >= size {
             refuse!(MapBinding, "invalid access to map value pointer, value_size={size} off={off}");
+        }
+    }
+    Ok(())
+}
+
+/// One arena a program, for loaders to whom addresses are no secret.
+fn arena(code: &Code, maps: &[MapInfo], mode: crate::options::Mode) -> Check {
+    let mut seen = None;
+    for pc in 0..code.len() {
+        let Some(Op::LoadImm64 { imm, .. }) = code.op(pc) else { continue };
+        let Some((index, _)) = Code::map_ref(imm) else { continue };
+        let arena =
+            usize::try_from(index).ok().and_then(|i| maps.get(i)).filter(|m| m.kind() == MapType::Arena);
+        if arena.is_none() {
+            continue;
+        }
+        if seen.is_some_and(|s| s != index) {
+            refuse!(MapBinding, "Only one arena per program");
+        }
+        seen = Some(index);
+        if !mode.trusted() {
+            refuse!(MapBinding, "CAP_BPF and CAP_PERFMON are required to use arena");
         }
     }
     Ok(())

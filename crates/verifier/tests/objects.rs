@@ -2,13 +2,13 @@
 //!
 //! `SKEP_OBJECTS` names the folder; without it the test says so and checks nothing. Programs that carry the kernel
 //! tests' annotations (`__success`, `__failure`, BTF decl tags) are compared with these, the rest is listed when it is
-//! refused. `SKEP_LIST=1` lists every case.
+//! refused. `SKEP_LIST=1` lists every case, `SKEP_MODE=bpf` or `unprivileged` judges for such loaders.
 #![allow(clippy::print_stdout)]
 
 mod support;
 
 use skep_btf::{Btf, Type};
-use skep_verifier::{Options, Rule, verify_full};
+use skep_verifier::{Mode, Options, Rule, verify_full};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,6 +59,11 @@ fn judges_every_program() {
         .collect();
     paths.sort();
     let config = support::objects::config();
+    let mode = match std::env::var("SKEP_MODE").as_deref() {
+        Ok("bpf") => Mode::Bpf,
+        Ok("unprivileged") => Mode::Unprivileged,
+        _ => Mode::Privileged,
+    };
     let mut cases = BTreeMap::<&str, Vec<String>>::new();
     let (mut total, mut insns, mut time) = (0, 0u64, std::time::Duration::ZERO);
     let mut slow = Vec::new();
@@ -87,6 +92,7 @@ fn judges_every_program() {
                 strict_alignment: expect.flags & 3 == 1,
                 test_state_freq: expect.flags & 8 != 0,
                 cpus: 2,
+                mode,
                 config: config.clone(),
                 log_level: if only.is_some() { 2 } else { 0 },
                 ..Options::default()

@@ -49,6 +49,11 @@ pub(crate) static VERIFY: Cmd = Cmd {
                 .long("unprivileged")
                 .action(ArgAction::SetTrue)
                 .help("As loaded by a process without capabilities"),
+            Arg::new("cap-bpf")
+                .long("cap-bpf")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("unprivileged")
+                .help("As loaded by a process with CAP_BPF and CAP_NET_ADMIN, but not CAP_PERFMON"),
             Arg::new("log-level")
                 .long("log-level")
                 .value_name("LEVEL")
@@ -82,6 +87,9 @@ pub(crate) fn options(m: &ArgMatches) -> Result<Options, Failure> {
     }
     if given(m, "unprivileged") == Some(&true) {
         options.mode = Mode::Unprivileged;
+    }
+    if given(m, "cap-bpf") == Some(&true) {
+        options.mode = Mode::Bpf;
     }
     options.log_level = given(m, "log-level").copied().unwrap_or(0);
     Ok(options)
