@@ -72,7 +72,7 @@ fn back_edge(code: &Code) -> Option<(usize, usize)> {
     while let Some((pc, nth)) = path.last_mut() {
         let at = *pc;
         *colour.get_mut(at)? = Colour::Open;
-        let Some(next) = successors(code, at).get(*nth).copied() else {
+        let Some(next) = successors(code, at).into_iter().nth(*nth) else {
             colour[at] = Colour::Done;
             path.pop();
             continue;
