@@ -76,6 +76,7 @@ pub(crate) static COMMANDS: &[&Cmd] = &[
     &cmd::feature::SHOW,
     &cmd::feature::LIST,
     &cmd::probe::PROBE,
+    &cmd::doctor::DOCTOR,
     &cmd::conformance::CONFORMANCE,
     &cmd::conformance::PLUGIN,
     &cmd::manual::COMPLETIONS,

@@ -5,6 +5,7 @@ pub(crate) mod btf;
 mod btf_json;
 pub(crate) mod conformance;
 pub(crate) mod diff;
+pub(crate) mod doctor;
 pub(crate) mod feature;
 pub(crate) mod filter;
 pub(crate) mod kobj;
