@@ -187,4 +187,7 @@ pub struct Code {
     pub cpu: bool,
     /// Bytes of the context as the program sees it: what [`Step::AnyLoad`] tells contexts by.
     pub ctx_size: u32,
+    /// Where the context keeps the addresses of the packet's first byte and of the byte behind its last; `None` where packet
+    /// loads are the engine's alone.
+    pub packet: Option<[i32; 2]>,
 }

@@ -18,7 +18,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 fn kernel() -> Option<Kernel> {
-    let platform = Platform { version: Version(6, 18), helpers: &[], kfuncs: &[], prog_types: &[], map_types: &[] };
+    let platform =
+        Platform { version: Version(6, 18), helpers: &[], kfuncs: &[], prog_types: &[], map_types: &[] };
     Kernel::open(platform).inspect_err(|e| println!("skipped: {e}")).ok()
 }
 

@@ -12,7 +12,7 @@ mod track;
 use crate::checked::code::handle_of;
 use skep_isa::{Callee, Imm64, Op, Operand, Reg, Size};
 use skep_jit::{Code, CtxLoad, Direct, Index, Last, Step};
-use skep_platform::ctx::{CtxAccess, CtxField, CtxLayout};
+use skep_platform::ctx::{CtxAccess, CtxField, CtxLayout, FieldKind};
 use skep_platform::engine::{EngineError, Platform};
 use skep_platform::env::{Answer, Fault, Host};
 use skep_platform::facts::{CallFacts, Facts};
@@ -87,8 +87,15 @@ pub(crate) fn lower(
         Step::Tail { .. } => true,
         _ => false,
     });
-    let code = Code { steps, functions, values, callbacks, cpu, ctx_size };
+    let packet = layout.and_then(packet_bounds);
+    let code = Code { steps, functions, values, callbacks, cpu, ctx_size, packet };
     Ok(Lowered { program: l.program, layout, code, sites: l.sites, reasons: l.reasons })
+}
+
+/// Where a context keeps the addresses of its packet's first byte and of the byte behind its last.
+fn packet_bounds(layout: &CtxLayout) -> Option<[i32; 2]> {
+    let at = |kind| layout.fields.iter().find(|f| f.kind == kind && f.at_size == 8).map(|f| i32::from(f.at));
+    Some([at(FieldKind::PacketData)?, at(FieldKind::PacketEnd)?])
 }
 
 /// Address by which a program knows one of its functions.

@@ -161,7 +161,7 @@ impl Native {
 
     /// Its code, in the tiers that compile.
     pub(crate) fn compiled(&self) -> Option<&Compiled> {
-        self.machine.as_ref()
+        self.machine()
     }
 
     /// By which compiled code names its program.

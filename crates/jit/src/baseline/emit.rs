@@ -89,7 +89,8 @@ fn bound(step: &Step) -> u32 {
         Step::Tail { .. } => 300,
         Step::Loop { .. } => 110,
         Step::Helper { tail: true, .. } | Step::AnyLoad { .. } | Step::AnyStore { .. } => 140,
-        Step::PacketLoad { .. } | Step::Trap { .. } => 70,
+        Step::PacketLoad { .. } => 140,
+        Step::Trap { .. } => 70,
     }
 }
 
@@ -552,6 +553,7 @@ impl<'c> Emit<'c> {
         if let Some(r) = index {
             self.a.arith(Arith::Add, false, R::R11, map(r));
         }
+        let within = self.code.packet.map(|bounds| self.within_packet(size, bounds));
         self.a.mov(true, R::DI, HEAD);
         self.a.mov(false, R::SI, R::R11);
         self.a.mov_imm(R::DX, size.bytes() as u64);
@@ -560,7 +562,34 @@ impl<'c> Emit<'c> {
         let inside = self.a.jump(Some(Cc::E), true);
         self.epilogue();
         self.a.land(inside);
+        if let Some(done) = within {
+            self.a.land(done);
+        }
         self.clobber();
+    }
+
+    /// Loads from the offset in `r11` if it lies in the packet, and jumps over what follows. Offsets that count from a header are
+    /// negative, which is beyond every packet when taken without sign.
+    fn within_packet(&mut self, size: Size, [data, end]: [i32; 2]) -> Hole {
+        let a = &mut self.a;
+        a.load(Size::Dw, false, R::DX, head(offset_of!(Head, ctx)));
+        a.load(Size::Dw, false, R::R10, M(R::DX, data));
+        a.load(Size::Dw, false, R::DX, M(R::DX, end));
+        a.arith(Arith::Sub, true, R::DX, R::R10);
+        a.lea(R::CX, M(R::R11, size.bytes() as i32));
+        a.arith(Arith::Cmp, true, R::CX, R::DX);
+        let beyond = a.jump(Some(Cc::A), true);
+        a.arith(Arith::Add, true, R::R10, R::R11);
+        a.load(size, false, R::AX, M(R::R10, 0));
+        match size {
+            Size::B => {}
+            Size::H => a.swap16(R::AX),
+            Size::W => a.bswap(false, R::AX),
+            Size::Dw => a.bswap(true, R::AX),
+        }
+        let done = a.jump(None, false);
+        a.land(beyond);
+        done
     }
 
     fn any_load(&mut self, size: Size, sx: bool, dst: Reg, m: M) {

@@ -32,6 +32,7 @@ fn run(steps: Vec<Step>, bmi2: bool) -> u64 {
         values: Vec::new(),
         cpu: false,
         ctx_size: 0,
+        packet: None,
     };
     let mut emit = Emit::new(&code, 0, super::emit::bounds(&code));
     emit.bmi2 &= bmi2;

@@ -5,7 +5,7 @@ use super::translate::{Func, Where, signature};
 use crate::code::{Direct, Index, Last};
 use crate::head::{GO_ON, Head, MAX_TAIL_CALLS, STOP, TAILS, Tail};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{I32, I64};
+use cranelift_codegen::ir::types::{I8, I16, I32, I64};
 use cranelift_codegen::ir::{
     AbiParam, Block, ExtFuncData, ExternalName, InstBuilder, MemFlagsData, Signature, Type, UserExternalName,
     Value,
@@ -352,6 +352,7 @@ impl Func<'_, '_> {
             }
             None => at,
         };
+        let done = self.unit.code.packet.map(|bounds| self.within_packet(size, at, bounds));
         let bytes = self.b.ins().iconst(I32, size.bytes() as i64);
         let out = self.engine(offset_of!(Head, packet), &[I64, I32, I32], &[self.head, at, bytes], 2);
         let (outside, go_on) = (self.b.create_block(), self.b.create_block());
@@ -361,7 +362,46 @@ impl Func<'_, '_> {
         let zero = self.b.ins().iconst(I64, 0);
         self.leave(zero);
         self.begin(go_on);
-        self.set(Reg::R0, out[0]);
+        match done {
+            Some(done) => {
+                self.b.ins().jump(done, &[out[0].into()]);
+                self.begin(done);
+                let v = self.b.block_params(done)[0];
+                self.set(Reg::R0, v);
+            }
+            None => self.set(Reg::R0, out[0]),
+        }
+    }
+
+    /// Loads from an offset if it lies in the packet, and goes to the block that is given back with what was there; goes on where
+    /// it does not. Offsets that count from a header are negative, which is beyond every packet when taken without sign.
+    fn within_packet(&mut self, size: Size, at: Value, [data, end]: [i32; 2]) -> Block {
+        let flags = MemFlagsData::trusted();
+        let ctx = self.b.ins().load(I64, flags, self.head, offset_of!(Head, ctx) as i32);
+        let data = self.b.ins().load(I64, flags, ctx, data);
+        let end = self.b.ins().load(I64, flags, ctx, end);
+        let len = self.b.ins().isub(end, data);
+        let at = self.b.ins().uextend(I64, at);
+        let behind = self.b.ins().iadd_imm_s(at, size.bytes() as i64);
+        let fits = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, behind, len);
+        let (inside, beyond, done) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.b.append_block_param(done, I64);
+        self.b.set_cold_block(beyond);
+        self.b.ins().brif(fits, inside, &[], beyond, &[]);
+        self.begin(inside);
+        let place = self.b.ins().iadd(data, at);
+        let t = match size {
+            Size::B => I8,
+            Size::H => I16,
+            Size::W => I32,
+            Size::Dw => I64,
+        };
+        let v = self.b.ins().load(t, flags, place, 0);
+        let v = if size == Size::B { v } else { self.b.ins().bswap(v) };
+        let v = if size == Size::Dw { v } else { self.b.ins().uextend(I64, v) };
+        self.b.ins().jump(done, &[v.into()]);
+        self.begin(beyond);
+        done
     }
 
     /// Accesses the context through an address.
