@@ -83,6 +83,8 @@ struct Fuzz {
     engines: Vec<(&'static str, User)>,
     kernel: Option<(Kernel, Vec<Arc<dyn Map>>)>,
     maps: Vec<Arc<dyn Map>>,
+    /// Why the last program was refused that was.
+    refused: Option<String>,
 }
 
 impl Fuzz {
@@ -99,7 +101,7 @@ impl Fuzz {
             }
         };
         let maps = maps(&engines[0].1)?;
-        Ok(Fuzz { engines, kernel, maps })
+        Ok(Fuzz { engines, kernel, maps, refused: None })
     }
 
     /// Whether the program was accepted; an error is a difference.
@@ -113,8 +115,12 @@ impl Fuzz {
         program.subprogs = starts.into_iter().enumerate().map(sub).collect();
         program.maps = self.maps.clone();
         let how = skep::verifier::Options::default();
-        let Ok(verified) = skep::verifier::verify(&Arc::new(program.clone()), skep::platform(), &how) else {
-            return Ok(false);
+        let verified = match skep::verifier::verify(&Arc::new(program.clone()), skep::platform(), &how) {
+            Ok(verified) => verified,
+            Err(refused) => {
+                self.refused = Some(refused.to_string());
+                return Ok(false);
+            }
         };
         let packet: Vec<u8> = (0..PACKET + 16).map(|_| random.bits() as u8).collect();
         let verified = Loadable::Verified(verified);

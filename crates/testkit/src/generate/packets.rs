@@ -41,6 +41,10 @@ pub fn packet_program(random: &mut impl Random, len: usize) -> (Vec<Insn>, Vec<u
     for _ in 0..len {
         m.step();
     }
+    // What no path reaches is refused.
+    for f in 0..FUNCTIONS {
+        m.call(f);
+    }
     m.finish();
     let mut starts = vec![0];
     for _ in 0..FUNCTIONS {
@@ -111,7 +115,10 @@ impl<R: Random> Maker<'_, R> {
             16 | 17 => self.indexed(),
             18 => self.atomic(),
             19 => self.lookup(),
-            20 => self.call(),
+            20 => {
+                let f = self.random.below(FUNCTIONS);
+                self.call(f);
+            }
             _ => self.repeat(),
         }
     }
@@ -240,8 +247,7 @@ impl<R: Random> Maker<'_, R> {
         self.numbers(&[0, 1, 2, 3, 4, 5]);
     }
 
-    fn call(&mut self) {
-        let f = self.random.below(FUNCTIONS);
+    fn call(&mut self, f: usize) {
         self.calls.push((self.ops.len(), f));
         self.ops.push(Op::Exit);
         self.numbers(&[1, 2, 3, 4, 5]);
