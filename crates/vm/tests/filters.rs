@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout)]
 
+use arbtest::arbitrary::Unstructured;
 use skep_cbpf::{Filter, FilterOptions, Meta, Packet, Program, Target, asm, translate};
 use skep_platform::Context;
 use skep_platform::engine::Engine;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 use suite_names::{NETMASK, TestNames};
 use tier::TIERS;
 
+#[path = "../../cbpf/tests/random/mod.rs"]
+mod random;
 #[allow(dead_code, reason = "the tests of the language use more of it")]
 #[path = "../../cbpf/tests/suite_names/mod.rs"]
 mod suite_names;
@@ -197,4 +200,41 @@ fn the_kernel_returns_what_the_classic_machine_returns() {
     }
     println!("filters in the kernel: {} packets are not taken for test runs", left_out.len());
     out.told("in the kernel");
+}
+
+/// Random expressions over random packets, most of them cut short: the program as the tree has it, the optimised one, and
+/// what they become in eBPF on every tier.
+#[test]
+fn random_filters_mean_the_same_everywhere() {
+    let meta = Meta::default();
+    let check = |u: &mut Unstructured<'_>| -> arbtest::arbitrary::Result<()> {
+        let expr = random::expression(u, 2)?;
+        let with = |optimize| FilterOptions { optimize, netmask: Some(NETMASK), ..FilterOptions::default() };
+        let Ok(plain) = Filter::compile(&expr, &with(false)) else { return Ok(()) };
+        let packets: Vec<Vec<u8>> =
+            (0..8).map(|_| random::packet(u)).collect::<arbtest::arbitrary::Result<_>>()?;
+        let wants: Vec<u32> = packets.iter().map(|b| plain.program().run(&Packet::new(b, &meta))).collect();
+        // What is refused when optimised accepts nothing.
+        let short = Filter::compile(&expr, &with(true));
+        for filter in [Ok(plain), short].into_iter().flatten() {
+            for (prog_type, target) in &TARGETS {
+                let insns = translate(filter.program(), target).expect("translates");
+                let layout = skep::platform().prog_type(*prog_type).and_then(|r| r.layout(None));
+                for tier in TIERS {
+                    let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(1))).with_tier(*tier);
+                    let program = programs::program(*prog_type, insns.clone());
+                    let loaded = engine.load(tier::loadable(*tier, program)).expect("loads");
+                    for (bytes, want) in packets.iter().zip(&wants) {
+                        let mut ctx = programs::packet(layout.expect("a packet context"), bytes);
+                        let r0 = engine.test_run(&*loaded, &mut ctx);
+                        let r0 = r0.unwrap_or_else(|e| panic!("{expr}: {}", report(&e)));
+                        let want = verdict(*prog_type, *want);
+                        assert_eq!(r0 as u32, want, "{expr}, {prog_type:?}, {tier:?}, {bytes:02x?}");
+                    }
+                }
+            }
+        }
+        Ok(())
+    };
+    arbtest::arbtest(check).budget_ms(3_000).size_min(64).size_max(1 << 14);
 }
