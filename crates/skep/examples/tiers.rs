@@ -130,7 +130,7 @@ impl Fuzz {
                 run(engine, &verified, &self.maps, &packet, seed).map_err(|e| format!("{name}: {e}"))?;
             compare(&mut first, left, name)?;
         }
-        if let Some((kernel, maps)) = self.kernel.as_ref().filter(|_| seed % KERNEL_EVERY == 0) {
+        if let Some((kernel, maps)) = self.kernel.as_ref().filter(|_| seed.is_multiple_of(KERNEL_EVERY)) {
             program.maps = maps.clone();
             let left = in_kernel(kernel, program, maps, &packet, seed)?;
             compare(&mut first, left, "kernel")?;

@@ -68,7 +68,12 @@ struct Attached<'a> {
 }
 
 /// Attaches the programs, shows what happens, detaches.
-pub(crate) fn run(m: &ArgMatches, machine: &Machine, path: &PathBuf, out: &mut Out) -> Result<(), Failure> {
+pub(crate) fn run(
+    m: &ArgMatches,
+    machine: &Machine,
+    path: &std::path::Path,
+    out: &mut Out,
+) -> Result<(), Failure> {
     let Machine::Kernel(kernel) = machine else {
         return Err(Failure::Unsupported(
             "attaching needs --engine kernel; the user engine runs on captures: --pcap FILE".into(),
@@ -123,7 +128,7 @@ fn attach<'c>(
     m: &ArgMatches,
     kernel: &Kernel,
     c: &'c Collection,
-    path: &PathBuf,
+    path: &std::path::Path,
 ) -> Result<Vec<Attached<'c>>, Failure> {
     let given = Given {
         device: m.get_one::<String>("iface").map(String::as_str),
