@@ -210,6 +210,11 @@ fn machine_code(path: &Path, p: Program, engine: &User) -> Result<String, Failur
         if at == end {
             continue;
         }
+        // The compiler's own code stands for no instruction.
+        if slot >= p.insns.len() {
+            text.push_str(&part(at, end));
+            continue;
+        }
         let source = p.line_at(slot);
         if let Some(l) = source.filter(|l| line != Some((l.line, &l.file))) {
             line = Some((l.line, &l.file));

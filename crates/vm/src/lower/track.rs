@@ -10,7 +10,7 @@
 use super::target;
 use skep_isa::{AluOp, Callee, Imm64, Op, Operand, Reg, Size, Width};
 use skep_platform::program::Program;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What an access goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -185,7 +185,10 @@ struct Flow<'p> {
     /// Where paths meet, and where functions begin.
     meets: Vec<bool>,
     at: BTreeMap<usize, State>,
-    work: Vec<usize>,
+    /// Places to walk on from.
+    work: BTreeSet<usize>,
+    /// The program has functions that helpers call.
+    callbacks: bool,
     /// Function of an instruction: its first slot.
     starts: Vec<usize>,
     /// What functions return, and who calls them.
@@ -201,14 +204,15 @@ pub(super) fn bases(program: &Program, ops: &[Option<Op>]) -> Bases {
         ops,
         meets: meets(ops, &starts),
         at: BTreeMap::new(),
-        work: Vec::new(),
+        work: BTreeSet::new(),
+        callbacks: ops.iter().any(|o| matches!(o, Some(Op::LoadImm64 { imm: Imm64::Func(_), .. }))),
         starts,
         returns: BTreeMap::new(),
         callers: BTreeMap::new(),
         out: BTreeMap::new(),
     };
     f.arrive(0, &State::entry([V::Ctx(0), V::Not, V::Not, V::Not, V::Not]));
-    while let Some(pc) = f.work.pop() {
+    while let Some(pc) = f.work.pop_first() {
         f.walk(pc);
     }
     Bases(f.out)
@@ -246,8 +250,8 @@ impl Flow<'_> {
                 true
             }
         };
-        if changed && !self.work.contains(&pc) {
-            self.work.push(pc);
+        if changed {
+            self.work.insert(pc);
         }
     }
 
@@ -364,15 +368,11 @@ impl Flow<'_> {
             }
             // A helper with a callback lets the program itself write the frame.
             Callee::Helper(_) | Callee::Kfunc { .. } => {
-                if reaches && self.has_callbacks() {
+                if reaches && self.callbacks {
                     s.slots.fill(V::Any);
                 }
                 s.returned(V::Not);
             }
         }
-    }
-
-    fn has_callbacks(&self) -> bool {
-        self.ops.iter().any(|o| matches!(o, Some(Op::LoadImm64 { imm: Imm64::Func(_), .. })))
     }
 }
