@@ -203,5 +203,8 @@ fn main() -> Result<(), String> {
         "{programs} programs from seed {seed}: {accepted} accepted, no difference, {:.0?}",
         began.elapsed()
     );
+    if let Some(why) = fuzz.refused {
+        println!("the last one that was refused: {why}");
+    }
     Ok(())
 }
