@@ -7,7 +7,7 @@ mod packets;
 
 pub use packets::{ENTRIES, PACKET, VALUE, packet_program};
 
-use skep_isa::{AluOp, AtomicOp, Cond, Endian, Imm64, Insn, Op, Operand, Reg, Size, Width};
+use skep_isa::{AluOp, AtomicOp, Callee, Cond, Endian, Imm64, Insn, Op, Operand, Reg, Size, Width};
 
 /// A source of random numbers.
 pub trait Random {
@@ -143,6 +143,7 @@ fn assemble(ops: &[Op]) -> Vec<Insn> {
             Op::JumpIf { cond, width, dst, src, off: target(i, off.into()) as i16 }
         }
         Op::Ja { off, long } => Op::Ja { off: target(i, off.into()) as i32, long },
+        Op::Call(Callee::Local(off)) => Op::Call(Callee::Local(target(i, off.into()) as i32)),
         op => op,
     };
     ops.iter().enumerate().map(moved).flat_map(|op| op.encode().to_vec()).collect()
