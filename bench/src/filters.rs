@@ -1,8 +1,9 @@
 //! `bench filters`: the usual filters of suite `filters` beside libpcap: length, instructions executed for a packet,
 //! nanoseconds to compile, and nanoseconds a packet on each tier.
 //!
-//! libpcap's figures are the suite's; they were measured on another machine. Figures of tiers are less those of a filter that
-//! looks at nothing, as the kernel's are.
+//! libpcap's figures are the suite's; they were measured on another machine. A packet's figure is that of a test run, in the
+//! kernel as here: the same packet many times, less the same of a filter that looks at nothing; the mean over packets from all
+//! parts of the suite.
 
 use crate::{ROUNDS, machine, median};
 use serde_json::{Value, json};
@@ -13,7 +14,8 @@ use skep::descriptors::env::CtxData;
 use skep::descriptors::packet::Packet as Frame;
 use skep::descriptors::program::Program;
 use skep::descriptors::uapi::ProgType;
-use skep::vm::{SystemHost, Tier, User};
+use skep::kernel::{Kernel, KernelProgram};
+use skep::vm::{Runner, SystemHost, Tier, User, UserProgram};
 use std::hint::black_box;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -23,17 +25,20 @@ use std::time::Instant;
 /// Compilations in one sample.
 const BATCH: usize = 20;
 /// Tiers that run packets.
-const TIERS: [Tier; 2] = [Tier::Interp, Tier::Baseline];
+const TIERS: [Tier; 3] = [Tier::Interp, Tier::Baseline, Tier::Optimized];
 /// Every so many packets of the suite are timed.
-const STEP: usize = 16;
+const STEP: usize = 128;
+/// Runs of a packet in one sample.
+const REPEAT: u32 = 256;
 
 struct Row {
     expr: String,
     insns: [usize; 2],
     executed: [f64; 2],
     compile_us: [f64; 2],
-    /// Nanoseconds a packet on each tier, and in the kernel.
+    /// Nanoseconds a packet on each tier, in the running kernel, and in that of the suite; NaN where there is no figure.
     ns: Vec<f64>,
+    live_ns: f64,
     kernel_ns: f64,
 }
 
@@ -45,9 +50,11 @@ pub(crate) fn run(json: bool) -> Result<(), String> {
     let table = std::fs::read_to_string(dir.join("usual_64_libpcap.tsv"))
         .map_err(|e| format!("suite filters is not there ({}): {e}; set SKEP_SUITES", dir.display()))?;
     let packets = packets(&dir.join("eth_mut.bin.gz"))?;
+    let kernel =
+        Kernel::open(*skep::platform()).map_err(|e| eprintln!("bench: without the running kernel: {e}")).ok();
     let mut rows = Vec::new();
     for line in table.lines().filter(|l| !l.starts_with('#')) {
-        match row(line, &packets) {
+        match row(line, &packets, kernel.as_ref()) {
             Ok(row) => rows.push(row),
             Err(why) => eprintln!("bench: left out: {why}"),
         }
@@ -56,7 +63,7 @@ pub(crate) fn run(json: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn row(line: &str, packets: &[(u32, Vec<u8>)]) -> Result<Row, String> {
+fn row(line: &str, packets: &[(u32, Vec<u8>)], kernel: Option<&Kernel>) -> Result<Row, String> {
     let cells: Vec<&str> = line.split('\t').collect();
     let number =
         |n: usize| cells.get(n).and_then(|c| c.parse::<f64>().ok()).ok_or(format!("not a row: {line}"));
@@ -81,45 +88,106 @@ fn row(line: &str, packets: &[(u32, Vec<u8>)]) -> Result<Row, String> {
     );
     let nothing = Filter::compile("", &options).map_err(|e| e.to_string())?;
     // What a verifier refuses has no figure; the suite has none of the kernel's either for such a filter.
-    let ns = |t: &Tier| Ok::<f64, String>(on_tier(*t, &filter, packets)? - on_tier(*t, &nothing, packets)?);
-    let ns = TIERS.iter().map(|t| ns(t).unwrap_or(f64::NAN));
+    let mut sides: Vec<Option<[Side<'_>; 2]>> = Vec::new();
+    for tier in TIERS {
+        sides.push(
+            Side::user(tier, &filter, packets).ok().zip(Side::user(tier, &nothing, packets).ok()).map(pair),
+        );
+    }
+    let live = kernel.and_then(|k| {
+        Side::kernel(k, &filter, packets).ok().zip(Side::kernel(k, &nothing, packets).ok()).map(pair)
+    });
+    sides.push(live);
+    let mut ns = net(&mut sides)?;
+    let live_ns = ns.pop().unwrap_or(f64::NAN);
     Ok(Row {
         expr: expr.to_owned(),
         insns: [filter.insns().len(), number(0)? as usize],
         executed: [executed, number(5)?],
         compile_us: [compile, number(2)?],
-        ns: ns.collect(),
+        ns,
+        live_ns,
         kernel_ns: number(9)?,
     })
 }
 
-/// Nanoseconds a packet.
-fn on_tier(tier: Tier, filter: &Filter, packets: &[(u32, Vec<u8>)]) -> Result<f64, String> {
-    let engine = User::new(*skep::platform(), Arc::new(SystemHost::new())).with_tier(tier);
-    let insns = filter.to_ebpf(&Target::SOCKET_FILTER).map_err(|e| e.to_string())?;
-    let layout = skep::platform().prog_type(ProgType::SocketFilter).and_then(|r| r.layout(None));
-    let layout = layout.ok_or("no socket filters")?;
-    let program = Arc::new(Program::from_insns("filter", ProgType::SocketFilter, insns));
-    let verified = skep::verifier::verify(&program, skep::platform(), &skep::verifier::Options::default());
-    let verified = Loadable::Verified(verified.map_err(|e| e.to_string())?);
-    let loaded = engine.load_program(&verified).map_err(|e| e.to_string())?;
+fn pair<T>((a, b): (T, T)) -> [T; 2] {
+    [a, b]
+}
 
-    let context = |(_, bytes): &(u32, Vec<u8>)| {
-        let mut frame = Frame::new();
-        frame.set(bytes);
-        Context { layout, data: CtxData::Packet(frame) }
-    };
-    let mut contexts: Vec<Context> = packets.iter().step_by(STEP).map(context).collect();
-    let mut runner = engine.runner();
-    let mut samples = Vec::new();
+/// Nanoseconds a packet of the first of each pair, less those of the second; rounds are interleaved.
+fn net(sides: &mut [Option<[Side<'_>; 2]>]) -> Result<Vec<f64>, String> {
+    let mut samples = vec![Vec::new(); sides.len()];
     for _ in 0..ROUNDS {
-        let began = Instant::now();
-        for ctx in &mut contexts {
-            black_box(runner.run(&loaded, ctx).map_err(|e| e.to_string())?);
+        for (side, samples) in sides.iter_mut().zip(&mut samples) {
+            let Some([filter, nothing]) = side else { continue };
+            samples.push(filter.round()? - nothing.round()?);
         }
-        samples.push(began.elapsed().as_nanos() as f64 / contexts.len() as f64);
     }
-    Ok(median(samples))
+    Ok(samples.into_iter().map(|s| if s.is_empty() { f64::NAN } else { median(s) }).collect())
+}
+
+/// A filter in an engine, and the packets for it.
+enum Side<'k> {
+    User { runner: Box<Runner>, loaded: Arc<UserProgram>, contexts: Vec<Context> },
+    Kernel { kernel: &'k Kernel, loaded: KernelProgram, packets: Vec<Vec<u8>> },
+}
+
+impl<'k> Side<'k> {
+    fn user(tier: Tier, filter: &Filter, packets: &[(u32, Vec<u8>)]) -> Result<Side<'k>, String> {
+        let engine = User::new(*skep::platform(), Arc::new(SystemHost::new())).with_tier(tier);
+        let layout = skep::platform().prog_type(ProgType::SocketFilter).and_then(|r| r.layout(None));
+        let layout = layout.ok_or("no socket filters")?;
+        let program = program(filter)?;
+        let verified =
+            skep::verifier::verify(&program, skep::platform(), &skep::verifier::Options::default());
+        let verified = Loadable::Verified(verified.map_err(|e| e.to_string())?);
+        let loaded = engine.load_program(&verified).map_err(|e| e.to_string())?;
+        let context = |(_, bytes): &(u32, Vec<u8>)| {
+            let mut frame = Frame::new();
+            frame.set(bytes);
+            Context { layout, data: CtxData::Packet(frame) }
+        };
+        let contexts = packets.iter().step_by(STEP).map(context).collect();
+        Ok(Side::User { runner: Box::new(engine.runner()), loaded, contexts })
+    }
+
+    fn kernel(kernel: &'k Kernel, filter: &Filter, packets: &[(u32, Vec<u8>)]) -> Result<Side<'k>, String> {
+        let loaded = kernel.load_program(&program(filter)?).map_err(|e| e.to_string())?;
+        // A test run takes the first Ethernet header away from a socket filter.
+        let framed = |(_, bytes): &(u32, Vec<u8>)| [&[0; 14], bytes.as_slice()].concat();
+        let short = |(_, bytes): &&(u32, Vec<u8>)| bytes.len() < 3000;
+        let packets = packets.iter().step_by(STEP).filter(short).map(framed).collect();
+        Ok(Side::Kernel { kernel, loaded, packets })
+    }
+
+    /// Nanoseconds a packet.
+    fn round(&mut self) -> Result<f64, String> {
+        match self {
+            Side::User { runner, loaded, contexts } => {
+                let began = Instant::now();
+                for ctx in contexts.iter_mut() {
+                    for _ in 0..REPEAT {
+                        black_box(runner.run(loaded, ctx).map_err(|e| e.to_string())?);
+                    }
+                }
+                Ok(began.elapsed().as_nanos() as f64 / (contexts.len() as f64 * f64::from(REPEAT)))
+            }
+            Side::Kernel { kernel, loaded, packets } => {
+                let mut sum = 0.0;
+                for packet in packets.iter() {
+                    let ran = kernel.run(loaded, packet, &[], REPEAT).map_err(|e| e.to_string())?;
+                    sum += f64::from(ran.ns);
+                }
+                Ok(sum / packets.len() as f64)
+            }
+        }
+    }
+}
+
+fn program(filter: &Filter) -> Result<Arc<Program>, String> {
+    let insns = filter.to_ebpf(&Target::SOCKET_FILTER).map_err(|e| e.to_string())?;
+    Ok(Arc::new(Program::from_insns("filter", ProgType::SocketFilter, insns)))
 }
 
 fn packets(path: &Path) -> Result<Vec<(u32, Vec<u8>)>, String> {
@@ -151,22 +219,26 @@ fn print(rows: &[Row], json: bool) {
         println!("{}", json!({"apiVersion": 1, "machine": machine(), "rows": rows}));
         return;
     }
-    println!("{}; libpcap's figures and the kernel's are the suite's", machine());
+    println!(
+        "{}; libpcap's figures and those of `kernel` are the suite's, `live` is the running kernel",
+        machine()
+    );
     let tiers: String = TIERS.iter().map(|t| format!("{:>9}", t.name())).collect();
     println!(
-        "{:>5} {:>7}  {:>8} {:>7}  {:>10} {:>7} {tiers} {:>7}  expression",
-        "insns", "libpcap", "executed", "libpcap", "compile us", "libpcap", "kernel"
+        "{:>5} {:>7}  {:>8} {:>7}  {:>10} {:>7} {tiers} {:>7} {:>7}  expression",
+        "insns", "libpcap", "executed", "libpcap", "compile us", "libpcap", "live", "kernel"
     );
     for r in rows {
         let ns: String = r.ns.iter().map(|n| format!("{n:>9.1}")).collect();
         println!(
-            "{:>5} {:>7}  {:>8.2} {:>7.2}  {:>10.2} {:>7.1} {ns} {:>7.1}  {}",
+            "{:>5} {:>7}  {:>8.2} {:>7.2}  {:>10.2} {:>7.1} {ns} {:>7.1} {:>7.1}  {}",
             r.insns[0],
             r.insns[1],
             r.executed[0],
             r.executed[1],
             r.compile_us[0],
             r.compile_us[1],
+            r.live_ns,
             r.kernel_ns,
             r.expr
         );
@@ -187,12 +259,13 @@ fn print(rows: &[Row], json: bool) {
         mid(|r| r.compile_us[0]),
         mid(|r| r.compile_us[1])
     );
+    let seen = |f: &dyn Fn(&Row) -> f64| median(rows.iter().map(f).filter(|ns| !ns.is_nan()).collect());
+    let (live, kernel) = (seen(&|r| r.live_ns), mid(|r| r.kernel_ns));
     for (n, tier) in TIERS.iter().enumerate() {
         println!(
-            "a packet on {}: median {:.1} ns (kernel {:.1})",
+            "a packet on {}: median {:.1} ns (running kernel {live:.1}, the suite's {kernel:.1})",
             tier.name(),
-            median(rows.iter().map(|r| r.ns[n]).filter(|ns| !ns.is_nan()).collect()),
-            mid(|r| r.kernel_ns)
+            seen(&|r| r.ns[n])
         );
     }
 }

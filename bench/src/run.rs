@@ -198,7 +198,9 @@ impl Subject {
         match &mut self.how {
             How::Native(n) => Ok(n.run() as u32),
             How::Kernel(k, c) => kernel_run(k, c, 1).map(|r| r.0),
-            How::User(u, c, ctx) => u.runner().run(program(c)?, ctx).map(|v| v as u32).map_err(|e| e.to_string()),
+            How::User(u, c, ctx) => {
+                u.runner().run(program(c)?, ctx).map(|v| v as u32).map_err(|e| e.to_string())
+            }
         }
     }
 

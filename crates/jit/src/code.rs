@@ -4,7 +4,7 @@
 //! Lowering (`skep-vm`) has resolved what depends on the platform: addresses of maps and functions are numbers, a context
 //! access names the place where the engine keeps the field, a helper call is an index into the engine's table.
 
-use skep_isa::{Op, Operand, Reg, Size};
+use skep_isa::{Callee, Op, Operand, Reg, Size};
 
 /// One instruction slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -190,4 +190,14 @@ pub struct Code {
     /// Where the context keeps the addresses of the packet's first byte and of the byte behind its last; `None` where packet
     /// loads are the engine's alone.
     pub packet: Option<[i32; 2]>,
+}
+
+impl Code {
+    /// Whether the packet is the same, in the same place, throughout a run: nothing is called that may move it.
+    pub fn packet_stays(&self) -> bool {
+        let calls = |s: &Step| {
+            matches!(s, Step::Helper { .. } | Step::Tail { .. } | Step::Op(Op::Call(Callee::Reg(_))))
+        };
+        !self.steps.iter().any(calls)
+    }
 }

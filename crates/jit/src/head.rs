@@ -68,6 +68,8 @@ pub struct Head {
     pub ctx: u64,
     /// Second argument of a program that begins: the length of the memory, for raw programs.
     pub ctx_len: u64,
+    /// Bytes in front of the packet's network header, for [`Head::packet`] of a program that calls nothing else of the engine.
+    pub mac_len: u64,
     /// CPU that the program believes to be on; known before a program with [`crate::Code::cpu`] begins.
     pub cpu: Cell<u64>,
     /// Address of the spin lock that the program holds, or 0.

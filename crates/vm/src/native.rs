@@ -56,8 +56,10 @@ pub(crate) struct Native {
     ctx_len: usize,
     /// It is nothing but instructions: `r2` is the length of its memory.
     raw: bool,
-    /// Its code never calls the engine.
+    /// Its code never calls the engine, but for packet loads.
     leaf: bool,
+    /// It has packet loads.
+    loads: bool,
     /// Its form for the interpreter, in that tier.
     flat: Box<[flat::Flat]>,
 }
@@ -138,7 +140,9 @@ impl Native {
         let promotion =
             runs.map(|n| Promotion { left: AtomicU32::new(n.max(1)), facts: verified.facts().clone() });
         let flat = if first_code.is_none() { flat::flatten(&lowered.code.steps) } else { Box::default() };
-        let leaf = first_code.is_some() && !lowered.code.steps.iter().any(calls_engine);
+        let packets = lowered.code.packet.is_some();
+        let leaf = first_code.is_some() && !lowered.code.steps.iter().any(|s| calls_engine(s, packets));
+        let loads = lowered.code.steps.iter().any(|s| matches!(s, Step::PacketLoad { .. }));
         Ok(Native {
             lowered,
             first_code,
@@ -150,6 +154,7 @@ impl Native {
             ctx_len,
             raw,
             leaf,
+            loads,
             flat,
         })
     }
@@ -185,12 +190,13 @@ impl Native {
     }
 }
 
-/// Whether a step's code may call the engine.
-fn calls_engine(step: &Step) -> bool {
+/// Whether a step's code may call the engine. `packets`: packet loads are told by the head alone where the packet is.
+fn calls_engine(step: &Step, packets: bool) -> bool {
     match step {
         Step::Op(op) => matches!(op, Op::Call(Callee::Reg(_))),
         Step::Helper { .. } | Step::Lock { .. } | Step::Trap { .. } | Step::Tail { .. } => true,
-        Step::AnyLoad { .. } | Step::AnyStore { .. } | Step::PacketLoad { .. } => true,
+        Step::AnyLoad { .. } | Step::AnyStore { .. } => true,
+        Step::PacketLoad { .. } => !packets,
         Step::Index(_)
         | Step::Value { .. }
         | Step::Direct(_)
@@ -261,7 +267,7 @@ impl Default for Machine {
     fn default() -> Machine {
         Machine {
             frames: Vec::new(),
-            head: baseline::head([0; 2], false),
+            head: baseline::leaf_head(),
             tails: Box::new([Tail::default(); TAILS]),
             called: [const { None }; TAILS],
             caller: None,
@@ -332,7 +338,11 @@ pub(crate) fn run(
         if code.lowered.code.cpu {
             head.cpu.set(code.host.current_cpu().into());
         }
-        let r0 = baseline::run_leaf(compiled, head, code.args(entry(ctx)));
+        let args = code.args(entry(ctx));
+        if let (true, CtxData::Packet(p)) = (code.loads, &ctx.data) {
+            (head.ctx, head.mac_len) = (args[0], p.mac_len as u64);
+        }
+        let r0 = baseline::run_leaf(compiled, head, args);
         return if head.stopped == 0 { Ok(r0) } else { Err(leaf_fault(compiled, code, head)) };
     }
     run_once(machine, code, ctx)

@@ -47,6 +47,8 @@ pub(super) struct Emit<'c> {
     pub(super) entries: Vec<(usize, usize)>,
     jumps: Vec<(Hole, usize, usize)>,
     calls: Vec<(Hole, usize, usize)>,
+    /// Jumps of packet loads that lie outside of the packet, in the function.
+    outside: Vec<Hole>,
 }
 
 /// Compiles; the slot that could not be expressed on failure.
@@ -143,6 +145,7 @@ impl<'c> Emit<'c> {
             entries: Vec::new(),
             jumps: Vec::new(),
             calls: Vec::new(),
+            outside: Vec::new(),
         }
     }
 
@@ -179,6 +182,12 @@ impl<'c> Emit<'c> {
             self.offsets.push(self.a.here() as u32);
             let step = self.code.steps[pc];
             self.step(step, pc).ok_or(pc)?;
+        }
+        let outside = std::mem::take(&mut self.outside);
+        if !outside.is_empty() {
+            outside.into_iter().for_each(|hole| self.a.land(hole));
+            self.a.zero(R::AX);
+            self.epilogue();
         }
         Ok(())
     }
@@ -548,7 +557,18 @@ impl<'c> Emit<'c> {
         self.clobber();
     }
 
+    /// A load from the packet. Where the offset is known to count from the packet's start, one outside of it leaves the function
+    /// with 0; what else lies outside the engine looks at.
     fn packet_load(&mut self, size: Size, imm: i32, index: Option<Reg>) {
+        let behind = imm.checked_add(size.bytes() as i32).filter(|_| index.is_none() && imm >= 0);
+        if let (Some(bounds), Some(behind)) = (self.code.packet, behind) {
+            self.packet_bounds(bounds);
+            self.a.arith_imm(Arith::Cmp, true, R::DX, behind);
+            let hole = self.a.jump(Some(Cc::B), false);
+            self.outside.push(hole);
+            self.packet_field(size, M(R::R10, imm));
+            return self.clobber();
+        }
         self.a.mov_imm(R::R11, u64::from(imm as u32));
         if let Some(r) = index {
             self.a.arith(Arith::Add, false, R::R11, map(r));
@@ -559,9 +579,8 @@ impl<'c> Emit<'c> {
         self.a.mov_imm(R::DX, size.bytes() as u64);
         self.a.call_mem(head(offset_of!(Head, packet)));
         self.a.test(true, R::DX, R::DX);
-        let inside = self.a.jump(Some(Cc::E), true);
-        self.epilogue();
-        self.a.land(inside);
+        let outside = self.a.jump(Some(Cc::Ne), false);
+        self.outside.push(outside);
         if let Some(done) = within {
             self.a.land(done);
         }
@@ -570,26 +589,36 @@ impl<'c> Emit<'c> {
 
     /// Loads from the offset in `r11` if it lies in the packet, and jumps over what follows. Offsets that count from a header are
     /// negative, which is beyond every packet when taken without sign.
-    fn within_packet(&mut self, size: Size, [data, end]: [i32; 2]) -> Hole {
+    fn within_packet(&mut self, size: Size, bounds: [i32; 2]) -> Hole {
+        self.packet_bounds(bounds);
         let a = &mut self.a;
-        a.load(Size::Dw, false, R::DX, head(offset_of!(Head, ctx)));
-        a.load(Size::Dw, false, R::R10, M(R::DX, data));
-        a.load(Size::Dw, false, R::DX, M(R::DX, end));
-        a.arith(Arith::Sub, true, R::DX, R::R10);
         a.lea(R::CX, M(R::R11, size.bytes() as i32));
         a.arith(Arith::Cmp, true, R::CX, R::DX);
         let beyond = a.jump(Some(Cc::A), true);
         a.arith(Arith::Add, true, R::R10, R::R11);
-        a.load(size, false, R::AX, M(R::R10, 0));
+        self.packet_field(size, M(R::R10, 0));
+        let done = self.a.jump(None, false);
+        self.a.land(beyond);
+        done
+    }
+
+    /// Address and length of the packet, in `r10` and `rdx`. The verifier has seen that `r6` is the context.
+    fn packet_bounds(&mut self, [data, end]: [i32; 2]) {
+        let ctx = map(Reg::R6);
+        self.a.load(Size::Dw, false, R::R10, M(ctx, data));
+        self.a.load(Size::Dw, false, R::DX, M(ctx, end));
+        self.a.arith(Arith::Sub, true, R::DX, R::R10);
+    }
+
+    /// A field of a packet, in its byte order.
+    fn packet_field(&mut self, size: Size, m: M) {
+        self.a.load(size, false, R::AX, m);
         match size {
             Size::B => {}
-            Size::H => a.swap16(R::AX),
-            Size::W => a.bswap(false, R::AX),
-            Size::Dw => a.bswap(true, R::AX),
+            Size::H => self.a.swap16(R::AX),
+            Size::W => self.a.bswap(false, R::AX),
+            Size::Dw => self.a.bswap(true, R::AX),
         }
-        let done = a.jump(None, false);
-        a.land(beyond);
-        done
     }
 
     fn any_load(&mut self, size: Size, sx: bool, dst: Reg, m: M) {

@@ -54,6 +54,7 @@ fn run(steps: Vec<Step>, bmi2: bool) -> u64 {
         token: 0,
         ctx: 0,
         ctx_len: 0,
+        mac_len: 0,
         cpu: 0.into(),
         lock: 0,
         tail_calls: 0,

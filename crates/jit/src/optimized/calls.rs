@@ -2,7 +2,7 @@
 
 use super::Kind;
 use super::translate::{Func, Where, signature};
-use crate::code::{Direct, Index, Last};
+use crate::code::{Direct, Index, Last, Step};
 use crate::head::{GO_ON, Head, MAX_TAIL_CALLS, STOP, TAILS, Tail};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I8, I16, I32, I64};
@@ -342,6 +342,24 @@ impl Func<'_, '_> {
         self.low(v)
     }
 
+    /// Address and length of the packet as the function begins; `None` where they may change, or nobody loads from it.
+    pub(super) fn packet_at_entry(&mut self) -> Option<[Value; 2]> {
+        let bounds = self.unit.code.packet.filter(|_| self.unit.code.packet_stays())?;
+        let loads = self.unit.code.steps.iter().any(|s| matches!(s, Step::PacketLoad { .. }));
+        loads.then(|| self.packet_now(bounds))
+    }
+
+    /// Address and length of the packet.
+    fn packet_now(&mut self, [data, end]: [i32; 2]) -> [Value; 2] {
+        let flags = MemFlagsData::trusted();
+        let ctx = self.head_field(offset_of!(Head, ctx));
+        let data = self.b.ins().load(I64, flags, ctx, data);
+        let end = self.b.ins().load(I64, flags, ctx, end);
+        [data, self.b.ins().isub(end, data)]
+    }
+
+    /// A load from the packet. Where the offset is known to count from the packet's start, one outside of it leaves the function
+    /// with 0; what else lies outside the engine looks at.
     pub(super) fn packet_load(&mut self, size: Size, imm: i32, index: Option<Reg>) {
         let at = self.b.ins().iconst(I32, i64::from(imm as u32));
         let at = match index {
@@ -352,40 +370,33 @@ impl Func<'_, '_> {
             }
             None => at,
         };
-        let done = self.unit.code.packet.map(|bounds| self.within_packet(size, at, bounds));
-        let bytes = self.b.ins().iconst(I32, size.bytes() as i64);
-        let out = self.engine(offset_of!(Head, packet), &[I64, I32, I32], &[self.head, at, bytes], 2);
-        let (outside, go_on) = (self.b.create_block(), self.b.create_block());
-        self.b.set_cold_block(outside);
-        self.b.ins().brif(out[1], outside, &[], go_on, &[]);
-        self.begin(outside);
-        let zero = self.b.ins().iconst(I64, 0);
-        self.leave(zero);
-        self.begin(go_on);
-        match done {
-            Some(done) => {
-                self.b.ins().jump(done, &[out[0].into()]);
-                self.begin(done);
-                let v = self.b.block_params(done)[0];
-                self.set(Reg::R0, v);
-            }
-            None => self.set(Reg::R0, out[0]),
+        let done = self.b.create_block();
+        let v = self.b.append_block_param(done, I64);
+        if let Some(bounds) = self.unit.code.packet {
+            self.within_packet(size, at, bounds, done);
         }
+        let zero = self.b.ins().iconst(I64, 0);
+        if self.unit.code.packet.is_none() || index.is_some() || imm < 0 {
+            let bytes = self.b.ins().iconst(I32, size.bytes() as i64);
+            let out = self.engine(offset_of!(Head, packet), &[I64, I32, I32], &[self.head, at, bytes], 2);
+            let outside = self.b.create_block();
+            self.b.set_cold_block(outside);
+            self.b.ins().brif(out[1], outside, &[], done, &[out[0].into()]);
+            self.begin(outside);
+        }
+        self.leave(zero);
+        self.begin(done);
+        self.set(Reg::R0, v);
     }
 
-    /// Loads from an offset if it lies in the packet, and goes to the block that is given back with what was there; goes on where
-    /// it does not. Offsets that count from a header are negative, which is beyond every packet when taken without sign.
-    fn within_packet(&mut self, size: Size, at: Value, [data, end]: [i32; 2]) -> Block {
-        let flags = MemFlagsData::trusted();
-        let ctx = self.b.ins().load(I64, flags, self.head, offset_of!(Head, ctx) as i32);
-        let data = self.b.ins().load(I64, flags, ctx, data);
-        let end = self.b.ins().load(I64, flags, ctx, end);
-        let len = self.b.ins().isub(end, data);
+    /// Loads from an offset if it lies in the packet, and goes to `done` with what was there; goes on where it does not. Offsets
+    /// that count from a header are negative, which is beyond every packet when taken without sign.
+    fn within_packet(&mut self, size: Size, at: Value, bounds: [i32; 2], done: Block) {
+        let [data, len] = self.packet.unwrap_or_else(|| self.packet_now(bounds));
         let at = self.b.ins().uextend(I64, at);
         let behind = self.b.ins().iadd_imm_s(at, size.bytes() as i64);
-        let fits = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, behind, len);
-        let (inside, beyond, done) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        self.b.append_block_param(done, I64);
+        let fits = self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, len, behind);
+        let (inside, beyond) = (self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(beyond);
         self.b.ins().brif(fits, inside, &[], beyond, &[]);
         self.begin(inside);
@@ -396,12 +407,11 @@ impl Func<'_, '_> {
             Size::W => I32,
             Size::Dw => I64,
         };
-        let v = self.b.ins().load(t, flags, place, 0);
+        let v = self.b.ins().load(t, MemFlagsData::trusted(), place, 0);
         let v = if size == Size::B { v } else { self.b.ins().bswap(v) };
         let v = if size == Size::Dw { v } else { self.b.ins().uextend(I64, v) };
         self.b.ins().jump(done, &[v.into()]);
         self.begin(beyond);
-        done
     }
 
     /// Accesses the context through an address.

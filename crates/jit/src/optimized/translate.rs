@@ -35,6 +35,8 @@ pub(super) struct Func<'f, 'c> {
     pub(super) full: bool,
     /// The function is the program itself.
     pub(super) main: bool,
+    /// Address and length of the packet, where they stay what they were at the beginning.
+    pub(super) packet: Option<[Value; 2]>,
     regions: [AliasRegion; 3],
     pub(super) scope: Scope,
 }
@@ -94,9 +96,11 @@ pub(super) fn function(
         head: if kind.external { params[5] } else { params[0] },
         full: kind.full(),
         main: start == 0,
+        packet: None,
         regions,
         scope,
     };
+    f.packet = f.packet_at_entry();
     let args = if kind.external { &params[..kind.args] } else { &params[1..] };
     for (i, v) in args.iter().enumerate() {
         f.set(reg(i + 1), *v);

@@ -31,7 +31,14 @@ impl Run<'_, '_> {
 
 /// The value at an offset as the instruction counts it, in host byte order; `None` outside the packet.
 pub(crate) fn load_at(p: &Packet, at: i32, size: Size) -> Option<u64> {
-    position(at, p.mac_len).and_then(|at| load(p.bytes(), at, size))
+    let at = place(at, p.mac_len, p.len(), size)?;
+    let field = p.bytes().get(at..at + size.bytes())?;
+    Some(field.iter().fold(0, |v, b| v << 8 | u64::from(*b)))
+}
+
+/// Where a load starts in a packet of `len` bytes, by the offset as the instruction counts it; `None` outside the packet.
+pub(crate) fn place(at: i32, mac_len: usize, len: usize, size: Size) -> Option<usize> {
+    position(at, mac_len).filter(|at| at.checked_add(size.bytes()).is_some_and(|end| end <= len))
 }
 
 /// Offset from the packet's start.
@@ -45,20 +52,18 @@ fn position(at: i32, mac_len: usize) -> Option<usize> {
     }
 }
 
-fn load(bytes: &[u8], at: usize, size: Size) -> Option<u64> {
-    let end = at.checked_add(size.bytes())?;
-    let field = bytes.get(at..end)?;
-    Some(field.iter().fold(0, |v, b| v << 8 | u64::from(*b)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn offsets_and_byte_order() {
-        assert_eq!(load(&[1, 2, 3, 4], 1, Size::H), Some(0x0203));
-        assert_eq!(load(&[1, 2, 3, 4], 1, Size::W), None);
+        let mut p = Packet::new();
+        p.set(&[1, 2, 3, 4]);
+        assert_eq!(load_at(&p, 1, Size::H), Some(0x0203));
+        assert_eq!(load_at(&p, 1, Size::W), None);
+        assert_eq!(place(0, 14, 4, Size::W), Some(0));
+        assert_eq!(place(i32::MAX, 14, 4, Size::W), None);
         assert_eq!(position(5, 14), Some(5));
         assert_eq!(position(NET_OFF, 14), Some(14));
         assert_eq!(position(NET_OFF + 9, 14), Some(23));

@@ -3,14 +3,18 @@
 //! Compiled code knows a run by its [`Head`], with which [`Run`] begins. A call of the engine gets the head's address and
 //! makes the run of it again.
 
+use super::interp::load;
 use super::{MAY_GOTO, Native, Run, rule};
+use crate::checked::packet::place;
 use skep_isa::{Op, Reg, Size};
 use skep_jit::head::{ANY_SIGNED, ANY_STORE, GO_ON, STOP};
 use skep_jit::{Compiled, Head, Outcome};
 use skep_platform::Errno;
 use skep_platform::engine::RegisterNote;
 use skep_platform::env::{Fault, Ret};
+use skep_platform::packet::PacketCtx;
 use skep_platform::program::Program;
+use std::mem::offset_of;
 
 const _: () = assert!(MAY_GOTO == 8 << 20, "the compiler's budget is the interpreter's");
 
@@ -24,6 +28,7 @@ pub(super) fn head(entry: [u64; 2], raw: bool) -> Head {
         token: 0,
         ctx,
         ctx_len: if raw { len } else { 0 },
+        mac_len: 0,
         cpu: CPU_UNKNOWN.into(),
         lock: 0,
         tail_calls: 0,
@@ -35,6 +40,11 @@ pub(super) fn head(entry: [u64; 2], raw: bool) -> Head {
         any,
         trap,
     }
+}
+
+/// A head for programs that never call the engine, but for packet loads ([`Native::leaf`]).
+pub(super) fn leaf_head() -> Head {
+    Head { packet: packet_of_leaf, ..head([0; 2], false) }
 }
 
 /// [`Head::cpu`] of a run that has not asked.
@@ -198,6 +208,22 @@ unsafe extern "C" fn packet(head: *mut Head, at: i32, bytes: u32) -> Outcome {
     let run = unsafe { run(head) };
     match run.packet_load(size(bytes), at, 0) {
         Some(r0) => Outcome { r0, next: GO_ON },
+        None => STOPPED,
+    }
+}
+
+/// As [`packet`], of a program that calls nothing else of the engine: the head is all that there is of its run.
+unsafe extern "C" fn packet_of_leaf(head: *mut Head, at: i32, bytes: u32) -> Outcome {
+    // SAFETY: compiled code passes the head that it was entered with, which nobody writes meanwhile.
+    let head = unsafe { &*head };
+    let [data, end] = [offset_of!(PacketCtx, data), offset_of!(PacketCtx, data_end)]
+        .map(|field| load(head.ctx + field as u64, Size::Dw));
+    match place(at, head.mac_len as usize, (end - data) as usize, size(bytes)) {
+        Some(at) => {
+            let byte = |i: u64| load(data + at as u64 + i, Size::B);
+            let r0 = (0..u64::from(bytes)).fold(0, |v, i| v << 8 | byte(i));
+            Outcome { r0, next: GO_ON }
+        }
         None => STOPPED,
     }
 }
