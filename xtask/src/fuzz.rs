@@ -1,8 +1,9 @@
-//! `cargo xtask fuzz verifier [--minutes N] [--seed N]`: the verifier's soundness, tried for as long as you like.
+//! `cargo xtask fuzz verifier [--minutes N] [--seed N] [--as root|cap-bpf|unprivileged]`: the verifier's soundness, tried for as long as you like.
 //!
 //! Three tests, each of which CI runs for seconds: the scalar operators against brute force, the claims of accepted programs
 //! against what happens in the checked tier, and the verdicts on changed programs against the running kernel (root). The
-//! first ends by itself; the other two share the minutes. The fuzz targets for readers of hostile input are in `fuzz/`.
+//! first ends by itself; the other two share the minutes. Verdicts are compared for root and for a loader with `CAP_BPF`
+//! alone, or only for the one that `--as` names; for `unprivileged` the kernel is opened to such programs meanwhile. The fuzz targets for readers of hostile input are in `fuzz/`.
 
 //!
 //! `cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel]`: generated programs on every tier, compared; see
@@ -32,22 +33,24 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     if args.first().is_some_and(|a| a == "tiers") {
         return tiers(&args[1..]);
     }
-    let (mut minutes, mut seed, mut what) = (10.0, None, None);
+    let (mut minutes, mut seed, mut who, mut what) = (10.0, None, None, None);
     let mut words = args.iter();
     while let Some(word) = words.next() {
         let mut number = || words.next().and_then(|n| n.parse::<f64>().ok()).filter(|n| *n > 0.0);
         match word.as_str() {
             "--minutes" => minutes = number().ok_or("--minutes takes a number")?,
             "--seed" => seed = Some(number().ok_or("--seed takes a number")? as u64),
+            "--as" => who = Some(words.next().ok_or("--as takes root, cap-bpf or unprivileged")?),
             _ => what = Some(word.as_str()),
         }
     }
     if what != Some("verifier") {
         return Err(
-            "what to fuzz: tiers or verifier; usage: cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel]\n       cargo xtask fuzz verifier [--minutes N] [--seed N]".into()
+            "what to fuzz: tiers or verifier; usage: cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel]\n       cargo xtask fuzz verifier [--minutes N] [--seed N] [--as root|cap-bpf|unprivileged]".into()
         );
     }
-    let share = minutes / TESTS.iter().filter(|t| t.2).count() as f64;
+    let loaders = if who.is_some() { 1 } else { 2 };
+    let share = minutes / (TESTS.iter().filter(|t| t.2).count() - 1 + loaders) as f64;
     for (package, test, long) in TESTS {
         let mut cargo = Command::new("cargo");
         cargo.args([
@@ -60,7 +63,11 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
             test,
             "--",
             "--nocapture",
+            "--test-threads=1",
         ]);
+        if let Some(who) = who {
+            cargo.env("SKEP_AS", who);
+        }
         if long {
             cargo.env("SKEP_FUZZ_MINUTES", share.to_string());
         }

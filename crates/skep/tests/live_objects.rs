@@ -3,16 +3,17 @@
 //! `SKEP_OBJECTS` names the folders, divided by colons; without it, or without root, the test says so and checks nothing.
 //! Each program is loaded alone, as libbpf does with the others' autoload off. Annotations of the kernel's own tests
 //! (BTF decl tags `test_prog_flags=`) decide the load flags. `SKEP_LIST=1` lists every difference, `SKEP_ONLY` picks
-//! programs. Nothing is attached or pinned.
+//! programs; `SKEP_AS=cap-bpf` or `unprivileged` loads with fewer rights. Nothing is attached or pinned.
 #![allow(clippy::print_stdout)]
 
 use skep::btf::{Btf, Type};
 use skep::descriptors::{EngineError, Platform, Program};
 use skep::kernel::{self, Kernel};
 use skep::obj::BindEnv;
-use skep::verifier::{Options, verify_full};
+use skep::verifier::{Mode, Options, verify_full};
 use skep::vm::{SystemHost, User};
 use skep::{Object, obj::Kconfig};
+use skep_testkit::rights::{self, Rights};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +36,8 @@ struct Tally {
     refused: usize,
     phrases: usize,
     unreached: usize,
+    /// Not even looked at: the loader lacks a right.
+    barred: usize,
     unbound: usize,
     differ: BTreeMap<&'static str, Vec<String>>,
     agreed: Vec<String>,
@@ -45,6 +48,8 @@ struct Judges {
     kernels: HashMap<u32, Kernel>,
     types: Arc<Btf>,
     config: Option<Arc<str>>,
+    /// Of whoever loads.
+    rights: Rights,
 }
 
 #[test]
@@ -55,6 +60,10 @@ fn agrees_with_the_running_kernel() {
     let mut judges = match judges() {
         Ok(j) => j,
         Err(why) => return println!("live_objects: skipped: {why}"),
+    };
+    let _open = match (judges.rights == Rights::None).then(rights::Opened::new).transpose() {
+        Ok(open) => open,
+        Err(e) => return println!("live_objects: skipped: unprivileged programs are locked out: {e}"),
     };
     for folder in std::env::split_paths(&folders) {
         let mut tally = Tally::default();
@@ -69,7 +78,7 @@ fn judges() -> Result<Judges, String> {
     let kernel = Kernel::open(platform()).map_err(|e| e.to_string())?;
     let bytes = std::fs::read("/sys/kernel/btf/vmlinux").map_err(|e| e.to_string())?;
     let types = Arc::new(Btf::parse(&bytes).map_err(|e| e.to_string())?);
-    Ok(Judges { kernels: HashMap::from([(0, kernel)]), types, config: config() })
+    Ok(Judges { kernels: HashMap::from([(0, kernel)]), types, config: config(), rights: Rights::asked() })
 }
 
 fn platform() -> Platform {
@@ -120,7 +129,11 @@ fn judge_object(path: &Path, judges: &mut Judges, tally: &mut Tally) {
     // Both bind the program to maps of their own: the verifier reads constants in those of the user engine.
     let user = User::new(platform(), Arc::new(SystemHost::new()));
     let paper = skep::verify::filled_maps(&object, &user, &options);
-    let made = judges.kernels.get(&0).map(|k| skep::verify::filled_maps(&object, k, &options));
+    let made = judges.kernels.get(&0).map(|k| {
+        // The kernel notes on maps, too, who made them.
+        let made = rights::with(judges.rights, || skep::verify::filled_maps(&object, k, &options).ok());
+        made.expect("capabilities can be dropped").ok_or(())
+    });
     let (Ok(paper), Some(Ok(maps))) = (paper, made) else {
         return tally.differ.entry("maps not made").or_default().push(file);
     };
@@ -153,6 +166,11 @@ fn judge_program(
 ) {
     tally.programs += 1;
     let how = Options {
+        mode: match judges.rights {
+            Rights::All => Mode::Privileged,
+            Rights::Bpf => Mode::Bpf,
+            Rights::None => Mode::Unprivileged,
+        },
         strict_alignment: flags & (STRICT | ANY) == STRICT,
         test_state_freq: flags & STATE_FREQ != 0,
         config: judges.config.clone(),
@@ -168,7 +186,8 @@ fn judge_program(
     let why = |e: &skep::verifier::Rejection| e.to_string().lines().next().unwrap_or("").to_owned();
     let mut differ =
         |kind, line: String| tally.differ.entry(kind).or_default().push(format!("{name}\n    {line}"));
-    match (ours, kernel.load_program(&theirs)) {
+    let loaded = rights::with(judges.rights, || kernel.load_program(&theirs));
+    match (ours, loaded.expect("capabilities can be dropped")) {
         (Ok(_), Ok(_)) => tally.accepted += 1,
         (Err(e), Ok(_)) => differ("we refuse", why(&e)),
         (Ok(_), Err(EngineError::Refused(r))) => differ("WE ACCEPT", r.message),
@@ -188,6 +207,10 @@ fn judge_program(
                 differ("phrase", format!("kernel: {}\n    ours:   {}", r.message, e.message()));
             }
         }
+        (Err(_), Err(EngineError::Permission { .. })) if judges.rights != Rights::All => tally.barred += 1,
+        (Ok(_), Err(EngineError::Permission { why, .. })) if judges.rights != Rights::All => {
+            differ("WE ACCEPT", why);
+        }
         (_, Err(_)) => {
             tally.unreached += 1;
             return;
@@ -206,15 +229,16 @@ fn report(folder: &Path, t: &Tally) {
     let list = std::env::var_os("SKEP_LIST").is_some();
     let count = |kind: &str| t.differ.get(kind).map_or(0, Vec::len);
     let (wrong, refuse) = (count("WE ACCEPT"), count("we refuse"));
-    let judged = t.accepted + t.refused + wrong + refuse;
+    let judged = t.accepted + t.refused + t.barred + wrong + refuse;
     println!(
-        "live_objects: {}: {} programs, {judged} judged by both: {} accepted, {} refused, phrase {}; \
+        "live_objects: {}: {} programs, {judged} judged by both: {} accepted, {} refused, phrase {}, {} barred by both; \
          we alone accept {wrong}, we alone refuse {refuse}; {} stopped before the kernel's verifier, {} not bound",
         folder.display(),
         t.programs,
         t.accepted,
         t.refused,
         t.phrases,
+        t.barred,
         t.unreached,
         t.unbound
     );
@@ -228,6 +252,9 @@ fn report(folder: &Path, t: &Tally) {
     assert!(accepted.is_empty(), "accepted, and the kernel refuses: {accepted:#?}");
     assert!(refuse * 200 <= judged, "{refuse} of {judged} refused that the kernel accepts");
     assert!(t.phrases * 10 >= t.refused * 9, "{} phrases of {}", t.phrases, t.refused);
+    if std::env::var_os("SKEP_AS").is_some() {
+        return;
+    }
     let gone: Vec<&str> = KNOWN.iter().map(|(k, _)| *k).filter(|k| t.agreed.iter().any(|a| a == k)).collect();
     assert!(gone.is_empty(), "no longer differ, take them off the list: {gone:?}");
 }

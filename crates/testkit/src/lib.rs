@@ -5,6 +5,7 @@
 //! - [`kernel_oracle`]: the live kernel loads a program and runs it (root only; says why where it cannot).
 //! - [`generate`]: random programs that a verifier accepts.
 //! - [`mutate`]: small changes to programs.
+//! - [`rights`]: loaders with less than root's capabilities.
 //! - [`programs`]: a [`Program`](skep_platform::Program) around bare instructions, a context around bare bytes.
 
 pub mod fixtures;
@@ -13,4 +14,5 @@ pub mod kernel_oracle;
 pub mod mutate;
 pub mod programs;
 mod raw;
+pub mod rights;
 pub mod suites;

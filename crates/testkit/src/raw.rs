@@ -233,3 +233,17 @@ fn fd(n: libc::c_long) -> io::Result<OwnedFd> {
 fn done(n: libc::c_long) -> io::Result<()> {
     if n < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// The calling thread keeps of its effective capabilities only these (bits by number).
+pub(crate) fn keep_capabilities(mask: u64) -> io::Result<()> {
+    /// `_LINUX_CAPABILITY_VERSION_3`: two sets of 32 bits.
+    const VERSION: u32 = 0x2008_0522;
+    let mut header = [VERSION, 0];
+    let mut sets = [[0u32; 3]; 2];
+    // SAFETY: header and both sets are laid out as capget(2) says and live through the call.
+    done(unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) })?;
+    sets[0][0] &= mask as u32;
+    sets[1][0] &= (mask >> 32) as u32;
+    // SAFETY: as above.
+    done(unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr()) })
+}

@@ -197,7 +197,11 @@ impl Vm<'_> {
         }
         self.masked_number(op, dst)?;
         let d = if matches!(op, AluOp::And | AluOp::Or) { self.fork(dst, &d, &s)? } else { d };
-        self.set(dst, number(op, width, &d, &s));
+        let mut out = number(op, width, &d, &s);
+        if !self.capable() {
+            clear_id(&mut out);
+        }
+        self.set(dst, out);
         Ok(())
     }
 

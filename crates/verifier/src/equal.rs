@@ -70,6 +70,8 @@ pub(crate) struct Compare<'a> {
     pub(crate) mode: Mode,
     /// Every number counts, whether something has asked for it or not: the loader has no capability.
     pub(crate) all_precise: bool,
+    /// Numbers must be the same, whether something has asked for them or not.
+    pub(crate) exact_numbers: bool,
     /// Registers alive, by instruction.
     pub(crate) live: &'a [u16],
     /// Reading what was never written is allowed.
@@ -82,6 +84,7 @@ impl Compare<'_> {
         let mut ids = Ids { pairs: Vec::new(), made_up: 0 };
         if old.frames.len() != cur.frames.len()
             || old.sleepable != cur.sleepable
+            || (old.speculative && !cur.speculative)
             || !refs_equal(old, cur, &mut ids)
         {
             return false;
@@ -212,6 +215,9 @@ impl Compare<'_> {
     }
 
     fn number(&self, old: &Reg, cur: &Reg, ids: &mut Ids) -> bool {
+        if self.exact_numbers {
+            return old.val == cur.val && old.off == cur.off && ids.scalar(old.id, cur.id);
+        }
         if !old.precise && !self.all_precise && self.mode == Mode::Finished {
             return true;
         }

@@ -77,17 +77,19 @@ impl Vm<'_> {
         if mark.jump {
             self.note(|_| {});
         }
-        self.seen[pc] = true;
-        if let Some(crate::code::Slot::Second) = self.code.slots.get(pc + 1) {
-            self.seen[pc + 1] = true;
+        if !self.cur.speculative {
+            self.seen[pc] = true;
+            if let Some(crate::code::Slot::Second) = self.code.slots.get(pc + 1) {
+                self.seen[pc + 1] = true;
+            }
         }
         self.log_insn(pc);
         self.trace_step(pc);
         if !mark.stores {
-            return self.step();
+            return self.step_or_barrier(pc);
         }
         self.life.begin();
-        let flow = self.step()?;
+        let flow = self.step_or_barrier(pc)?;
         self.life.commit(&self.here);
         Ok(flow)
     }
@@ -173,7 +175,7 @@ impl Vm<'_> {
         }
         self.stats.max_states_per_insn = self.stats.max_states_per_insn.max(list.len() as u64);
         self.kept_at_mut(pc, site).retain(|i| !left.contains(i));
-        if keep {
+        if keep && !self.enough_states(list.len()) {
             self.keep(pc);
         }
         Ok(false)
@@ -262,8 +264,9 @@ impl Vm<'_> {
             (Mode::Exact, _) | (_, false) => (mode, self.live_regs.as_slice()),
             _ => (Mode::Within, [].as_slice()),
         };
-        let all_precise = self.options.mode == crate::options::Mode::Unprivileged;
-        let c = Compare { mode, all_precise, live, uninit_ok: self.leaks_allowed() };
+        let all_precise = !self.capable();
+        let exact_numbers = self.barriers.exact_numbers;
+        let c = Compare { mode, all_precise, exact_numbers, live, uninit_ok: self.leaks_allowed() };
         c.states(&self.kept[id as usize].state, &self.cur)
     }
 

@@ -275,6 +275,7 @@ impl State {
             insn,
             hist: Vec::new(),
             dfs_depth: 0,
+            speculative: false,
         }
     }
 }

@@ -52,6 +52,7 @@ impl Vm<'_> {
             if let Some(n) = sreg.filter(|_| !s.is_pointer()) {
                 self.precise(n)?;
             }
+            self.guess_jump(dst, src, if taken { pc + 1 } else { target })?;
             self.facts.branch(pc, if taken { Ways::Jumps } else { Ways::Falls });
             self.log_touched(pc);
             return Ok(Flow::To(if taken { target } else { pc + 1 }));

@@ -10,6 +10,7 @@
 //!  program     code ─► cfg (prune points, loops, live registers)   live (stack slots by call chain)
 //!  one step    step ─► alu, jump, mem (stackmem, regions, btfs, special), call, func, kfunc, dynptr
 //!  all paths   explore ─► equal (is it covered?), precise (which ranges matter?)
+//!  secrets     modes, speculate                          loaders without CAP_PERFMON
 //!  outcome     depth, log, reject, options, explain
 //! ```
 //!
@@ -52,6 +53,7 @@ mod regions;
 pub mod reject;
 pub mod scalar;
 mod special;
+mod speculate;
 pub mod stack;
 mod stackmem;
 pub mod state;

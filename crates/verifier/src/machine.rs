@@ -112,6 +112,8 @@ pub(crate) struct Vm<'a> {
     pub(crate) called: CalledHelpers,
     /// How pointers are bounded that an instruction moves, for loaders without `CAP_PERFMON`.
     pub(crate) masking: HashMap<usize, crate::modes::Masking>,
+    /// Where guessed paths end.
+    pub(crate) barriers: crate::speculate::Barriers,
     /// Kernel type looked up by name.
     pub(crate) names: HashMap<&'static str, u32>,
     /// What the attach point takes and gives back.

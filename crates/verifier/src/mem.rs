@@ -58,7 +58,7 @@ impl Vm<'_> {
             Base::MapValue(m) if !r.maybe_null() => return self.value_access(n, &r, m, off, size, how),
             Base::Mem(len) => self.mem_access(n, &r, off, size, len, &how)?,
             Base::Packet | Base::PacketMeta => {
-                if how.writes() && self.desc.packet_access != PacketAccess::ReadWrite {
+                if how.writes() && !self.packet_open() {
                     refuse!(PacketAccess, "cannot write into packet");
                 }
                 self.packet(n, &r, off, size as i64, false)?;
@@ -107,13 +107,17 @@ impl Vm<'_> {
         }
         let into = match r.base {
             Base::MapValue(_) => "map",
-            Base::Mem(_) => "mem",
+            Base::Mem(_) if !r.maybe_null() && !r.flags.has(Flags::RDONLY) => "mem",
             Base::Ctx => "ctx",
-            Base::Packet | Base::PacketMeta => "packet",
+            Base::Packet | Base::PacketMeta if self.packet_open() => "packet",
             Base::FlowKeys => "flow keys",
             _ => return Ok(()),
         };
         refuse!(PointerLeak, "R{v} leaks addr into {into}")
+    }
+
+    fn packet_open(&self) -> bool {
+        self.desc.packet_access == PacketAccess::ReadWrite
     }
 
     fn stack_access(&mut self, n: usize, off: i64, size: u32, how: How) -> Check {
@@ -308,7 +312,7 @@ impl Vm<'_> {
             How::Load { .. } => CtxAccess::Load,
         };
         let field = u32::try_from(off).ok().and_then(|o| self.layout?.access(o, size, kind));
-        let incapable = self.options.mode == crate::options::Mode::Unprivileged;
+        let incapable = !self.capable();
         let denied = field.is_some_and(|f| match f.unprivileged {
             Unprivileged::Same => false,
             Unprivileged::NoWrite => incapable && how.writes(),

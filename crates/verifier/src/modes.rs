@@ -9,10 +9,14 @@ use crate::machine::Vm;
 use crate::options::Mode;
 use crate::reject::{Check, refuse};
 use crate::value::{Base, Reg};
-use skep_isa::{AluOp, Callee, Imm64, Op, Operand};
+use skep_isa::{AluOp, Insn, Op, Operand};
 use skep_platform::helper::Capability;
 use skep_platform::{ProgTypeDesc, Proto};
 
+const CALL: u8 = 0x85;
+const LDIMM64: u8 = 0x18;
+/// States kept at one instruction for him (`BPF_COMPLEXITY_LIMIT_STATES`).
+const FEW_STATES: usize = 64;
 /// Instructions of a program of a process without capabilities (`BPF_MAXINSNS`).
 const SHORT: usize = 4096;
 
@@ -28,7 +32,7 @@ impl Mode {
 }
 
 /// The program type is open to him, and the program's shape (`bpf_prog_load`, `add_subprog_and_kfunc`, `check_cfg`).
-pub(crate) fn open_to(mode: Mode, desc: &ProgTypeDesc, code: &Code) -> Check {
+pub(crate) fn open_to(mode: Mode, desc: &ProgTypeDesc, code: &Code, insns: &[Insn]) -> Check {
     if let Some(c) = desc.needs.iter().find(|c| !mode.holds(**c)) {
         let name = match c {
             Capability::Bpf => "CAP_BPF",
@@ -43,11 +47,9 @@ pub(crate) fn open_to(mode: Mode, desc: &ProgTypeDesc, code: &Code) -> Check {
     if code.len() > SHORT {
         refuse!(Load, "{} instructions; without CAP_BPF there may be {SHORT}", code.len());
     }
-    let refers = |op: &Op| {
-        matches!(op, Op::Call(Callee::Local(_) | Callee::Kfunc { .. }))
-            || matches!(op, Op::LoadImm64 { imm: Imm64::Func(_), .. })
-    };
-    if (0..code.len()).any(|pc| code.op(pc).is_some_and(refers)) {
+    // As the kernel looks for them: legal or not, reached or not.
+    let refers = |i: &Insn| matches!((i.opcode(), i.src()), (CALL, 1 | 2) | (LDIMM64, 4));
+    if insns.iter().any(refers) {
         refuse!(
             Load,
             "loading/calling other bpf or kernel functions are allowed for CAP_BPF and CAP_SYS_ADMIN"
@@ -88,6 +90,16 @@ fn back_edge(code: &Code) -> Option<(usize, usize)> {
 }
 
 impl Vm<'_> {
+    /// The loader has `CAP_BPF`: numbers are followed on the stack, across additions and back to where they came from.
+    pub(crate) fn capable(&self) -> bool {
+        self.options.mode != Mode::Unprivileged
+    }
+
+    /// No more states are kept where there are so many.
+    pub(crate) fn enough_states(&self, kept: usize) -> bool {
+        !self.capable() && kept > FEW_STATES
+    }
+
     /// The loader may use this prototype of a helper.
     pub(crate) fn helper_open(&self, p: &Proto) -> bool {
         p.capability.is_none_or(|c| self.options.mode.holds(c))
@@ -147,12 +159,12 @@ impl Vm<'_> {
         in_place: bool,
         after: Option<&Reg>,
     ) -> Check {
-        if self.leaks_allowed() || !matches!(op, AluOp::Add | AluOp::Sub) || self.by_register().is_none() {
-            return Ok(());
-        }
-        let src = self.by_register().unwrap_or(dst);
+        let Some(src) = self.by_register().filter(|_| self.masks(op)) else { return Ok(()) };
         let (pointer, number) = if in_place { (dst, src) } else { (src, dst) };
         let fixed = off.val.as_const().is_some();
+        if self.cur.speculative {
+            return if fixed || after.is_some() { Ok(()) } else { self.guess_unmoved(dst, ptr) };
+        }
         let negative = off.val.r.smin < 0;
         if !fixed && negative != (off.val.r.smax < 0) {
             refuse!(
@@ -163,17 +175,28 @@ impl Vm<'_> {
         let word = if op == AluOp::Add { "add" } else { "sub" };
         let left = (op == AluOp::Add) == negative;
         let before = self.window(word, (dst, pointer), ptr, left)?;
-        let Some(out) = after else { return Ok(()) };
+        let Some(out) = after else {
+            if fixed {
+                return Ok(());
+            }
+            self.barriers.exact_numbers = true;
+            return self.guess_unmoved(dst, ptr);
+        };
         let limit = (before - self.window(word, (dst, pointer), out, left)?).unsigned_abs();
         self.every_path_alike(word, dst, Some((negative, fixed, limit)))
     }
 
     /// A number is added to or taken from a number: no other path may have a pointer there.
     pub(crate) fn masked_number(&mut self, op: AluOp, dst: usize) -> Check {
-        if self.leaks_allowed() || !matches!(op, AluOp::Add | AluOp::Sub) || self.by_register().is_none() {
+        if !self.masks(op) || self.by_register().is_none() {
             return Ok(());
         }
         self.every_path_alike(if op == AluOp::Add { "add" } else { "sub" }, dst, None)
+    }
+
+    /// The operation is bounded by a mask: nothing else keeps a CPU from guessing with it.
+    fn masks(&self, op: AluOp) -> bool {
+        !self.leaks_allowed() && matches!(op, AluOp::Add | AluOp::Sub) && !self.barriers.before(self.cur.insn)
     }
 
     /// The register that is added or taken, when it is one and no constant of the instruction.

@@ -199,13 +199,21 @@ impl Vm<'_> {
             refuse!(PointerLeak, "attempt to corrupt spilled pointer on stack");
         }
         self.break_dynptr(frame, spi)?;
+        if !self.leaks_allowed() {
+            let pointer = matches!(what, Store::Reg(v) if self.reg(v).is_pointer());
+            let plain = (0..size as usize)
+                .all(|i| matches!(old.bytes[byte.wrapping_sub(i) & 7], Byte::Misc | Byte::Zero));
+            if pointer || !plain {
+                self.guess_ends_after();
+            }
+        }
         self.log.touch_slot(spi);
         if size == 8 {
             self.life.write(frame, 1 << spi);
         }
         let aligned = off % 8 == 0;
         match what {
-            Store::Reg(v) if aligned && self.reg(v).is_scalar() => {
+            Store::Reg(v) if aligned && self.capable() && self.reg(v).is_scalar() => {
                 let fits = self.reg(v).bits() <= 8 * size;
                 if fits {
                     self.tie(v);
@@ -217,7 +225,9 @@ impl Vm<'_> {
                 }
                 self.spill(frame, spi, reg, size);
             }
-            Store::Imm(i) if aligned => self.spill(frame, spi, Reg::known(i as i64 as u64), size),
+            Store::Imm(i) if aligned && self.capable() => {
+                self.spill(frame, spi, Reg::known(i as i64 as u64), size)
+            }
             Store::Reg(v) if self.reg(v).is_pointer() => {
                 if size != 8 {
                     refuse!(StackAccess, "invalid size of register spill");

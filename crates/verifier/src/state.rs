@@ -201,6 +201,8 @@ pub struct State {
     pub hist: Vec<Hist>,
     /// Kept states above it.
     pub dfs_depth: u32,
+    /// On a path that a CPU only guesses.
+    pub speculative: bool,
 }
 
 impl Frame {

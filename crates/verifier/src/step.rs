@@ -177,8 +177,11 @@ impl Vm<'_> {
             Base::Arena => 7,
             _ => 8,
         };
-        let seen = std::mem::replace(&mut self.access_kind[self.cur.insn], kind);
-        if seen != 0 && seen != kind && (seen != 8 || kind != 8) {
+        let seen = &mut self.access_kind[self.cur.insn];
+        if *seen == 0 {
+            *seen = kind;
+        }
+        if *seen != kind {
             refuse!(BadPointer, "same insn cannot be used with different pointers");
         }
         Ok(())

@@ -11,6 +11,7 @@ use crate::machine::{Claims, Vm, call_shape};
 use crate::maps::{FieldKind, MapInfo};
 use crate::options::{Options, Stats};
 use crate::reject::{Check, Reject, Rule, refuse};
+use crate::speculate::Barriers;
 use crate::state::{Frame, State};
 use crate::value::{Base, Reg};
 use skep_isa::{Callee, Imm64, Op};
@@ -213,7 +214,7 @@ pub(crate) fn prepare<'a>(
     let tail = |id: i32| u32::try_from(id).ok().and_then(|i| platform.helper(i)).is_some_and(|h| h.tail_call);
     let mut code = Code::new(program, tail)?;
     code.resolve(&program.insns)?;
-    crate::modes::open_to(options.mode, desc, &code)?;
+    crate::modes::open_to(options.mode, desc, &code, &program.insns)?;
     kernel_functions(&code, kernel.as_deref(), platform)?;
     let maps = map_infos(program);
     kernel_variables(&code, kernel.as_deref(), options)?;
@@ -276,6 +277,7 @@ pub(crate) fn prepare<'a>(
         called,
         claims: None,
         masking: HashMap::new(),
+        barriers: if options.mode.trusted() { Barriers::default() } else { Barriers::new(n) },
         names: HashMap::new(),
         attach,
     })

@@ -2,7 +2,7 @@
 //!
 //! The programs are those of the suites `test_verifier` and `samples` with up to four small changes, and generated ones
 //! changed likewise. `SKEP_FUZZ_MINUTES` says how long (without it: seconds), `SKEP_SEED` where to begin,
-//! `SKEP_FUZZ_OUT` names a file for the differences. `cargo xtask fuzz verifier --minutes N` sets these.
+//! `SKEP_FUZZ_OUT` names a file for the differences, `SKEP_AS` who loads (`root`, `cap-bpf`, `unprivileged`). `cargo xtask fuzz verifier --minutes N` sets these.
 //!
 //! No program that the kernel refuses may be accepted. Programs that only the verifier refuses are allowed for the reasons
 //! listed in `verifier_fuzz.txt`. Needs root; without it the test says so and passes.
@@ -15,8 +15,9 @@ use skep_platform::uapi::{AttachType, MapType, ProgType};
 use skep_platform::{Map, MapDef, Program};
 use skep_testkit::generate::{self, Random, Seed};
 use skep_testkit::kernel_oracle::{KernelMap, Load, Oracle};
+use skep_testkit::rights::{self, Rights};
 use skep_testkit::{fixtures, mutate, programs, suites};
-use skep_verifier::{Limits, Options, Rule, verify_full};
+use skep_verifier::{Limits, Mode, Options, Rule, verify_full};
 use skep_vm::{FixedHost, User};
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -25,8 +26,10 @@ use std::time::{Duration, Instant};
 
 /// What the verifier refuses and the kernel does not: beginnings of the message, and why.
 const KNOWN: &str = include_str!("verifier_fuzz.txt");
-/// The kernel did not judge: no memory, a signal, no right, too large.
-const NOT_JUDGED: [i32; 5] = [12, 4, 11, 1, 7];
+/// The kernel did not judge: no memory, a signal, too large.
+const NOT_JUDGED: [i32; 4] = [12, 4, 11, 7];
+/// No right: to root this says nothing of the program.
+const EPERM: i32 = 1;
 
 /// Changed loops often have no end: longer walks are not compared.
 const LIMIT: u64 = 10_000;
@@ -191,6 +194,7 @@ struct Fuzz<'a> {
     oracle: &'a Oracle,
     maps: &'a Maps,
     types: Option<Arc<skep::btf::Btf>>,
+    rights: Rights,
     tally: Tally,
 }
 
@@ -207,7 +211,12 @@ impl Fuzz<'_> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u32;
         let limits = Limits { insns: LIMIT, ..Limits::default() };
         let strict_alignment = base.flags & 3 == 1;
-        let options = Options { strict_alignment, cpus, limits, ..Options::default() };
+        let mode = match self.rights {
+            Rights::All => Mode::Privileged,
+            Rights::Bpf => Mode::Bpf,
+            Rights::None => Mode::Unprivileged,
+        };
+        let options = Options { mode, strict_alignment, cpus, limits, ..Options::default() };
         let ours = verify_full(&Arc::new(program), skep::platform(), &options);
         if ours.as_ref().is_err_and(|e| e.rule() == Rule::TooComplex) {
             return;
@@ -224,7 +233,8 @@ impl Fuzz<'_> {
         };
         let theirs = self.oracle.load(&load);
         self.tally.programs += 1;
-        if theirs.as_ref().is_err_and(|e| NOT_JUDGED.contains(&e.errno) && ours.is_ok()) {
+        let open = |errno: i32| NOT_JUDGED.contains(&errno) || (errno == EPERM && self.rights == Rights::All);
+        if theirs.as_ref().is_err_and(|e| open(e.errno) && ours.is_ok()) {
             self.tally.not_judged += 1;
             return;
         }
@@ -258,20 +268,42 @@ impl Fuzz<'_> {
 
 #[test]
 fn verdicts_are_the_kernels() {
+    judged_as(Rights::asked());
+}
+
+/// Addresses are secret to this loader, and paths that a CPU only guesses are walked.
+#[test]
+fn with_cap_bpf_alone_too() {
+    if std::env::var_os("SKEP_AS").is_none() {
+        judged_as(Rights::Bpf);
+    }
+}
+
+fn judged_as(rights: Rights) {
     let oracle = match Oracle::open() {
         Ok(o) => o,
         Err(why) => return println!("{why}: nothing was checked"),
     };
+    let _open = match (rights == Rights::None).then(rights::Opened::new).transpose() {
+        Ok(open) => open,
+        Err(e) => return println!("unprivileged programs are locked out: {e}: nothing was checked"),
+    };
+    // Maps, too, are made with these rights: the kernel notes on them whether they need hardening.
+    rights::with(rights, || compare(&oracle, rights)).expect("capabilities can be dropped");
+}
+
+fn compare(oracle: &Oracle, rights: Rights) {
     let minutes = std::env::var("SKEP_FUZZ_MINUTES").ok().and_then(|m| m.parse::<f64>().ok());
     let time = Duration::from_secs_f64(minutes.map_or(2.0, |m| m * 60.0));
     let seed = std::env::var("SKEP_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0x5eed);
     let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(2)));
     let mut maps = Maps::default();
-    let bases = bases(&engine, &oracle, &mut maps);
+    let bases = bases(&engine, oracle, &mut maps);
     let types = std::fs::read("/sys/kernel/btf/vmlinux").ok();
     let types = types.and_then(|b| skep::btf::Btf::parse(&b).ok()).map(Arc::new);
-    let mut fuzz = Fuzz { oracle: &oracle, maps: &maps, types, tally: Tally::default() };
+    let mut fuzz = Fuzz { oracle, maps: &maps, types, rights, tally: Tally::default() };
     let (mut random, began) = (Seed(seed), Instant::now());
+    bases.iter().filter(|b| comparable(&b.insns, b.maps.len())).for_each(|b| fuzz.one(b, b.insns.clone()));
     while began.elapsed() < time {
         let generated = bases.is_empty() || random.below(4) == 0;
         let made;
@@ -295,13 +327,13 @@ fn verdicts_are_the_kernels() {
             fuzz.one(base, insns);
         }
     }
-    report(&fuzz.tally, bases.len());
+    report(&fuzz.tally, bases.len(), rights);
 }
 
-fn report(t: &Tally, bases: usize) {
+fn report(t: &Tally, bases: usize, rights: Rights) {
     let listed = |m: &str| KNOWN.lines().filter(|l| !l.starts_with('#')).any(|l| known(l, m));
     println!(
-        "verifier fuzz: {} programs from {bases} and generated ones, {} accepted by the kernel, {} not judged; accepted \
+        "verifier fuzz, rights {rights:?}: {} programs from {bases} and generated ones, {} accepted by the kernel, {} not judged; accepted \
          here and refused there: {}; the other way round: {} in {} kinds",
         t.programs,
         t.accepted,
