@@ -44,7 +44,10 @@ fn main() -> ExitCode {
     let files: Vec<PathBuf> = args.iter().skip(1).map(PathBuf::from).collect();
     let rows = match args.first().map(String::as_str) {
         Some("run") => run::run(&or_else(files, "bench/objects")),
-        Some("maps") => maps::run(&or_else(files, "bench/objects/maps.bpf.o")[0]),
+        Some("maps") => {
+            let names: Vec<String> = args.iter().skip(2).cloned().collect();
+            maps::run(&or_else(files, "bench/objects/maps.bpf.o")[0], &names)
+        }
         Some("packets") => packets::run(&or_else(files, "bench/objects/packets.bpf.o")[0]),
         Some("filters") => {
             return match filters::run(json) {

@@ -47,8 +47,8 @@ impl Which {
     }
 }
 
-/// Nanoseconds an operation, for every program of the object on every engine.
-pub(crate) fn run(path: &Path) -> Result<Vec<Row>, String> {
+/// Nanoseconds an operation, on every engine, for every program of the object, or for those that are named.
+pub(crate) fn run(path: &Path, only: &[String]) -> Result<Vec<Row>, String> {
     let sides = open_all(path, &[Tier::Interp], fill)?;
     for side in &sides {
         let tail = side.collection.map("pa").zip(side.collection.program("tail0"));
@@ -58,6 +58,8 @@ pub(crate) fn run(path: &Path) -> Result<Vec<Row>, String> {
     }
     let names: Vec<String> =
         sides[0].collection.programs.iter().map(|p| p.loaded.program().name.clone()).collect();
+    let asked = |n: &String| only.is_empty() || n == "base" || only.contains(n);
+    let names: Vec<String> = names.into_iter().filter(asked).collect();
     let mut samples = vec![vec![Vec::new(); sides.len()]; names.len()];
     for _ in 0..ROUNDS * 3 {
         for (name, samples) in names.iter().zip(&mut samples) {
@@ -105,7 +107,7 @@ pub(crate) fn open_all(path: &Path, more: &[Tier], fill: Fill) -> Result<Vec<Sub
 }
 
 /// The tiers that compile.
-const COMPILING: [Tier; 1] = [Tier::Baseline];
+const COMPILING: [Tier; 2] = [Tier::Baseline, Tier::Optimized];
 
 fn open(name: &'static str, engine: Which, path: &Path, fill: Fill) -> Result<Subject, String> {
     let user = matches!(engine, Which::User(_));

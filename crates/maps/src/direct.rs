@@ -531,7 +531,8 @@ unsafe fn key_words<const N: usize, const W: usize>(addr: u64) -> [u64; W] {
                 1 => pointer::<u8>(at).read().into(),
                 2 => pointer::<u16>(at).read_unaligned().into(),
                 4 => pointer::<u32>(at).read_unaligned().into(),
-                8 if N == 8 => pointer::<u64>(at).read_unaligned(),
+                // Keys as long as these are mostly words and strings.
+                _ if N == 8 || N == 64 => pointer::<u64>(at).read_unaligned(),
                 _ => {
                     // Long keys are often put together of fields of 4 bytes. Volatile, so that no wider load is made of the
                     // halves: that would wait for the stores to reach the cache.

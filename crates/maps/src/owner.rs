@@ -28,7 +28,7 @@ thread_local! {
 
 impl Owner {
     /// The calling thread. Cost: two loads after the first call of a thread.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn me() -> Owner {
         let (epoch, word) = ME.get();
         if epoch != 0 && epoch == current_epoch() {
@@ -102,13 +102,14 @@ fn pid_namespace() -> u64 {
 }
 
 /// The epoch word: not zero in a process that has called `begin_epoch`, zero again in its children.
+#[inline(always)]
 fn epoch_word() -> &'static AtomicU64 {
     static WORD: OnceLock<&'static AtomicU64> = OnceLock::new();
     static NEVER_WIPED: AtomicU64 = AtomicU64::new(0);
     WORD.get_or_init(|| wiped_on_fork().unwrap_or(&NEVER_WIPED))
 }
 
-#[inline]
+#[inline(always)]
 fn current_epoch() -> u64 {
     epoch_word().load(Relaxed)
 }

@@ -119,7 +119,7 @@ impl Slab {
         if let Some(slot) = self.checked(head.load(Relaxed)) {
             self.owner(mem, slot).store(me.0, Release);
             head.store(self.next(mem, slot).load(Relaxed), Release);
-            mem.u32(line + 20).fetch_sub(1, Relaxed);
+            self.count_free(mem, line, u32::MAX);
             return Ok(Some(slot));
         }
         let slot = fresh.load(Relaxed);
@@ -139,9 +139,15 @@ impl Slab {
         let head = mem.u32(line + 8);
         self.next(mem, slot).store(head.load(Relaxed), Relaxed);
         head.store(slot + 1, Release);
-        mem.u32(line + 20).fetch_add(1, Relaxed);
+        self.count_free(mem, line, 1);
         self.owner(mem, slot).store(0, Release);
         Ok(())
+    }
+
+    /// Adds to the number of free slots of a list whose lock is held: nobody else writes it.
+    fn count_free(&self, mem: &Memory, line: u64, more: u32) {
+        let free = mem.u32(line + 20);
+        free.store(free.load(Relaxed).wrapping_add(more), Relaxed);
     }
 
     fn lock_list<'m>(&self, mem: &'m Memory, list: u32, me: Owner) -> Result<Guard<'m>, Errno> {

@@ -81,6 +81,8 @@ const DISCARD: u32 = 1 << 30;
 const HEADER: u64 = 8;
 /// Longest record (`RINGBUF_MAX_RECORD_SZ`).
 const MAX_RECORD: u64 = (u32::MAX / 4) as u64;
+/// Bytes ahead of a record that are fetched for those to come: a ring is larger than the caches that are near.
+const AHEAD: u64 = 1024;
 const NO_WAKEUP: u64 = 1;
 const FORCE_WAKEUP: u64 = 2;
 
@@ -98,43 +100,56 @@ fn footprint(len: u64) -> u64 {
 }
 
 impl Ring {
+    #[inline(always)]
     fn mem(&self) -> &Memory {
         &self.file.mem
     }
 
+    #[inline(always)]
     fn size(&self) -> u64 {
         u64::from(self.file.def.max_entries)
     }
 
+    #[inline(always)]
     fn position(&self, of: u64) -> &AtomicU64 {
         self.mem().u64(of)
     }
 
     /// A position as it is in the file; `EIO` for one that no record starts at.
+    #[inline(always)]
     fn aligned(&self, of: u64) -> Result<u64, Errno> {
         let pos = self.position(of).load(Acquire);
         if pos.is_multiple_of(8) { Ok(pos) } else { Err(Errno::EIO) }
     }
 
     /// Offset of the record header at a position.
+    #[inline(always)]
     fn header(&self, pos: u64) -> u64 {
         DATA + (pos & (self.size() - 1))
     }
 
-    /// Takes the producers' lock; forgets records that a dead holder listed and did not publish.
-    fn produce(&self) -> Result<Guard<'_>, Errno> {
-        let guard = lock(self.position(PRODUCER_LOCK), Owner::me())?;
+    /// Takes the producers' lock.
+    #[inline(always)]
+    fn produce(&self, me: Owner) -> Result<Guard<'_>, Errno> {
+        let guard = lock(self.position(PRODUCER_LOCK), me)?;
         if let Some(dead) = guard.dead {
-            let published = self.position(PRODUCER).load(Acquire);
-            let unpublished = |pos: u64, owner| owner == dead.0 && pos.wrapping_sub(published) < u64::MAX / 2;
-            while let Some(entry) = self.listed(unpublished) {
-                self.mem().u64(entry).store(0, Release);
-            }
+            self.forget(dead);
         }
         Ok(guard)
     }
 
+    /// Forgets records that a dead producer listed and did not publish.
+    #[cold]
+    fn forget(&self, dead: Owner) {
+        let published = self.position(PRODUCER).load(Acquire);
+        let unpublished = |pos: u64, owner| owner == dead.0 && pos.wrapping_sub(published) < u64::MAX / 2;
+        while let Some(entry) = self.listed(unpublished) {
+            self.mem().u64(entry).store(0, Release);
+        }
+    }
+
     /// Space for a record of `len` bytes: its position. The producers' lock is held.
+    #[inline(always)]
     fn space(&self, len: u64) -> Result<u64, Errno> {
         let consumer = self.position(CONSUMER).load(Acquire);
         let producer = self.aligned(PRODUCER)?;
@@ -148,6 +163,7 @@ impl Ring {
     }
 
     /// Moves the pending position over committed records.
+    #[inline(always)]
     fn pending(&self, producer: u64) -> Result<u64, Errno> {
         let mut pending = self.aligned(PENDING)?;
         while pending != producer && producer.wrapping_sub(pending) <= self.size() {
@@ -161,11 +177,13 @@ impl Ring {
         Ok(pending)
     }
 
+    #[inline(always)]
     fn fits(&self, len: u64) -> Result<(), Errno> {
         let fits = len <= MAX_RECORD && footprint(len) <= self.size();
         if fits { Ok(()) } else { Err(Errno::E2BIG) }
     }
 
+    #[inline(always)]
     fn write_header(&self, pos: u64, len: u32) {
         let at = self.header(pos);
         self.mem().u32(at + 4).store((at / PAGE) as u32, Relaxed);
@@ -173,6 +191,7 @@ impl Ring {
     }
 
     /// Offset of the header of the record that is reserved at a payload address.
+    #[inline(always)]
     fn reserved(&self, addr: u64) -> Option<u64> {
         let at = self.mem().offset_of(addr)?.checked_sub(HEADER)?;
         if at < DATA || at >= DATA + self.size() || !at.is_multiple_of(8) {
@@ -183,6 +202,7 @@ impl Ring {
         (busy && own_page).then_some(at)
     }
 
+    #[inline(always)]
     fn commit(&self, addr: u64, discard: bool, wakeup: u64) -> Result<(), Errno> {
         let at = self.reserved(addr).ok_or(Errno::EINVAL)?;
         let offset = at - DATA;
@@ -214,6 +234,7 @@ impl Ring {
     }
 
     /// Lists an open record with its owner, when there is room in the list.
+    #[inline(always)]
     fn list(&self, pos: u64, owner: Owner) {
         let free = (0..OPEN).map(|i| OPEN_AT + i * 16).find(|at| self.mem().u64(*at).load(Relaxed) == 0);
         if let Some(at) = free {
@@ -223,6 +244,7 @@ impl Ring {
     }
 
     /// First entry of the list for which `which` holds of position and owner.
+    #[inline(always)]
     fn listed(&self, which: impl Fn(u64, u64) -> bool) -> Option<u64> {
         (0..OPEN).map(|i| OPEN_AT + i * 16).find(|at| {
             let listed = self.mem().u64(*at).load(Acquire);
@@ -256,23 +278,28 @@ impl Ring {
 }
 
 impl RingBuf for Ring {
+    #[inline(always)]
     fn reserve(&self, len: u64, flags: u64) -> Result<u64, Errno> {
         if flags != 0 {
             return Err(Errno::EINVAL);
         }
         self.fits(len)?;
-        let _held = self.produce()?;
+        let me = Owner::me();
+        let _held = self.produce(me)?;
         let pos = self.space(len)?;
-        self.list(pos, Owner::me());
+        self.list(pos, me);
+        self.mem().prefetch(self.header(pos.wrapping_add(AHEAD)));
         self.write_header(pos, len as u32 | BUSY);
         self.position(PRODUCER).store(pos.wrapping_add(footprint(len)), Release);
         Ok(self.mem().addr(self.header(pos) + HEADER))
     }
 
+    #[inline(always)]
     fn submit(&self, addr: u64, flags: u64) -> Result<(), Errno> {
         self.commit(addr, false, flags)
     }
 
+    #[inline(always)]
     fn discard(&self, addr: u64, flags: u64) -> Result<(), Errno> {
         self.commit(addr, true, flags)
     }
@@ -288,8 +315,9 @@ impl RingBuf for Ring {
         }
         let len = data.len() as u64;
         self.fits(len).map_err(|_| Errno::EAGAIN)?;
-        let held = self.produce()?;
+        let held = self.produce(Owner::me())?;
         let pos = self.space(len).map_err(|e| if e == Errno::ENOSPC { Errno::EAGAIN } else { e })?;
+        self.mem().prefetch(self.header(pos.wrapping_add(AHEAD)));
         self.mem().write(self.header(pos) + HEADER, data);
         self.write_header(pos, len as u32);
         self.position(PRODUCER).store(pos.wrapping_add(footprint(len)), Release);
