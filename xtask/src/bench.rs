@@ -3,6 +3,11 @@
 use std::process::Command;
 
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
+    if let [first, files @ ..] = args
+        && first == "kernel-load"
+    {
+        return crate::kernel_load::measure(files);
+    }
     let status = Command::new("cargo")
         .args(["run", "--quiet", "--release", "--manifest-path", "bench/Cargo.toml", "--"])
         .args(args)

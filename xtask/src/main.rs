@@ -6,6 +6,7 @@ mod bench;
 mod bless;
 mod build_bpf;
 mod fuzz;
+mod kernel_load;
 mod suites;
 mod tidy;
 

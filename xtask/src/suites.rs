@@ -28,6 +28,11 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     {
         return live(folders);
     }
+    if let [first, folder @ ..] = args
+        && first == "kernel-load"
+    {
+        return crate::kernel_load::compare(folder);
+    }
     let folder =
         std::env::var_os("SKEP_SUITES").map_or(crate::root().join("../shared/suites"), PathBuf::from);
     cargo(&["build", "--quiet", "--release", "--package", "skep-cli"])?;
@@ -112,13 +117,21 @@ fn in_tests_with(
     variable: &str,
     value: Option<OsString>,
 ) -> Result<String, String> {
+    let given: Vec<(&str, OsString)> = value.into_iter().map(|v| (variable, v)).collect();
+    in_tests_given(package, test, says, &given)
+}
+
+/// The same with any variables.
+pub(crate) fn in_tests_given(
+    package: &str,
+    test: &str,
+    says: &str,
+    variables: &[(&str, OsString)],
+) -> Result<String, String> {
     let words =
         ["test", "--quiet", "--package", package, "--test", test, "--", "--nocapture", "--test-threads=1"];
     let mut cargo = Command::new("cargo");
-    cargo.args(words);
-    if let Some(value) = value {
-        cargo.env(variable, value);
-    }
+    cargo.args(words).envs(variables.iter().cloned());
     let out = output(&mut cargo)?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let told =
@@ -208,7 +221,7 @@ fn output(command: &mut Command) -> Result<Output, String> {
         .map_err(|e| format!("cannot start {:?}: {e}", command.get_program()))
 }
 
-fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
     let mut all: Vec<PathBuf> = entries.filter(|p| p.to_string_lossy().ends_with(ending)).collect();
     all.sort();

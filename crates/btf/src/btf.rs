@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 use std::ffi::CStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crate::error::{BtfError, BtfErrorKind as K, Part};
 use crate::kind::{Field, Kind, Word3};
@@ -25,7 +25,7 @@ pub const MAX_NAME_LEN: usize = 511;
 
 /// A checked BTF section; a split one holds its base.
 ///
-/// Memory: a copy of the section plus four bytes a type; the name index is made at the first look-up by name.
+/// Memory: a copy of the section plus four bytes a type; who looks up many names has an index made.
 #[derive(Debug)]
 pub struct Btf {
     words: Box<[u32]>,
@@ -37,7 +37,7 @@ pub struct Btf {
     first_str: u32,
     /// Whether all strings are ASCII and none is longer than [`MAX_NAME_LEN`] (source lines may be, names may not).
     strings_are_plain: bool,
-    names: OnceLock<Names>,
+    names: Names,
 }
 
 /// A type record in words, whole: `kind.row().words(vlen)` of them.
@@ -115,7 +115,7 @@ impl Btf {
             base,
             first_id,
             first_str,
-            names: OnceLock::new(),
+            names: Names::default(),
         };
         btf.check_references(header.types_at())?;
         Ok(btf)
@@ -131,7 +131,7 @@ impl Btf {
             first_id: 1,
             first_str: 0,
             strings_are_plain: true,
-            names: OnceLock::new(),
+            names: Names::default(),
         }
     }
 
@@ -228,7 +228,7 @@ impl Btf {
     }
 
     pub(crate) fn names(&self) -> &Names {
-        self.names.get_or_init(|| Names::new(self))
+        &self.names
     }
 
     /// Words of all types, the base's included: a measure of work.

@@ -4,6 +4,7 @@ use crate::cmd;
 use crate::failure::Failure;
 use crate::output::Out;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use std::ffi::OsString;
 
 /// One command: a row. A path of two words is a noun and its verb.
 pub(crate) struct Cmd {
@@ -100,6 +101,16 @@ const NOUNS: &[(&str, &str)] = &[
 
 /// The parser for the whole table.
 pub(crate) fn parser() -> Command {
+    parser_of(&|_| true)
+}
+
+/// The parser for a command line: commands whose last word is not in it are there, and have no arguments. Making those of all
+/// would take longer than many a command.
+pub(crate) fn parser_for(line: &[OsString]) -> Command {
+    parser_of(&|c| c.path.last().is_some_and(|last| line.iter().any(|w| w == last)))
+}
+
+fn parser_of(whole: &dyn Fn(&Cmd) -> bool) -> Command {
     let mut root = Command::new("skep")
         .about("eBPF in user space: run, check, assemble and inspect eBPF objects")
         .version(env!("CARGO_PKG_VERSION"))
@@ -113,22 +124,22 @@ pub(crate) fn parser() -> Command {
         }
         let mut n = Command::new(*noun).about(*about).subcommand_required(true).arg_required_else_help(true);
         for v in verbs {
-            n = n.subcommand(single(v));
+            n = n.subcommand(single(v, whole(v)));
         }
         root = root.subcommand(n);
     }
     for c in COMMANDS.iter().filter(|c| c.path.len() == 1) {
-        root = root.subcommand(single(c));
+        root = root.subcommand(single(c, whole(c)));
     }
     root
 }
 
-fn single(c: &Cmd) -> Command {
-    let name = c.path[c.path.len() - 1];
-    Command::new(name)
-        .about(c.about)
-        .long_about(format!("{}\n\n{}", c.about, c.long).trim().to_string())
-        .args((c.args)())
+fn single(c: &Cmd, whole: bool) -> Command {
+    let command = Command::new(c.path[c.path.len() - 1]).about(c.about);
+    if !whole {
+        return command;
+    }
+    command.long_about(format!("{}\n\n{}", c.about, c.long).trim().to_string()).args((c.args)())
 }
 
 fn globals() -> Vec<Arg> {

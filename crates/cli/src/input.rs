@@ -16,6 +16,7 @@ pub(crate) fn file(path: &Path) -> Result<Vec<u8>, Failure> {
         return Ok(bytes);
     }
     let f = std::fs::File::open(path).map_err(|e| Failure::io("read", path, &e))?;
+    bytes.reserve(f.metadata().map_or(0, |m| m.len().min(MAX_FILE) as usize + 1));
     f.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|e| Failure::io("read", path, &e))?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(Failure::Input(format!("{}: larger than {MAX_FILE} bytes", path.display())));

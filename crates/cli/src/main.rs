@@ -15,10 +15,12 @@ mod progress;
 mod stream;
 mod table;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let matches = match commands::parser().try_get_matches() {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let matches = match commands::parser_for(&line).try_get_matches_from(&line) {
         Ok(m) => m,
         Err(e) => {
             let code = if e.use_stderr() { 2 } else { 0 };

@@ -14,6 +14,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Most objects' types that are kept: an engine is used for one object, or a handful.
 const KEPT: usize = 16;
 
+/// Where the running kernel shows its types.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// The running kernel's types. Cost: some milliseconds.
+///
+/// # Errors
+/// The file system's, where there are none (the kernel was built without CONFIG_DEBUG_INFO_BTF=y), and `InvalidData` for what
+/// is not BTF.
+pub fn vmlinux() -> std::io::Result<Arc<Btf>> {
+    let parsed = crate::raw::types::vmlinux(VMLINUX, Btf::parse)?;
+    parsed.map(Arc::new).map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e))
+}
+
 /// Types in the kernel.
 #[derive(Debug)]
 pub(crate) struct LoadedBtf {

@@ -1,6 +1,6 @@
 //! The engine: maps and programs of one kernel, and runs by `BPF_PROG_TEST_RUN`.
 
-use crate::btf::{BtfCache, hidden};
+use crate::btf::{BtfCache, hidden, vmlinux};
 use crate::door::{Door, TestRun};
 use crate::explain::{self, Asked, Rights};
 use crate::link::{self, AttachTo, Link};
@@ -70,9 +70,15 @@ impl Kernel {
     /// # Errors
     /// [`EngineError::Permission`] and [`EngineError::Unsupported`], with what is missing.
     pub fn open(platform: Platform) -> Result<Kernel, EngineError> {
-        let kernel = Kernel::with_door(platform, Arc::new(Live));
-        kernel.probe()?;
+        let kernel = Kernel::unchecked(platform);
+        kernel.check()?;
         Ok(kernel)
+    }
+
+    /// The running kernel, without a question whether it may be used: [`Kernel::check`] asks, for instance after something
+    /// went wrong. Costs nothing.
+    pub fn unchecked(platform: Platform) -> Kernel {
+        Kernel::with_door(platform, Arc::new(Live))
     }
 
     /// An engine behind another door.
@@ -109,8 +115,11 @@ impl Kernel {
         Link::struct_ops(&self.door, map)
     }
 
-    /// Loads the smallest program of a type that everybody with rights may load.
-    fn probe(&self) -> Result<(), EngineError> {
+    /// Whether this process may use the kernel: loads the smallest program of a type that everybody with rights may load.
+    ///
+    /// # Errors
+    /// As [`Kernel::open`].
+    pub fn check(&self) -> Result<(), EngineError> {
         let exit = vec![Insn::new(0xb7, 0, 0, 0, 0), Insn::new(0x95, 0, 0, 0, 0)];
         let program = Arc::new(Program::from_insns("probe", ProgType::SchedCls, exit));
         match self.load_program(&program) {
@@ -146,15 +155,21 @@ impl Kernel {
 
     /// The running kernel's types, read at the first call.
     pub(crate) fn vmlinux(&self) -> Option<&Btf> {
-        let read = || Btf::parse(&std::fs::read("/sys/kernel/btf/vmlinux").ok()?).ok().map(Arc::new);
-        self.vmlinux.get_or_init(read).as_deref()
+        self.vmlinux.get_or_init(|| vmlinux().ok()).as_deref()
     }
 
     /// Runs a program `repeat` times on data and context, either of which may be empty where the program type takes none.
     ///
+    /// Kernels run no classic tracepoint's program by request. Its instructions are loaded as a raw tracepoint's beside it, of
+    /// whose context (12 words) they may read the same places, and run there.
+    ///
     /// # Errors
     /// The kernel's error number; [`explain::why`] has the words.
     pub fn run(&self, program: &KernelProgram, data: &[u8], ctx: &[u8], repeat: u32) -> Result<Ran, Errno> {
+        if program.program().prog_type == ProgType::Tracepoint {
+            let twin = program.twin(|p| self.load_program(p).ok()).ok_or(Errno::ENOTSUPP)?;
+            return self.run_on_context(twin, ctx, repeat);
+        }
         if runs_on_context_alone(program.program().prog_type) {
             return self.run_on_context(program, ctx, repeat);
         }

@@ -42,6 +42,7 @@ pub mod wait;
 #[cfg(test)]
 mod fake;
 
+pub use btf::{VMLINUX, vmlinux};
 pub use engine::{Kernel, Options, Ran};
 pub use link::{AttachTo, Link};
 pub use load::KernelProgram;

@@ -13,7 +13,7 @@ use skep_platform::{AttachType, EngineError, Errno, Loaded, ProgType, Program};
 use std::any::Any;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// `BPF_F_SLEEPABLE`.
 const SLEEPABLE: u32 = 1 << 4;
@@ -30,9 +30,27 @@ pub struct KernelProgram {
     program: Arc<Program>,
     fd: OwnedFd,
     log: String,
+    /// The same instructions as a raw tracepoint's program, once they were asked for.
+    twin: OnceLock<Option<Box<KernelProgram>>>,
 }
 
 impl KernelProgram {
+    /// The same instructions as a raw tracepoint's program, which the kernel runs by request; loaded at the first call.
+    pub(crate) fn twin(
+        &self,
+        load: impl FnOnce(&Arc<Program>) -> Option<KernelProgram>,
+    ) -> Option<&KernelProgram> {
+        let make = || {
+            let twin = Program {
+                prog_type: ProgType::RawTracepoint,
+                attach_type: None,
+                ..Program::clone(&self.program)
+            };
+            load(&Arc::new(twin)).map(Box::new)
+        };
+        self.twin.get_or_init(make).as_deref()
+    }
+
     /// The verifier's log, if one was asked for ([`crate::Options::log_level`]).
     pub fn log(&self) -> &str {
         &self.log
@@ -103,7 +121,7 @@ pub(crate) fn load(program: &Arc<Program>, with: &Surroundings<'_>) -> Result<Ke
         (loaded, text) = ask(with.door, &request);
     }
     match loaded {
-        Ok(fd) => Ok(KernelProgram { program: program.clone(), fd, log: text }),
+        Ok(fd) => Ok(KernelProgram { program: program.clone(), fd, log: text, twin: OnceLock::new() }),
         Err(errno) => Err(refused(program, errno, text)),
     }
 }

@@ -49,11 +49,14 @@ fn c_path(path: &Path) -> Result<CString, PinError> {
 /// `EEXIST` when the name is taken, `EINVAL` outside of a bpf file system, `EPERM` without the right to write there.
 pub fn pin(door: &dyn Door, path: &Path, fd: BorrowedFd<'_>) -> Result<(), PinError> {
     let name = c_path(path)?;
-    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+    let mut pinned = door.obj_pin(&name, fd);
+    let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
+    if let (Err(Errno::ENOENT), Some(folder)) = (&pinned, folder) {
         let made = std::fs::create_dir_all(folder);
         made.map_err(|e| error(folder, Errno(e.raw_os_error().unwrap_or(5))))?;
+        pinned = door.obj_pin(&name, fd);
     }
-    door.obj_pin(&name, fd).map_err(|e| error(path, e))
+    pinned.map_err(|e| error(path, e))
 }
 
 /// Opens a pinned object. A folder in which it is looked for must be readable.

@@ -6,6 +6,7 @@ mod net;
 pub(crate) mod packet;
 mod perf;
 pub(crate) mod seccomp;
+pub(crate) mod types;
 pub(crate) mod wait;
 
 pub(crate) use net::{ifindex, ifname};

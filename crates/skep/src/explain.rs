@@ -139,15 +139,16 @@ impl Search {
     }
 }
 
-/// A text without addresses of this process, which differ from run to run: `at 0x7f98dbf30004` goes.
+/// A text without addresses of this process, which differ from run to run: `at 0x7f98dbf30004` goes, `at 0x10` stays.
 fn without_addresses(text: &str) -> String {
-    let long = |w: &str| w.strip_prefix("0x").is_some_and(|h| h.trim_end_matches([',', ':']).len() > 8);
+    let digits = |w: &str| w.strip_prefix("0x").map_or(0, |h| h.trim_end_matches([',', ':']).len());
     let mut out: Vec<&str> = Vec::new();
     for word in text.split(' ') {
-        if !long(word) {
-            out.push(word);
-        } else if out.last() == Some(&"at") {
-            out.pop();
+        match (out.last(), digits(word)) {
+            // Programs, and all that is mapped, lie from 0x400000 on.
+            (Some(&"at"), 6..) => drop(out.pop()),
+            (_, 9..) => {}
+            _ => out.push(word),
         }
     }
     out.join(" ")

@@ -3,6 +3,10 @@
 //!
 //! `SKEP_SUITES` names the suites' folder, `SKEP_SELFTESTS` the folder of the objects that the suite's `build.sh` made. Where
 //! one of them is missing, or the kernel lets us load nothing, the test says so and passes. `SKEP_LIST=1` lists differences.
+//!
+//! `SKEP_LIBBPF` names a list that libbpf made on this machine (`cargo xtask suites kernel-load` makes it): object, program and
+//! outcome, divided by tabs. What loads there has to load here; exceptions stand with their reasons in
+//! `data/kernel_loads.tsv`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and say what it did")]
 
@@ -98,5 +102,61 @@ fn what_libbpf_loads_loads_here() {
     let unknown: Vec<_> = differ.iter().filter(|(n, _)| KNOWN.iter().all(|(k, _)| k != n)).collect();
     assert!(unknown.is_empty(), "{} differ: {unknown:?}", unknown.len());
     let gone: Vec<_> = KNOWN.iter().filter(|(k, _)| differ.iter().all(|(n, _)| k != n)).collect();
+    assert!(gone.is_empty(), "no longer differ, take them off the list: {gone:?}");
+}
+
+/// Programs of the list that libbpf loads and we do not, and why.
+fn exceptions() -> Vec<(String, String)> {
+    let rows = include_str!("data/kernel_loads.tsv").lines().filter(|l| !l.starts_with('#'));
+    rows.filter_map(|l| l.split_once('\t')).map(|(name, why)| (name.into(), why.into())).collect()
+}
+
+#[test]
+fn what_libbpf_loads_now_loads_here() {
+    let (Some(list), Some(folder)) = (std::env::var_os("SKEP_LIBBPF"), std::env::var_os("SKEP_SELFTESTS"))
+    else {
+        return println!("skipped: SKEP_LIBBPF and SKEP_SELFTESTS are not set");
+    };
+    let list = std::fs::read_to_string(list).unwrap();
+    let btf = Arc::new(Btf::parse(&std::fs::read("/sys/kernel/btf/vmlinux").unwrap()).unwrap());
+    let mut objects: HashMap<&str, Result<Object, String>> = HashMap::new();
+    let (mut programs, mut libbpf, mut both, mut more, mut differ) = (0, 0, 0, 0, Vec::new());
+    for line in list.lines() {
+        let [file, prog, said] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let opened = objects.entry(file).or_insert_with(|| object(&Path::new(&folder).join(file)));
+        programs += 1;
+        let outcome = match opened {
+            Ok(o) if prog != "-" => load(o, prog, 0, &btf),
+            Ok(_) => continue,
+            Err(e) => Outcome::Failed(e.clone()),
+        };
+        libbpf += usize::from(said == "loads");
+        match outcome {
+            Outcome::Accepted if said == "loads" => both += 1,
+            Outcome::Accepted => {
+                more += 1;
+                if std::env::var_os("SKEP_LIST").is_some() {
+                    println!("  loads here only: {file}:{prog} (libbpf: {said})");
+                }
+            }
+            Outcome::Refused(e) | Outcome::Failed(e) if said == "loads" => {
+                differ.push((format!("{file}:{prog}"), e));
+            }
+            _ => {}
+        }
+    }
+    let known = exceptions();
+    println!(
+        "kernel-load: {programs} programs of {} objects: libbpf loads {libbpf}, of which {both} load here, {} are \
+         exceptions; {more} load here only",
+        objects.len(),
+        differ.iter().filter(|(n, _)| known.iter().any(|(k, _)| k == n)).count()
+    );
+    let unknown: Vec<_> = differ.iter().filter(|(n, _)| known.iter().all(|(k, _)| k != n)).collect();
+    assert!(unknown.is_empty(), "{} differ: {unknown:#?}", unknown.len());
+    let listed =
+        |name: &str| list.lines().any(|l| l.replacen('\t', ":", 1).starts_with(&format!("{name}\t")));
+    let gone: Vec<_> =
+        known.iter().filter(|(k, _)| listed(k) && differ.iter().all(|(n, _)| k != n)).collect();
     assert!(gone.is_empty(), "no longer differ, take them off the list: {gone:?}");
 }

@@ -1,4 +1,5 @@
-//! `skep diff`: the same object on the same packets in the user engine and in the kernel; the first difference.
+//! `skep diff`: the same object on the same packets, or the same context, in the user engine and in the kernel; the first
+//! difference.
 //!
 //! Flow: the object is opened in both → each packet runs in the kernel, then in the user engine, in one context of either →
 //! verdict and bytes are compared → after the last packet the maps are. Both run on one CPU, so that per-CPU values stand
@@ -20,6 +21,7 @@ use skep::descriptors::env::CtxData;
 use skep::descriptors::{Context, Errno, ProgTypeDesc};
 use skep::hooks::capture::Capture;
 use skep::hooks::packet::{Arrival, Feeder};
+use skep::kernel::explain::{self, Asked, Rights};
 use skep::kernel::{Kernel, KernelProgram, current_cpu, pin_to_cpu};
 use skep::vm::{Runner, SystemHost, User, UserProgram};
 use skep::{Collection, Loaded};
@@ -32,10 +34,13 @@ pub(crate) static DIFF: Cmd = Cmd {
     path: &["diff"],
     about: "Run an object in the user engine and in the kernel and show the first difference",
     long: "Every packet goes through both engines, as BPF_PROG_TEST_RUN gives it to programs; verdicts and packets are compared, and\n\
-           after the last packet what the maps hold. Exit code 0: no difference, 1: one was found. Times differ in any two runs:\n\
-           --ignore leaves fields that hold them, or whole maps, out of the comparison.\n\n\
+           after the last packet what the maps hold. With --ctx-in programs that run on a context run once, and what they left of\n\
+           it is compared. A classic tracepoint's program runs in the kernel as a raw tracepoint's: it takes no test run otherwise.\n\
+           Exit code 0: no difference, 1: one was found. Times differ in any two runs: --ignore leaves fields that hold them, or\n\
+           whole maps, out of the comparison.\n\n\
            Examples:\n  skep diff lb.bpf.o --pcap traffic.pcap\n  \
-           skep diff flowmon.bpf.o --pcap traffic.pcap --ignore first_ns --ignore last_ns",
+           skep diff flowmon.bpf.o --pcap traffic.pcap --ignore first_ns --ignore last_ns\n  \
+           skep diff switches.bpf.o --ctx-in context.bin",
     args,
     run,
 };
@@ -53,14 +58,42 @@ fn args() -> Vec<Arg> {
             .value_name("OBJ")
             .value_parser(value_parser!(PathBuf))
             .help("Object file"),
-        file("pcap", "Packets to run on (pcap or pcapng)").required(true),
-        super::filter::choose::arg(),
+        file("pcap", "Packets to run on (pcap or pcapng)").required_unless_present("ctx-in"),
+        super::filter::choose::arg().requires("pcap"),
+        file("ctx-in", "Context to run on: raw bytes, or lines of FIELD=VALUE").conflicts_with("pcap"),
         many("prog", "NAME", "Program to run, by name or section; default: all that run on packets"),
         many("ignore", "NAME", "Do not compare this map, or fields of this name in any map's values"),
         many("set", "VARIABLE=VALUE", "Set a global variable before the programs are loaded"),
         file("btf", "Types that CO-RE relocations are resolved against; default: the running kernel's"),
         file("kconfig", "Kernel configuration for .kconfig externs; default: the running kernel's"),
     ]
+}
+
+/// What the programs run on.
+enum Input {
+    /// The packets of a capture.
+    Packets(PathBuf),
+    /// The context in a file.
+    Context(PathBuf, Vec<u8>),
+}
+
+impl Input {
+    fn from_args(m: &ArgMatches) -> Result<Input, Failure> {
+        match (m.get_one::<PathBuf>("pcap"), m.get_one::<PathBuf>("ctx-in")) {
+            (Some(pcap), _) => Ok(Input::Packets(pcap.clone())),
+            (None, Some(path)) => Ok(Input::Context(path.clone(), crate::input::file(path)?)),
+            (None, None) => Err(Failure::Usage("give a capture (--pcap) or a context (--ctx-in)".into())),
+        }
+    }
+
+    /// Whether programs that run like this can be given it.
+    fn fits(&self, user: UserRun) -> bool {
+        user == if self.of_packets() { UserRun::Packets } else { UserRun::Plain }
+    }
+
+    fn of_packets(&self) -> bool {
+        matches!(self, Input::Packets(_))
+    }
 }
 
 /// Packets of one program that went through both engines.
@@ -71,16 +104,18 @@ struct Agreed {
     packets: u64,
     /// Packets that the kernel takes no test run of, or that are none for this program type.
     left_out: u64,
+    /// It ran on a context, not on packets.
+    on_context: bool,
 }
 
 /// Something that is not the same in both.
 #[derive(Debug, PartialEq, Eq)]
 enum Difference {
-    /// What became of a packet.
+    /// What became of a packet, or of the context.
     Packet {
         /// The program.
         prog: String,
-        /// Number in the capture, from 1.
+        /// Number in the capture, from 1; 0: the context.
         packet: u64,
         /// What differs: `verdict`, `length`, or `byte N`.
         what: String,
@@ -95,11 +130,14 @@ enum Difference {
 
 fn run(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     let path: &PathBuf = m.get_one("object").ok_or_else(|| Failure::Usage("no object".into()))?;
-    let pcap: &PathBuf = m.get_one("pcap").ok_or_else(|| Failure::Usage("no capture".into()))?;
+    let input = Input::from_args(m)?;
     let both = Both::open(m, path)?;
     let (mut agreed, mut difference) = (Vec::new(), None);
-    for (user, kernel) in both.pairs(m, path)? {
-        let (done, found) = both.packets(m, user, kernel, pcap)?;
+    for (user, kernel) in both.pairs(m, path, &input)? {
+        let (done, found) = match &input {
+            Input::Packets(pcap) => both.packets(m, user, kernel, pcap)?,
+            Input::Context(path, bytes) => both.context(user, kernel, path, bytes)?,
+        };
         agreed.push(done);
         difference = found;
         if difference.is_some() {
@@ -153,10 +191,15 @@ impl Both {
     }
 
     /// The programs to run, in either engine.
-    fn pairs(&self, m: &ArgMatches, path: &Path) -> Result<Vec<(&UserProgram, &KernelProgram)>, Failure> {
-        let fits = |user| user == UserRun::Packets;
+    fn pairs(
+        &self,
+        m: &ArgMatches,
+        path: &Path,
+        input: &Input,
+    ) -> Result<Vec<(&UserProgram, &KernelProgram)>, Failure> {
+        let what = if input.of_packets() { "packets (--pcap)" } else { "a context (--ctx-in)" };
         let mut pairs = Vec::new();
-        for p in choose(&self.kernel_side, m, path, &fits, "packets (--pcap)")? {
+        for p in choose(&self.kernel_side, m, path, &|user| input.fits(user), what)? {
             let other = self.user_side.programs.iter().find(|u| u.function == p.function);
             let user = other.and_then(|u| u.loaded.as_any().downcast_ref::<UserProgram>());
             match (user, p.loaded.as_any().downcast_ref::<KernelProgram>()) {
@@ -210,6 +253,41 @@ impl Both {
         }
         Ok((agreed, None))
     }
+
+    /// Runs both once on a context.
+    fn context(
+        &self,
+        user: &UserProgram,
+        kernel: &KernelProgram,
+        path: &Path,
+        bytes: &[u8],
+    ) -> Result<(Agreed, Option<Difference>), Failure> {
+        let p = kernel.program();
+        let row = row_of(p)?;
+        let given = skep::hooks::input::Input { data: None, ctx: Some(bytes) };
+        let make = || {
+            skep::hooks::input::context(row, p.attach_type, &given)
+                .map_err(|e| Failure::Input(format!("{}: program {}: {e}", path.display(), p.name)))
+        };
+        let (mut ours, mut theirs) = (make()?, make()?);
+        let ran = self.kernel.run_context(kernel, &mut theirs, 1).map_err(|e| {
+            let why = explain::why(Asked::Run, e, &Rights::own());
+            let text = format!("program {}: {why}", p.name);
+            if matches!(e, Errno::ENOTSUPP | Errno::EOPNOTSUPP) {
+                Failure::Unsupported(text)
+            } else {
+                Failure::Failed(text)
+            }
+        })?;
+        let mut agreed = Agreed { name: p.name.clone(), label: p.prog_type.label(), ..Agreed::default() };
+        (agreed.packets, agreed.on_context) = (1, true);
+        let found = differs(&mut self.user.runner(), user, row, &mut ours, (ran.0, &theirs));
+        let found = found.map(|(what, user, kernel)| {
+            let (prog, packet) = (p.name.clone(), 0);
+            Difference::Packet { prog, packet, what, user, kernel }
+        });
+        Ok((agreed, found))
+    }
 }
 
 /// Runs the packet in the user engine too: what differs, and how it is in either.
@@ -229,6 +307,7 @@ fn differs(
         Ok(mine) if mine as u32 != r0 as u32 => Some(("verdict".into(), verdict(mine), verdict(r0))),
         Ok(_) => match (&ours.data, &theirs.data) {
             (CtxData::Packet(a), CtxData::Packet(b)) => bytes_differ(a.bytes(), b.bytes()),
+            (CtxData::Plain(a), CtxData::Plain(b)) => bytes_differ(&a.bytes(), &b.bytes()),
             _ => None,
         },
     }
@@ -248,7 +327,9 @@ fn to_text(agreed: &[Agreed], counted: &maps::Counted, difference: Option<&Diffe
     let mut out = String::new();
     for a in agreed {
         let same = if difference.is_none() { " agree" } else { " were run" };
-        out.push_str(&format!("{} ({}): {} packets{same}", a.name, a.label, a.packets));
+        let what = if a.on_context { "run on the context" } else { "packets" };
+        let same = if a.on_context && difference.is_none() { " agrees" } else { same };
+        out.push_str(&format!("{} ({}): {} {what}{same}", a.name, a.label, a.packets));
         if a.left_out > 0 {
             out.push_str(&format!(", {} were left out", a.left_out));
         }
@@ -257,9 +338,8 @@ fn to_text(agreed: &[Agreed], counted: &maps::Counted, difference: Option<&Diffe
     match difference {
         None => out.push_str(&format!("maps: {} entries of {} maps agree\n", counted.entries, counted.maps)),
         Some(Difference::Packet { prog, packet, what, user, kernel }) => {
-            out.push_str(&format!(
-                "packet {packet}, program {prog}: {what}\n  user    {user}\n  kernel  {kernel}\n"
-            ));
+            let input = if *packet == 0 { "the context".into() } else { format!("packet {packet}") };
+            out.push_str(&format!("{input}, program {prog}: {what}\n  user    {user}\n  kernel  {kernel}\n"));
         }
         Some(Difference::Entry(d)) => {
             let (user, kernel) = (d.user.as_deref(), d.kernel.as_deref());
@@ -322,7 +402,7 @@ mod tests {
             user: "XDP_PASS (2)".into(),
             kernel: "XDP_DROP (1)".into(),
         };
-        let a = Agreed { name: "p".into(), label: "xdp".into(), packets: 3, left_out: 0 };
+        let a = Agreed { name: "p".into(), label: "xdp".into(), packets: 3, ..Agreed::default() };
         let text = to_text(&[a], &maps::Counted::default(), Some(&d));
         assert_eq!(
             text,

@@ -5,14 +5,12 @@ use crate::input;
 use flate2::read::GzDecoder;
 use skep::Object;
 use skep::btf::Btf;
+use skep::kernel::{VMLINUX, vmlinux};
 use skep::obj::{ExternKind, Kconfig, MapOrigin};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Where the running kernel shows its types.
-const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Most bytes that are read of a kernel's configuration: ten times what there is.
 const LONGEST_CONFIG: u64 = 4 << 20;
@@ -25,14 +23,13 @@ pub(crate) fn btf(object: &Object, given: Option<&PathBuf>) -> Result<Option<Arc
     let needs_types = |e: &ExternKind| matches!(e, ExternKind::Kfunc { .. } | ExternKind::KsymTyped { .. });
     let needed = object.functions.iter().any(|f| !f.core.is_empty())
         || object.externs.iter().any(|e| needs_types(&e.kind));
-    let path = Path::new(KERNEL_BTF);
-    if !needed || !path.exists() {
+    if !needed || !Path::new(VMLINUX).exists() {
         return Ok(None);
     }
-    match super::btf::read(path, None) {
+    match vmlinux() {
         Ok(btf) => Ok(Some(btf)),
         Err(e) => {
-            eprintln!("skep: {e}; types are not relocated");
+            eprintln!("skep: {VMLINUX}: {e}; types are not relocated");
             Ok(None)
         }
     }
@@ -43,7 +40,7 @@ pub(crate) fn btf(object: &Object, given: Option<&PathBuf>) -> Result<Option<Arc
 pub(crate) fn all_types(given: Option<&PathBuf>) -> Result<Option<Arc<Btf>>, Failure> {
     match given {
         Some(path) => super::btf::read(path, None).map(Some),
-        None => Ok(super::btf::read(Path::new(KERNEL_BTF), None).ok()),
+        None => Ok(vmlinux().ok()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `skep prog load|loadall`: objects into the kernel, pinned.
 
-use super::{Which, Words, door, kernel, pinning, refused, words_arg};
+use super::{Which, Words, door, pinning, refused, words_arg};
 use crate::commands::Cmd;
 use crate::failure::Failure;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
@@ -71,7 +71,8 @@ fn load(m: &ArgMatches, all: bool) -> Result<(), Failure> {
     let (Some(path), Some(at)) = (words.next().map(PathBuf::from), words.next().map(PathBuf::from)) else {
         return Err(Failure::Usage("give the object file and where to pin: OBJ PATH".into()));
     };
-    let kernel = kernel()?;
+    // That the kernel may be used is asked once something went wrong.
+    let kernel = Kernel::unchecked(*skep::platform());
     let root: &PathBuf = m.get_one("pin-root").ok_or_else(|| Failure::Usage("no pin folder".into()))?;
     let mut engine = Pinning::new(&kernel, root);
     let object = super::super::obj::open(&path)?;
@@ -133,6 +134,9 @@ fn load(m: &ArgMatches, all: bool) -> Result<(), Failure> {
     options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
     let opened = Collection::open(object, &engine, &options, &mut skep::verify::unverified);
     let mut pins = Pins { made: engine.made() };
+    if !opened.as_ref().is_ok_and(|c| c.missing.is_empty()) {
+        kernel.check().map_err(|e| super::engine(&e))?;
+    }
     let c = opened.map_err(|e| Failure::open(&path, &e))?;
     if let Some(e) = c.missing.first() {
         return Err(Failure::Failed(format!("{}: {e}", path.display())));
