@@ -143,7 +143,6 @@ pub(crate) fn in_tests_given(
     Err(format!("{}\n{}", lines.join("\n  "), String::from_utf8_lossy(&out.stderr)))
 }
 
-/// The kernel's own test programs: built once, then every object opens, and is the same after assembly and back.
 /// Folders of objects that are judged against the running kernel: `suites selftests --all DIR…`.
 fn live(folders: &[String]) -> Result<(), String> {
     let paths: Vec<PathBuf> = folders.iter().map(PathBuf::from).collect();
@@ -156,6 +155,8 @@ fn live(folders: &[String]) -> Result<(), String> {
     Ok(())
 }
 
+/// The kernel's own test programs: built once, then every object opens, and is the same after assembly and back; the
+/// verdicts on its programs, and what they return.
 fn selftests(dir: &Path) -> Result<String, String> {
     let objects = crate::root().join("target/selftests");
     if files(&objects, ".o").is_empty() {
@@ -181,7 +182,8 @@ fn selftests(dir: &Path) -> Result<String, String> {
     );
     if failed.is_empty() && !all.is_empty() {
         let verdicts = in_tests("skep-verifier", "selftests", "selftests", Some(&objects))?;
-        Ok(format!("{line}\n  {verdicts}"))
+        let results = in_tests("skep-vm", "selftests", "selftests", Some(&objects))?;
+        Ok(format!("{line}\n  {verdicts}\n  {results}"))
     } else {
         Err(format!("{line}\n{}", failed.join("\n")))
     }
