@@ -5,7 +5,7 @@
 //! with `protochain`, whose walk over extension headers goes back by `ja`, as libpcap's does: the kernel does not take
 //! them, and they end because the offset that is looked at grows with every round.
 
-use crate::ancillary::AD_OFF;
+use crate::ancillary::{AD_OFF, Ancillary};
 use crate::insn::{AluOp, Insn, Op, Source};
 use std::fmt;
 
@@ -80,36 +80,42 @@ impl std::error::Error for CheckError {}
 impl Program {
     /// Checks instructions. Fails with the first that breaks a rule.
     pub fn new(insns: Vec<Insn>) -> Result<Program, CheckError> {
-        Program::checked(insns, false)
+        if insns.len() > MAX_INSNS {
+            return Err(CheckError { insn: MAX_INSNS, rule: Rule::TooLong(insns.len()) });
+        }
+        let mut ops = Vec::with_capacity(insns.len());
+        for (pc, insn) in insns.iter().enumerate() {
+            let op = Op::decode(*insn).ok_or(CheckError { insn: pc, rule: Rule::Code(insn.code) })?;
+            keeps(op, pc, insns.len(), false)?;
+            ops.push(op);
+        }
+        whole(&ops)?;
+        Ok(Program { insns, ops })
     }
 
-    /// The same, but `ja` may go back: for loops of which this crate knows that they end.
-    pub(crate) fn with_loops(insns: Vec<Insn>) -> Result<Program, CheckError> {
-        Program::checked(insns, true)
+    /// Checks operations, whose `ja` may go back: for loops of which this crate knows that they end.
+    pub(crate) fn of_ops(mut ops: Vec<Op>) -> Result<Program, CheckError> {
+        let len = ops.len();
+        if len > MAX_INSNS {
+            return Err(CheckError { insn: MAX_INSNS, rule: Rule::TooLong(len) });
+        }
+        let mut insns = Vec::with_capacity(len);
+        for (pc, op) in ops.iter_mut().enumerate() {
+            if let Op::Abs(size, k @ AD_OFF..) = *op
+                && let Some(which) = Ancillary::at(k)
+            {
+                *op = Op::Ancillary(size, which);
+            }
+            keeps(*op, pc, len, true)?;
+            insns.push(op.encode());
+        }
+        whole(&ops)?;
+        Ok(Program { insns, ops })
     }
 
     /// Whether a jump goes back. The kernel refuses such a program; its translation to eBPF bounds the rounds.
     pub fn has_loops(&self) -> bool {
         self.ops.iter().any(|op| matches!(op, Op::Ja(k) if goes_back(*k)))
-    }
-
-    fn checked(insns: Vec<Insn>, loops: bool) -> Result<Program, CheckError> {
-        let at = |insn, rule| CheckError { insn, rule };
-        let len = insns.len();
-        if len == 0 {
-            return Err(at(0, Rule::Empty));
-        }
-        if len > MAX_INSNS {
-            return Err(at(MAX_INSNS, Rule::TooLong(len)));
-        }
-        let ops =
-            insns.iter().enumerate().map(|(pc, i)| checked(*i, pc, len, loops).map_err(|rule| at(pc, rule)));
-        let ops: Vec<Op> = ops.collect::<Result<_, _>>()?;
-        if !matches!(ops.last(), Some(Op::RetK(_) | Op::RetA)) {
-            return Err(at(len - 1, Rule::NoReturn));
-        }
-        memory(&ops)?;
-        Ok(Program { insns, ops })
     }
 
     /// The instructions as given.
@@ -124,19 +130,28 @@ impl Program {
 }
 
 /// The rules that one instruction keeps or breaks by itself.
-fn checked(insn: Insn, pc: usize, len: usize, loops: bool) -> Result<Op, Rule> {
-    let op = Op::decode(insn).ok_or(Rule::Code(insn.code))?;
+fn keeps(op: Op, pc: usize, len: usize, loops: bool) -> Result<(), CheckError> {
     let left = (len - pc - 1) as u64;
     let jump = |by: u64| if by < left { Ok(()) } else { Err(Rule::Jump(pc as u64 + 1 + by)) };
-    match op {
+    let kept = match op {
         Op::Alu(AluOp::Div | AluOp::Mod, Source::K(0)) => Err(Rule::DivisionByZero),
         Op::Alu(AluOp::Lsh | AluOp::Rsh, Source::K(k @ 32..)) => Err(Rule::Shift(k)),
         Op::Mem(_, k @ MEM_WORDS..) | Op::Store(_, k @ MEM_WORDS..) => Err(Rule::Mem(k)),
         Op::Abs(_, k @ AD_OFF..) => Err(Rule::Ancillary(k)),
-        Op::Ja(k) if loops && goes_back(k) && target(pc, k) <= pc => Ok(op),
-        Op::Ja(k) => jump(k.into()).map(|()| op),
-        Op::Jump(_, _, jt, jf) => jump(jt.into()).and(jump(jf.into())).map(|()| op),
-        _ => Ok(op),
+        Op::Ja(k) if loops && goes_back(k) && target(pc, k) <= pc => Ok(()),
+        Op::Ja(k) => jump(k.into()),
+        Op::Jump(_, _, jt, jf) => jump(jt.into()).and(jump(jf.into())),
+        _ => Ok(()),
+    };
+    kept.map_err(|rule| CheckError { insn: pc, rule })
+}
+
+/// The rules of a whole program.
+fn whole(ops: &[Op]) -> Result<(), CheckError> {
+    match ops.last() {
+        None => Err(CheckError { insn: 0, rule: Rule::Empty }),
+        Some(Op::RetK(_) | Op::RetA) => memory(ops),
+        Some(_) => Err(CheckError { insn: ops.len() - 1, rule: Rule::NoReturn }),
     }
 }
 
@@ -152,6 +167,9 @@ pub(crate) fn target(pc: usize, k: u32) -> usize {
 
 /// Scratch memory is written before it is read: one bit a word, those written on every path.
 fn memory(ops: &[Op]) -> Result<(), CheckError> {
+    if !ops.iter().any(|op| matches!(op, Op::Mem(..))) {
+        return Ok(());
+    }
     let mut known = vec![u16::MAX; ops.len()];
     let mut written = 0;
     for (pc, op) in ops.iter().enumerate() {

@@ -8,12 +8,13 @@
 use super::error::{FilterError, Span, Why};
 use super::lex::Op;
 use super::link::{Addresses, Follows, Link, Variable};
-use super::tree::{Base, Tree, Val};
+use super::tree::{Tree, Trees, Val};
+use super::values::Value;
 use super::words::{Key, Proto};
 use super::{Options, Packets};
 use crate::ancillary::{AD_OFF, Ancillary};
 use crate::insn::{AluOp, Cond, Size};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 pub(super) type Result<T> = std::result::Result<T, FilterError>;
 
@@ -68,6 +69,7 @@ pub(super) struct Gen<'a> {
     /// What the packets' own link type says follows.
     pub(super) origin: Follows,
     pub options: &'a Options<'a>,
+    trees: &'a RefCell<Trees>,
     pub header: Off,
     pub type_at: Off,
     pub payload: Off,
@@ -97,7 +99,7 @@ pub(super) struct Gen<'a> {
 }
 
 impl<'a> Gen<'a> {
-    pub(super) fn new(options: &'a Options<'a>) -> Result<Gen<'a>> {
+    pub(super) fn new(options: &'a Options<'a>, trees: &'a RefCell<Trees>) -> Result<Gen<'a>> {
         let name = options.link.strip_prefix("DLT_").unwrap_or(options.link);
         let Some(link) = super::link::by_name(name) else {
             return Err(FilterError { span: Span::default(), why: Why::LinkType(name.into()) });
@@ -106,6 +108,7 @@ impl<'a> Gen<'a> {
             link,
             origin: link.follows,
             options,
+            trees,
             header: Off::at(link.header),
             type_at: Off::at(link.type_at),
             payload: Off::at(link.payload_at),
@@ -139,20 +142,94 @@ impl<'a> Gen<'a> {
         self.fail(format!("'{what}' not supported on DLT_{}", self.link.name))
     }
 
+    // Rows of [`Trees`].
+
+    pub(super) fn k(&self, k: u32) -> Val {
+        self.value(Value::K(k))
+    }
+
+    pub(super) fn value(&self, value: Value) -> Val {
+        self.trees.borrow_mut().value(value)
+    }
+
+    /// The constant that a number is.
+    pub(super) fn constant(&self, value: Val) -> Option<u32> {
+        self.trees.borrow().values.constant(value.0)
+    }
+
+    pub(super) fn length(&self) -> Val {
+        self.value(Value::Len)
+    }
+
+    pub(super) fn alu(&self, op: AluOp, a: Val, b: Val) -> Val {
+        self.trees.borrow_mut().alu(op, a, b)
+    }
+
+    pub(super) fn sum(&self, a: Val, b: Val) -> Val {
+        self.alu(AluOp::Add, a, b)
+    }
+
+    pub(super) fn bits(&self, value: Val, mask: u32) -> Val {
+        self.alu(AluOp::And, value, self.k(mask))
+    }
+
+    pub(super) fn test(&self, cond: Cond, a: Val, b: Val) -> Tree {
+        self.trees.borrow_mut().test(cond, a, b)
+    }
+
+    /// `value & mask == want`; a mask of all ones is left out.
+    pub(super) fn masked(&self, value: Val, want: u32, mask: u32, all: u32) -> Tree {
+        let value = if mask & all == all { value } else { self.bits(value, mask) };
+        self.test(Cond::Eq, value, self.k(want))
+    }
+
+    pub(super) fn set(&self, value: Val, word: u8) -> Tree {
+        self.trees.borrow_mut().set(word, value)
+    }
+
+    pub(super) fn decided(&self, tree: Tree) -> Option<bool> {
+        self.trees.borrow().decided(tree)
+    }
+
+    /// All hold.
+    pub(super) fn and(&self, list: impl IntoIterator<Item = Tree>) -> Tree {
+        list.into_iter().fold(Tree::TRUE, |all, t| self.trees.borrow_mut().and(all, t))
+    }
+
+    /// One holds at least.
+    pub(super) fn or(&self, list: impl IntoIterator<Item = Tree>) -> Tree {
+        list.into_iter().fold(Tree::FALSE, |any, t| self.trees.borrow_mut().or(any, t))
+    }
+
+    /// The same of trees that cannot be made on every link type.
+    pub(super) fn any(&self, list: impl IntoIterator<Item = Result<Tree>>) -> Result<Tree> {
+        list.into_iter().try_fold(Tree::FALSE, |any, t| Ok(self.trees.borrow_mut().or(any, t?)))
+    }
+
     // Loads.
+
+    /// A load at an offset from the first byte.
+    pub(super) fn load(&self, size: Size, k: u32) -> Val {
+        self.value(Value::Abs(size, k))
+    }
+
+    /// A load at an offset from a computed place.
+    pub(super) fn load_from(&self, size: Size, index: Val, k: u32) -> Val {
+        self.value(Value::Ind(size, k, index.0))
+    }
 
     pub(super) fn load_at(&self, off: Off, size: Size, at: u32) -> Val {
         let k = off.k.wrapping_add(at);
         match off.word {
-            None => Val::Load(size, Base::Start, k),
-            Some(word) => Val::Load(size, Base::At(Box::new(self.word(word))), k),
+            None => self.load(size, k),
+            Some(word) => self.load_from(size, self.word(word), k),
         }
     }
 
     /// A word of scratch memory, for a test.
     pub(super) fn word(&self, word: u8) -> Val {
         self.read.set(self.read.get() | 1 << word);
-        Val::Word(word)
+        self.value(Value::Word(word))
     }
 
     pub(super) fn network_header(&self) -> Off {
@@ -169,18 +246,17 @@ impl<'a> Gen<'a> {
         let off = self.network_header();
         let k = off.k.wrapping_add(at);
         match off.word {
-            None => Val::Load(size, Base::BehindIpv4(off.k), k),
-            Some(_) => Val::Load(size, Base::At(Box::new(self.ipv4_end())), k),
+            None => self.load_from(size, self.value(Value::Header(off.k)), k),
+            Some(_) => self.load_from(size, self.ipv4_end(), k),
         }
     }
 
     /// The variable part of the offset behind the IPv4 header.
     pub(super) fn ipv4_end(&self) -> Val {
-        let length =
-            Val::Alu(AluOp::Lsh, Box::new(Val::and(self.payload(Size::B, 0), 0xf)), Box::new(Val::K(2)));
+        let length = self.alu(AluOp::Lsh, self.bits(self.payload(Size::B, 0), 0xf), self.k(2));
         match self.payload.word {
             None => length,
-            Some(word) => Val::add(length, self.word(word)),
+            Some(word) => self.sum(length, self.word(word)),
         }
     }
 
@@ -212,21 +288,21 @@ impl<'a> Gen<'a> {
     }
 
     pub(super) fn ancillary(&self, size: Size, which: Ancillary) -> Val {
-        Val::Load(size, Base::Start, AD_OFF.wrapping_add(which.row().off))
+        self.load(size, AD_OFF.wrapping_add(which.row().off))
     }
 
     /// Bytes equal to these, compared from the end in words, half words, bytes.
     pub(super) fn bytes_are(&self, load: impl Fn(Size, u32) -> Val, want: &[u8]) -> Tree {
-        let (mut tests, mut end) = (Vec::with_capacity(2), want.len());
+        let (mut all, mut end) = (Tree::TRUE, want.len());
         for size in [Size::W, Size::H, Size::B] {
             let n = size.bytes() as usize;
             while end >= n {
                 end -= n;
                 let number = want[end..end + n].iter().fold(0, |v, b| v << 8 | u32::from(*b));
-                tests.push(Tree::Test(Cond::Eq, load(size, end as u32), Val::K(number)));
+                all = self.and([all, self.test(Cond::Eq, load(size, end as u32), self.k(number))]);
             }
         }
-        Tree::And(tests)
+        all
     }
 
     // The link layer.
@@ -238,27 +314,26 @@ impl<'a> Gen<'a> {
         }
         Ok(match self.link.follows {
             Follows::Ethernet => match self.is_lane_data() {
-                Some(data) => Tree::And(vec![data, self.ethernet(proto)]),
+                Some(data) => self.and([data, self.ethernet(proto)]),
                 None => self.ethernet(proto),
             },
             Follows::Cooked => self.cooked(proto),
             Follows::EtherType => self.type_is(proto),
             Follows::Hdlc => self.type_is(if proto == LLC_ISO { 0xfefe } else { proto }),
             Follows::Llc => self.llc_type(proto),
-            Follows::Wlan => Tree::And(vec![self.is_data_frame(), self.llc_type(proto)]),
-            Follows::Atm => Tree::And(vec![self.atm_type(ATM_LLC), self.llc_type(proto)]),
+            Follows::Wlan => self.and([self.is_data_frame(), self.llc_type(proto)]),
+            Follows::Atm => self.and([self.atm_type(ATM_LLC), self.llc_type(proto)]),
             Follows::Ppp => self.type_is(ppp_number(proto)),
             // Van Jacobson's compression, and what it leaves uncompressed.
             Follows::PppCompressed if proto == ETHERTYPE_IP => self.type_in(&[0x21, 0x2d, 0x2f]),
             Follows::PppCompressed => self.type_is(ppp_number(proto)),
             Follows::Family | Follows::HostFamily => self.family(proto),
             Follows::Table(_, rows) => {
-                let numbers: Vec<u32> = rows.iter().filter(|r| r.0 == proto).map(|r| r.1).collect();
-                self.type_in(&numbers)
+                self.or(rows.iter().filter(|r| r.0 == proto).map(|r| self.type_is(r.1)))
             }
             Follows::Version => self.by_version(proto),
-            Follows::Only(it) => Tree::Const(u32::from(it) == proto),
-            Follows::Magic(number, mask) => Tree::masked(self.type_field(), number, mask, u32::MAX),
+            Follows::Only(it) => Tree::of(u32::from(it) == proto),
+            Follows::Magic(number, mask) => self.masked(self.type_field(), number, mask, u32::MAX),
             Follows::Unknown => return self.unknown_link(),
         })
     }
@@ -268,35 +343,32 @@ impl<'a> Gen<'a> {
     }
 
     pub(super) fn type_is(&self, number: u32) -> Tree {
-        Tree::Test(Cond::Eq, self.type_field(), Val::K(number))
+        self.test(Cond::Eq, self.type_field(), self.k(number))
     }
 
     fn type_in(&self, numbers: &[u32]) -> Tree {
-        match numbers {
-            [number] => self.type_is(*number),
-            _ => Tree::Or(numbers.iter().map(|n| self.type_is(*n)).collect()),
-        }
+        self.or(numbers.iter().map(|n| self.type_is(*n)))
     }
 
     /// The type field is a length: LLC follows.
     pub(super) fn is_length(&self) -> Tree {
-        Tree::Test(Cond::Gt, self.type_field(), Val::K(ETHER_MTU)).not()
+        self.test(Cond::Gt, self.type_field(), self.k(ETHER_MTU)).not()
     }
 
     fn sap_is(&self, size: Size, want: u32) -> Tree {
-        Tree::Test(Cond::Eq, self.llc_field(size, 0), Val::K(want))
+        self.test(Cond::Eq, self.llc_field(size, 0), self.k(want))
     }
 
     fn ethernet(&self, proto: u32) -> Tree {
         match proto {
             LLC_ISO | LLC_IP | LLC_NETBEUI => {
-                Tree::And(vec![self.is_length(), self.sap_is(Size::H, proto << 8 | proto)])
+                self.and([self.is_length(), self.sap_is(Size::H, proto << 8 | proto)])
             }
-            LLC_IPX => Tree::Or(vec![
+            LLC_IPX => self.or([
                 self.type_is(ETHERTYPE_IPX),
-                Tree::And(vec![
+                self.and([
                     self.is_length(),
-                    Tree::Or(vec![
+                    self.or([
                         self.snap(0, ETHERTYPE_IPX),
                         self.sap_is(Size::B, LLC_IPX),
                         self.sap_is(Size::H, 0xffff),
@@ -304,9 +376,9 @@ impl<'a> Gen<'a> {
                 ]),
             ]),
             ETHERTYPE_ATALK | ETHERTYPE_AARP => {
-                Tree::Or(vec![self.type_is(proto), Tree::And(vec![self.is_length(), self.apple(proto)])])
+                self.or([self.type_is(proto), self.and([self.is_length(), self.apple(proto)])])
             }
-            0..=ETHER_MTU => Tree::And(vec![self.is_length(), self.sap_is(Size::B, proto)]),
+            0..=ETHER_MTU => self.and([self.is_length(), self.sap_is(Size::B, proto)]),
             _ => self.type_is(proto),
         }
     }
@@ -314,21 +386,16 @@ impl<'a> Gen<'a> {
     fn cooked(&self, proto: u32) -> Tree {
         let llc = || self.type_is(COOKED_LLC);
         match proto {
-            LLC_ISO | LLC_IP | LLC_NETBEUI => {
-                Tree::And(vec![llc(), self.sap_is(Size::H, proto << 8 | proto)])
-            }
-            LLC_IPX => Tree::Or(vec![
+            LLC_ISO | LLC_IP | LLC_NETBEUI => self.and([llc(), self.sap_is(Size::H, proto << 8 | proto)]),
+            LLC_IPX => self.or([
                 self.type_is(ETHERTYPE_IPX),
                 self.type_is(COOKED_802_3),
-                Tree::And(vec![
-                    llc(),
-                    Tree::Or(vec![self.sap_is(Size::B, LLC_IPX), self.snap(0, ETHERTYPE_IPX)]),
-                ]),
+                self.and([llc(), self.or([self.sap_is(Size::B, LLC_IPX), self.snap(0, ETHERTYPE_IPX)])]),
             ]),
             ETHERTYPE_ATALK | ETHERTYPE_AARP => {
-                Tree::Or(vec![self.type_is(proto), Tree::And(vec![llc(), self.apple(proto)])])
+                self.or([self.type_is(proto), self.and([llc(), self.apple(proto)])])
             }
-            0..=ETHER_MTU => Tree::And(vec![llc(), self.sap_is(Size::B, proto)]),
+            0..=ETHER_MTU => self.and([llc(), self.sap_is(Size::B, proto)]),
             _ => self.type_is(proto),
         }
     }
@@ -339,7 +406,7 @@ impl<'a> Gen<'a> {
             LLC_ISO | LLC_IP | LLC_NETBEUI => self.sap_is(Size::H, proto << 8 | proto),
             ETHERTYPE_ATALK => self.apple(proto),
             0..=ETHER_MTU => self.sap_is(Size::B, proto),
-            _ => Tree::Test(Cond::Eq, self.llc_field(Size::H, 6), Val::K(proto)),
+            _ => self.test(Cond::Eq, self.llc_field(Size::H, 6), self.k(proto)),
         }
     }
 
@@ -361,7 +428,7 @@ impl<'a> Gen<'a> {
             (ETHERTYPE_IP, _) => &[FAMILY_IP],
             (ETHERTYPE_IP6, true) => &FAMILIES_IP6,
             (ETHERTYPE_IP6, false) => &[FAMILY_IP6_LINUX],
-            _ => return Tree::Const(false),
+            _ => return Tree::FALSE,
         };
         let host = self.link.follows == Follows::HostFamily;
         let mut numbers = families.to_vec();
@@ -375,11 +442,11 @@ impl<'a> Gen<'a> {
     }
 
     fn by_version(&self, proto: u32) -> Tree {
-        let version = |n| Tree::masked(self.link_header(Size::B, 0), n, 0xf0, 0xff);
+        let version = |n| self.masked(self.link_header(Size::B, 0), n, 0xf0, 0xff);
         match proto {
             ETHERTYPE_IP => version(0x40),
             ETHERTYPE_IP6 => version(0x60),
-            _ => Tree::Const(false),
+            _ => Tree::FALSE,
         }
     }
 
@@ -390,32 +457,29 @@ impl<'a> Gen<'a> {
             ETHERTYPE_IP6 => 0x60,
             _ => return self.fail("unsupported protocol over mpls"),
         };
-        Ok(Tree::And(vec![
-            self.bottom_of_stack(true),
-            Tree::masked(self.payload(Size::B, 0), version, 0xf0, 0xff),
-        ]))
+        Ok(self.and([self.bottom_of_stack(true), self.masked(self.payload(Size::B, 0), version, 0xf0, 0xff)]))
     }
 
     /// The label before this place is the last one, or is not.
     pub(super) fn bottom_of_stack(&self, last: bool) -> Tree {
-        Tree::masked(self.payload(Size::B, 2u32.wrapping_neg()), last.into(), 1, 0xff)
+        self.masked(self.payload(Size::B, 2u32.wrapping_neg()), last.into(), 1, 0xff)
     }
 
     // Primitives that look at the link layer.
 
     pub(super) fn shorter(&self, n: u32) -> Tree {
-        Tree::Test(Cond::Gt, Val::Len, Val::K(n)).not()
+        self.test(Cond::Gt, self.length(), self.k(n)).not()
     }
 
     pub(super) fn longer(&self, n: u32) -> Tree {
-        Tree::Test(Cond::Ge, Val::Len, Val::K(n))
+        self.test(Cond::Ge, self.length(), self.k(n))
     }
 
     pub(super) fn broadcast(&self, proto: Proto) -> Result<Tree> {
         match proto {
             Proto::Default | Proto::Link => match self.link.addresses {
                 Addresses::Byte { dst, broadcast, .. } => {
-                    Ok(Tree::Test(Cond::Eq, self.link_header(Size::B, dst), Val::K(broadcast)))
+                    Ok(self.test(Cond::Eq, self.link_header(Size::B, dst), self.k(broadcast)))
                 }
                 Addresses::Mac { .. } | Addresses::Wlan => {
                     self.in_frame(self.mac_is(super::parse::Dir::Dst, &[0xff; 6]))
@@ -428,15 +492,15 @@ impl<'a> Gen<'a> {
                 };
                 let ip = self.ether_type(ETHERTYPE_IP)?;
                 let host = !netmask;
-                let is = |want| Tree::masked(self.payload(Size::W, 16), want, host, u32::MAX);
-                Ok(Tree::And(vec![ip, Tree::Or(vec![is(0), is(host)])]))
+                let is = |want| self.masked(self.payload(Size::W, 16), want, host, u32::MAX);
+                Ok(self.and([ip, self.or([is(0), is(host)])]))
             }
             _ => self.fail("only link-layer/IP broadcast filters supported"),
         }
     }
 
     pub(super) fn multicast(&self, proto: Proto) -> Result<Tree> {
-        let group = |at| Tree::Test(Cond::Set, self.link_header(Size::B, at), Val::K(1));
+        let group = |at| self.test(Cond::Set, self.link_header(Size::B, at), self.k(1));
         match proto {
             Proto::Default | Proto::Link => match self.link.addresses {
                 Addresses::Mac { dst, .. } => self.in_frame(group(dst)),
@@ -444,13 +508,13 @@ impl<'a> Gen<'a> {
                 Addresses::Byte { multicast: true, .. } => self.broadcast(proto),
                 _ => self.without("multicast"),
             },
-            Proto::Ip => Ok(Tree::And(vec![
+            Proto::Ip => Ok(self.and([
                 self.ether_type(ETHERTYPE_IP)?,
-                Tree::masked(self.payload(Size::B, 16), 0xe0, 0xf0, 0xff),
+                self.masked(self.payload(Size::B, 16), 0xe0, 0xf0, 0xff),
             ])),
-            Proto::Ip6 => Ok(Tree::And(vec![
+            Proto::Ip6 => Ok(self.and([
                 self.ether_type(ETHERTYPE_IP6)?,
-                Tree::Test(Cond::Eq, self.payload(Size::B, 24), Val::K(255)),
+                self.test(Cond::Eq, self.payload(Size::B, 24), self.k(255)),
             ])),
             _ => self.fail("only IP multicast filters supported on ethernet/FDDI/token ring/ARCNET/802.11/ATM LANE/Fibre Channel"),
         }
@@ -458,15 +522,12 @@ impl<'a> Gen<'a> {
 
     pub(super) fn byte(&self, at: u32, op: Op, value: u32) -> Result<Tree> {
         self.at_most("byte argument", value, 255)?;
-        let (byte, k) = (self.link_header(Size::B, at), Val::K(value));
-        let some_bit = |op| {
-            let bits = Val::Alu(op, Box::new(byte.clone()), Box::new(k.clone()));
-            Tree::Test(Cond::Eq, bits, Val::K(0)).not()
-        };
+        let (byte, k) = (self.link_header(Size::B, at), self.k(value));
+        let some_bit = |op| self.test(Cond::Eq, self.alu(op, byte, k), self.k(0)).not();
         Ok(match op {
-            Op::Eq => Tree::Test(Cond::Eq, byte, k),
-            Op::Lt => Tree::Test(Cond::Ge, byte, k).not(),
-            Op::Gt => Tree::Test(Cond::Gt, byte, k),
+            Op::Eq => self.test(Cond::Eq, byte, k),
+            Op::Lt => self.test(Cond::Ge, byte, k).not(),
+            Op::Gt => self.test(Cond::Gt, byte, k),
             Op::And => some_bit(AluOp::And),
             _ => some_bit(AluOp::Or),
         })
@@ -485,7 +546,7 @@ impl<'a> Gen<'a> {
                 return self.fail(format!("not a live capture, '{word}' not supported on DLT_{link}"));
             }
         };
-        let test = Tree::masked(field, value, mask, u32::MAX);
+        let test = self.masked(field, value, mask, u32::MAX);
         Ok(if other { test.not() } else { test })
     }
 
@@ -498,7 +559,7 @@ impl<'a> Gen<'a> {
                 return self.fail(format!("not a live capture, 'ifindex' not supported on DLT_{link}"));
             }
         };
-        Ok(Tree::Test(Cond::Eq, field, Val::K(n)))
+        Ok(self.test(Cond::Eq, field, self.k(n)))
     }
 }
 

@@ -4,7 +4,8 @@ use super::r#gen::{ETHER_MTU, ETHERTYPE_ARP, ETHERTYPE_IP, ETHERTYPE_IP6, ETHERT
 use super::link::{Addresses, Follows};
 use super::names::{ETHER_PROTOCOLS, number4, partial_ipv4, words6};
 use super::parse::{Dir, Ident, Kind, Quals};
-use super::tree::{Chain, Tree, Val};
+use super::tree::{Tree, Val};
+use super::values::{Chain, Value};
 use super::words::Proto;
 use crate::insn::{Cond, Size};
 use std::net::{IpAddr, Ipv6Addr};
@@ -78,10 +79,7 @@ impl Gen<'_> {
             Proto::Radio => self.fail("'radio' is not a valid protocol type"),
             _ => match ether_number(proto) {
                 Some(n) => self.ether_type(n),
-                None => {
-                    let types = isis_types(proto).iter().map(|t| self.protocol(*t, Proto::Isis));
-                    Ok(Tree::Or(types.collect::<Result<_>>()?))
-                }
+                None => self.any(isis_types(proto).iter().map(|t| self.protocol(*t, Proto::Isis))),
             },
         }
     }
@@ -89,7 +87,7 @@ impl Gen<'_> {
     /// A protocol number inside the layer that qualifies it.
     fn protocol(&self, n: u32, layer: Proto) -> Result<Tree> {
         match layer {
-            Proto::Default => Ok(Tree::Or(vec![self.protocol(n, Proto::Ip)?, self.protocol(n, Proto::Ip6)?])),
+            Proto::Default => Ok(self.or([self.protocol(n, Proto::Ip)?, self.protocol(n, Proto::Ip6)?])),
             Proto::Link => {
                 use Follows::*;
                 match self.link.follows {
@@ -107,14 +105,14 @@ impl Gen<'_> {
             }
             Proto::Ip => {
                 self.at_most("protocol number", n, 255)?;
-                Ok(Tree::And(vec![self.ether_type(ETHERTYPE_IP)?, self.next_header4(n)]))
+                Ok(self.and([self.ether_type(ETHERTYPE_IP)?, self.next_header4(n)]))
             }
             Proto::Ip6 => {
                 self.at_most("protocol number", n, 255)?;
-                let next = |want| Tree::Test(Cond::Eq, self.payload(Size::B, 6), Val::K(want));
-                let behind = Tree::Test(Cond::Eq, self.payload(Size::B, 40), Val::K(n));
-                let found = Tree::Or(vec![next(n), Tree::And(vec![next(44), behind])]);
-                Ok(Tree::And(vec![self.ether_type(ETHERTYPE_IP6)?, found]))
+                let next = |want| self.test(Cond::Eq, self.payload(Size::B, 6), self.k(want));
+                let behind = self.test(Cond::Eq, self.payload(Size::B, 40), self.k(n));
+                let found = self.or([next(n), self.and([next(44), behind])]);
+                Ok(self.and([self.ether_type(ETHERTYPE_IP6)?, found]))
             }
             Proto::Iso => {
                 self.at_most("ISO protocol", n, 255)?;
@@ -124,12 +122,12 @@ impl Gen<'_> {
                 }
                 // C-HDLC has a byte of padding there.
                 let at = u32::from(self.link.follows == Follows::Hdlc);
-                Ok(Tree::And(vec![self.ether_type(0xfe)?, Tree::masked(self.osi_field(at), n, 0xff, 0xff)]))
+                Ok(self.and([self.ether_type(0xfe)?, self.masked(self.osi_field(at), n, 0xff, 0xff)]))
             }
             Proto::Isis => {
                 self.at_most("IS-IS PDU type", n, 31)?;
-                let kind = Tree::masked(self.osi_field(4), n, 0x1f, 0xff);
-                Ok(Tree::And(vec![self.protocol(0x83, Proto::Iso)?, kind]))
+                let kind = self.masked(self.osi_field(4), n, 0x1f, 0xff);
+                Ok(self.and([self.protocol(0x83, Proto::Iso)?, kind]))
             }
             _ => self.fail(format!("'{}' is not a valid qualifier for 'proto'", layer.name())),
         }
@@ -178,10 +176,9 @@ impl Gen<'_> {
                 }
                 Kind::Default | Kind::Host => match self.link.addresses {
                     Addresses::Byte { src, dst, .. } => {
-                        let is = |at| {
-                            Ok(Tree::Test(Cond::Eq, self.link_header(Size::B, at), Val::K((*byte).into())))
-                        };
-                        pair(q.dir, || is(src), || is(dst))
+                        let is =
+                            |at| self.test(Cond::Eq, self.link_header(Size::B, at), self.k((*byte).into()));
+                        Ok(self.pair(q.dir, || is(src), || is(dst)))
                     }
                     _ => self.without("link host $XX"),
                 },
@@ -268,21 +265,19 @@ impl Gen<'_> {
             return self.fail("'protochain' not supported with variable length headers");
         }
         let walk = |v6: bool, ether| {
-            let chain = Val::Chain(Chain { v6, at: self.network_header().k, until: n });
-            Ok(Tree::And(vec![self.ether_type(ether)?, Tree::Test(Cond::Eq, chain, Val::K(n))]))
+            let chain = self.value(Value::Chain(Chain { v6, at: self.network_header().k, until: n }));
+            Ok(self.and([self.ether_type(ether)?, self.test(Cond::Eq, chain, self.k(n))]))
         };
         Ok(match q.proto {
             Proto::Ip => walk(false, ETHERTYPE_IP)?,
             Proto::Ip6 => walk(true, ETHERTYPE_IP6)?,
-            _ => Tree::Or(vec![walk(false, ETHERTYPE_IP)?, walk(true, ETHERTYPE_IP6)?]),
+            _ => self.or([walk(false, ETHERTYPE_IP)?, walk(true, ETHERTYPE_IP6)?]),
         })
     }
 
     /// IPv4 address under a mask, in the layers that the qualifiers name.
     fn net4(&self, q: Quals, n: u32, mask: u32, kind: &str) -> Result<Tree> {
-        Ok(Tree::Or(
-            self.layers4(q, kind)?.map(|l| self.any4(l, q.dir, &[(n, mask)])).collect::<Result<_>>()?,
-        ))
+        self.any(self.layers4(q, kind)?.map(|l| self.any4(l, q.dir, &[(n, mask)])))
     }
 
     /// Layers with IPv4 addresses that qualifiers name.
@@ -300,18 +295,15 @@ impl Gen<'_> {
 
     /// The layer follows, and has one of these addresses under their masks.
     fn any4(&self, layer: Layer, dir: Dir, addresses: &[(u32, u32)]) -> Result<Tree> {
-        Ok(Tree::And(vec![self.ether_type(layer.ether)?, self.addresses4(layer, dir, addresses)?]))
+        Ok(self.and([self.ether_type(layer.ether)?, self.addresses4(layer, dir, addresses)]))
     }
 
-    fn addresses4(&self, layer: Layer, dir: Dir, addresses: &[(u32, u32)]) -> Result<Tree> {
+    fn addresses4(&self, layer: Layer, dir: Dir, addresses: &[(u32, u32)]) -> Tree {
         let one = |(n, mask): &(u32, u32)| {
-            let field = |at| Ok(Tree::masked(self.payload(Size::W, at), *n, *mask, u32::MAX));
-            pair(dir, || field(layer.src), || field(layer.dst))
+            let field = |at| self.masked(self.payload(Size::W, at), *n, *mask, u32::MAX);
+            self.pair(dir, || field(layer.src), || field(layer.dst))
         };
-        match addresses {
-            [address] => one(address),
-            _ => Ok(Tree::Or(addresses.iter().map(one).collect::<Result<_>>()?)),
-        }
+        self.or(addresses.iter().map(one))
     }
 
     /// A DECnet address (area and node) in the four places where routing headers keep it: short and long format, with and
@@ -324,24 +316,19 @@ impl Gen<'_> {
             return self.fail(format!("invalid DECnet address '{text}'"));
         };
         let n = u32::from(((area << 10 | node) as u16).swap_bytes());
-        let byte = |want| Tree::masked(self.payload(Size::B, 2), want, 7, 0xff);
-        let half = |want| Tree::masked(self.payload(Size::H, 2), want, 0xff07, 0xffff);
-        let is = |at| Tree::Test(Cond::Eq, self.payload(Size::H, at), Val::K(n));
-        let word = |want, mask| Tree::masked(self.payload(Size::W, 2), want, mask, u32::MAX);
+        let byte = |want| self.masked(self.payload(Size::B, 2), want, 7, 0xff);
+        let half = |want| self.masked(self.payload(Size::H, 2), want, 0xff07, 0xffff);
+        let is = |at| self.test(Cond::Eq, self.payload(Size::H, at), self.k(n));
+        let word = |want, mask| self.masked(self.payload(Size::W, 2), want, mask, u32::MAX);
         let long = |flags: Tree, padded: Tree, at| {
-            vec![Tree::And(vec![flags, is(at)]), Tree::And(vec![padded, is(at + 1)])]
+            self.or([self.and([flags, is(at)]), self.and([padded, is(at + 1)])])
         };
-        let src = || {
-            let mut all = long(byte(2), half(0x8102), 5);
-            all.extend(long(byte(6), half(0x8106), 17));
-            Ok(Tree::Or(all))
-        };
+        let src = || self.or([long(byte(2), half(0x8102), 5), long(byte(6), half(0x8106), 17)]);
         let dst = || {
-            let mut all = vec![word(0x0200_0000 | n << 8, 0x07ff_ff00), word(0x8102_0000 | n, 0xff07_ffff)];
-            all.extend(long(byte(6), half(0x8106), 9));
-            Ok(Tree::Or(all))
+            let short = [word(0x0200_0000 | n << 8, 0x07ff_ff00), word(0x8102_0000 | n, 0xff07_ffff)];
+            self.or([self.or(short), long(byte(6), half(0x8106), 9)])
         };
-        Ok(Tree::And(vec![self.ether_type(0x6003)?, pair(q.dir, src, dst)?]))
+        Ok(self.and([self.ether_type(0x6003)?, self.pair(q.dir, src, dst)]))
     }
 
     fn address6(&self, q: Quals, text: &str, address: Ipv6Addr, len: Option<u32>) -> Result<Tree> {
@@ -381,13 +368,13 @@ impl Gen<'_> {
         let one = |n: &[u32; 4]| {
             let address = |at| {
                 let field = |i: usize| self.payload(Size::W, at + 4 * i as u32);
-                let word = |i: usize| Tree::masked(field(i), n[i], mask[i], u32::MAX);
-                Ok(Tree::And((0..4).filter(|i| mask[*i] != 0).map(word).collect()))
+                let word = |i: usize| self.masked(field(i), n[i], mask[i], u32::MAX);
+                self.and((0..4).filter(|i| mask[*i] != 0).map(word))
             };
-            pair(dir, || address(8), || address(24))
+            self.pair(dir, || address(8), || address(24))
         };
-        let any = Tree::Or(addresses.iter().map(one).collect::<Result<_>>()?);
-        Ok(Tree::And(vec![self.ether_type(ETHERTYPE_IP6)?, any]))
+        let any = self.or(addresses.iter().map(one));
+        Ok(self.and([self.ether_type(ETHERTYPE_IP6)?, any]))
     }
 
     fn ether(&self, q: Quals, mac: &[u8; 6], what: &str) -> Result<Tree> {
@@ -407,18 +394,18 @@ impl Gen<'_> {
         match dir {
             Dir::Src => at(src),
             Dir::Dst => at(dst),
-            Dir::And => Tree::And(vec![at(src), at(dst)]),
-            Dir::Default | Dir::Or | Dir::Wlan(_) => Tree::Or(vec![at(src), at(dst)]),
+            Dir::And => self.and([at(src), at(dst)]),
+            Dir::Default | Dir::Or | Dir::Wlan(_) => self.or([at(src), at(dst)]),
         }
     }
 
     pub(super) fn next_header4(&self, proto: u32) -> Tree {
-        Tree::Test(Cond::Eq, self.payload(Size::B, 9), Val::K(proto))
+        self.test(Cond::Eq, self.payload(Size::B, 9), self.k(proto))
     }
 
     /// Not a later fragment.
     pub(super) fn first_fragment(&self) -> Tree {
-        Tree::Test(Cond::Set, self.payload(Size::H, 6), Val::K(0x1fff)).not()
+        self.test(Cond::Set, self.payload(Size::H, 6), self.k(0x1fff)).not()
     }
 
     /// Ports of a range, which may be one port.
@@ -439,23 +426,21 @@ impl Gen<'_> {
     fn ports_of(&self, q: Quals, protos: &[u32], from: u32, to: u32) -> Result<Tree> {
         self.at_most("port number", from, 65535)?;
         self.at_most("port number", to, 65535)?;
-        let range = |port: Val| port_test(port, from.min(to), from.max(to));
-        let v4 = |proto: &u32| {
-            let at = |k| Ok(range(self.transport4(Size::H, k)));
-            let ports = pair(q.dir, || at(0), || at(2))?;
-            Ok(Tree::And(vec![self.next_header4(*proto), self.first_fragment(), ports]))
+        // The tests are the same for each protocol.
+        let ports = |at: fn(&Self, Size, u32) -> Val| {
+            let range = |k| self.port_test(at(self, Size::H, k), from.min(to), from.max(to));
+            self.pair(q.dir, || range(0), || range(2))
         };
+        let (ports4, ports6) = (ports(Gen::transport4), ports(Gen::transport6));
+        let first = self.first_fragment();
+        let v4 = |proto: &u32| self.and([self.next_header4(*proto), first, ports4]);
         let v6 = |proto: &u32| {
-            let at = |k| Ok(range(self.transport6(Size::H, k)));
-            let ports = pair(q.dir, || at(0), || at(2))?;
-            let next = Tree::Test(Cond::Eq, self.payload(Size::B, 6), Val::K(*proto));
-            Ok(Tree::And(vec![next, ports]))
+            let next = self.test(Cond::Eq, self.payload(Size::B, 6), self.k(*proto));
+            self.and([next, ports6])
         };
-        let (v4, v6): (Result<_>, Result<_>) =
-            (protos.iter().map(v4).collect(), protos.iter().map(v6).collect());
-        Ok(Tree::Or(vec![
-            Tree::And(vec![self.ether_type(ETHERTYPE_IP6)?, Tree::Or(v6?)]),
-            Tree::And(vec![self.ether_type(ETHERTYPE_IP)?, Tree::Or(v4?)]),
+        Ok(self.or([
+            self.and([self.ether_type(ETHERTYPE_IP6)?, self.or(protos.iter().map(v6))]),
+            self.and([self.ether_type(ETHERTYPE_IP)?, self.or(protos.iter().map(v4))]),
         ]))
     }
 
@@ -530,19 +515,22 @@ impl Gen<'_> {
                 IpAddr::V6(a) => v6.push(words6(a)),
             }
         }
-        let mut all = Vec::new();
+        let mut all = Tree::FALSE;
+        let mut families = 0;
         if !v4.is_empty() && q.proto != Proto::Ip6 {
             for layer in self.layers4(q, "host")? {
-                all.push(self.any4(layer, q.dir, &v4)?);
+                all = self.or([all, self.any4(layer, q.dir, &v4)?]);
             }
+            families += 1;
         }
         if !v6.is_empty() && matches!(q.proto, Proto::Default | Proto::Ip6) {
-            all.push(self.any6(q.dir, &v6, [u32::MAX; 4])?);
+            all = self.or([all, self.any6(q.dir, &v6, [u32::MAX; 4])?]);
+            families += 1;
         }
-        if all.is_empty() {
+        if families == 0 {
             return self.fail(format!("unknown host '{name}' for specified address family"));
         }
-        Ok(Tree::Or(all))
+        Ok(all)
     }
 
     /// Sent through a gateway: to or from its Ethernet address, and neither to nor from its own IPv4 addresses.
@@ -568,13 +556,13 @@ impl Gen<'_> {
         if v4.is_empty() {
             return self.fail(format!("unknown host '{name}'"));
         }
-        let mut passed = Vec::new();
+        let mut passed = Tree::FALSE;
         for layer in self.layers4(q, "gateway")? {
-            let own = self.addresses4(layer, Dir::Or, &v4)?;
-            passed.push(Tree::And(vec![self.ether_type(layer.ether)?, own.not()]));
+            let own = self.addresses4(layer, Dir::Or, &v4);
+            passed = self.or([passed, self.and([self.ether_type(layer.ether)?, own.not()])]);
         }
         let frame = self.in_frame(self.mac_is(Dir::Or, &mac))?;
-        Ok(Tree::And(vec![frame, Tree::Or(passed)]))
+        Ok(self.and([frame, passed]))
     }
 
     /// Port of a service, and the protocols it has it for.
@@ -621,6 +609,24 @@ impl Gen<'_> {
         self.protocol(self.protocol_number(q, name)?, q.proto)
     }
 
+    /// Source, destination, one of them or both, as the direction says.
+    fn pair(&self, dir: Dir, src: impl Fn() -> Tree, dst: impl Fn() -> Tree) -> Tree {
+        match dir {
+            Dir::Src => src(),
+            Dir::Dst => dst(),
+            Dir::And => self.and([src(), dst()]),
+            Dir::Default | Dir::Or | Dir::Wlan(_) => self.or([src(), dst()]),
+        }
+    }
+
+    fn port_test(&self, port: Val, from: u32, to: u32) -> Tree {
+        if from == to {
+            return self.test(Cond::Eq, port, self.k(from));
+        }
+        let above = self.test(Cond::Gt, port, self.k(to)).not();
+        self.and([self.test(Cond::Ge, port, self.k(from)), above])
+    }
+
     /// Number of a protocol by its name, in the layer that qualifies it.
     fn protocol_number(&self, q: Quals, name: &str) -> Result<u32> {
         let iso = [("esis", 0x82), ("isis", 0x83), ("clnp", 0x81)];
@@ -636,24 +642,6 @@ impl Gen<'_> {
         };
         found.map_or_else(|| self.fail(format!("unknown '{what}' value '{name}'")), Ok)
     }
-}
-
-/// Source, destination, one of them or both, as the direction says.
-fn pair(dir: Dir, src: impl Fn() -> Result<Tree>, dst: impl Fn() -> Result<Tree>) -> Result<Tree> {
-    match dir {
-        Dir::Src => src(),
-        Dir::Dst => dst(),
-        Dir::And => Ok(Tree::And(vec![src()?, dst()?])),
-        Dir::Default | Dir::Or | Dir::Wlan(_) => Ok(Tree::Or(vec![src()?, dst()?])),
-    }
-}
-
-fn port_test(port: Val, from: u32, to: u32) -> Tree {
-    if from == to {
-        return Tree::Test(Cond::Eq, port, Val::K(from));
-    }
-    let above = Tree::Test(Cond::Gt, port.clone(), Val::K(to)).not();
-    Tree::And(vec![Tree::Test(Cond::Ge, port, Val::K(from)), above])
 }
 
 /// Kinds of identifiers that are numbers.

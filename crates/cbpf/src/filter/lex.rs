@@ -1,5 +1,6 @@
 //! Words of a filter expression: the longest one at each place (pcap-filter(7) and libpcap's scanner are the model).
-//! A word is a keyword, a number, an address of some kind, an operator, or a name. Words borrow from the expression.
+//! A word is a keyword, a number, an address of some kind, an operator, or a name. A word knows its place; its text is read
+//! from the expression there.
 
 use super::error::{FilterError, Span, Why};
 use super::words::{self, Atm, Field, Key, Mtp2, Proto, Word};
@@ -7,7 +8,7 @@ use std::net::Ipv6Addr;
 
 /// What a word is.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) enum Tok<'a> {
+pub(super) enum Tok {
     Key(Key),
     Proto(Proto),
     Atm(Atm),
@@ -15,16 +16,16 @@ pub(super) enum Tok<'a> {
     Field(Field),
     /// A number, or a name that stands for one (`tcp-syn`).
     Num(u32),
-    /// An IPv4 address or part of one, as written.
-    Hid(&'a str),
-    /// An IPv6 address, as written.
-    Hid6(&'a str, Ipv6Addr),
+    /// An IPv4 address or part of one.
+    Hid,
+    /// An IPv6 address.
+    Hid6(Ipv6Addr),
     /// An Ethernet address.
     Eid([u8; 6]),
     /// An ARCnet address (`$fe`).
     Aid(u8),
-    /// A name.
-    Id(&'a str),
+    /// A name, which a backslash may precede.
+    Id,
     /// An operator.
     Op(Op),
 }
@@ -57,65 +58,55 @@ pub(super) enum Op {
 
 /// A word and where it stands.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct Token<'a> {
-    pub tok: Tok<'a>,
-    pub span: Span,
+pub(super) struct Token {
+    pub tok: Tok,
+    start: u32,
+    end: u32,
 }
 
-/// Operators, longer ones first.
-const OPS: &[(&[u8], Tok<'static>)] = &[
-    (b">=", Tok::Op(Op::Ge)),
-    (b"<=", Tok::Op(Op::Le)),
-    (b"!=", Tok::Op(Op::Ne)),
-    (b"==", Tok::Op(Op::Eq)),
-    (b"<<", Tok::Op(Op::Lsh)),
-    (b">>", Tok::Op(Op::Rsh)),
-    (b"&&", Tok::Key(Key::And)),
-    (b"||", Tok::Key(Key::Or)),
-    (b"!", Tok::Key(Key::Not)),
-    (b"%", Tok::Op(Op::Mod)),
-    (b"&", Tok::Op(Op::And)),
-    (b"(", Tok::Op(Op::Open)),
-    (b")", Tok::Op(Op::Close)),
-    (b"*", Tok::Op(Op::Mul)),
-    (b"+", Tok::Op(Op::Add)),
-    (b"-", Tok::Op(Op::Sub)),
-    (b"/", Tok::Op(Op::Div)),
-    (b":", Tok::Op(Op::Colon)),
-    (b"<", Tok::Op(Op::Lt)),
-    (b"=", Tok::Op(Op::Eq)),
-    (b">", Tok::Op(Op::Gt)),
-    (b"[", Tok::Op(Op::Index)),
-    (b"]", Tok::Op(Op::EndIndex)),
-    (b"^", Tok::Op(Op::Xor)),
-    (b"|", Tok::Op(Op::Or)),
-];
+impl Token {
+    pub(super) fn span(&self) -> Span {
+        Span { start: self.start as usize, end: self.end as usize }
+    }
+
+    /// Its text in the expression, without a backslash in front.
+    pub(super) fn text<'a>(&self, expr: &'a str) -> &'a str {
+        let text = &expr[self.start as usize..self.end as usize];
+        text.strip_prefix('\\').unwrap_or(text)
+    }
+}
+
+/// Longest expression, so that places fit into 32 bits.
+pub(super) const MAX_LEN: usize = u32::MAX as usize;
 
 /// Longest text that is looked at as an address.
 const MAX_ADDRESS: usize = 64;
 
-/// All words of an expression. Linear in its length.
-pub(super) fn words(text: &str) -> Result<Vec<Token<'_>>, FilterError> {
+/// Appends all words of an expression. Linear in its length.
+pub(super) fn words(text: &str, out: &mut Vec<Token>) -> Result<(), FilterError> {
     let bytes = text.as_bytes();
-    let (mut out, mut at) = (Vec::with_capacity(text.len() / 4 + 2), 0);
+    let mut at = 0;
     while let Some(b) = bytes.get(at) {
         if matches!(b, b' ' | b'\t' | b'\r' | b'\n') {
             at += 1;
             continue;
         }
         let (tok, len) = word(text, at)?;
-        out.push(Token { tok, span: Span { start: at, end: at + len } });
+        out.push(Token { tok, start: at as u32, end: (at + len) as u32 });
         at += len;
     }
-    Ok(out)
+    Ok(())
 }
 
-fn word(text: &str, at: usize) -> Result<(Tok<'_>, usize), FilterError> {
+fn word(text: &str, at: usize) -> Result<(Tok, usize), FilterError> {
     let rest = &text.as_bytes()[at..];
+    if let Some(found) = operator(rest) {
+        return Ok(found);
+    }
     if rest[0] == b'\\' {
         let len = run(&rest[1..], |b| !matches!(b, b' ' | b'!' | b'(' | b')' | b'\n' | b'\t'));
         return match text.get(at + 1..at + 1 + len) {
-            Some(name) if len > 0 => Ok((Tok::Id(name), 1 + len)),
+            Some(_) if len > 0 => Ok((Tok::Id, 1 + len)),
             _ => Err(illegal(text, at)),
         };
     }
@@ -133,12 +124,51 @@ fn word(text: &str, at: usize) -> Result<(Tok<'_>, usize), FilterError> {
         let span = Span { start: at, end: at + len };
         return Ok((named(&text[at..at + len], span)?, len));
     }
-    let op = OPS.iter().find(|(op, _)| rest.starts_with(op));
-    op.map(|(op, tok)| (*tok, op.len())).ok_or_else(|| illegal(text, at))
+    // A colon begins an address, or stands for itself.
+    if rest[0] == b':' { Ok((Tok::Op(Op::Colon), 1)) } else { Err(illegal(text, at)) }
+}
+
+/// An operator, and its length: longer ones first.
+fn operator(rest: &[u8]) -> Option<(Tok, usize)> {
+    let tok = match rest {
+        [b'>', b'=', ..] => Tok::Op(Op::Ge),
+        [b'<', b'=', ..] => Tok::Op(Op::Le),
+        [b'!', b'=', ..] => Tok::Op(Op::Ne),
+        [b'=', b'=', ..] => Tok::Op(Op::Eq),
+        [b'<', b'<', ..] => Tok::Op(Op::Lsh),
+        [b'>', b'>', ..] => Tok::Op(Op::Rsh),
+        [b'&', b'&', ..] => Tok::Key(Key::And),
+        [b'|', b'|', ..] => Tok::Key(Key::Or),
+        [first, ..] => return one(*first).map(|tok| (tok, 1)),
+        [] => return None,
+    };
+    Some((tok, 2))
+}
+
+fn one(byte: u8) -> Option<Tok> {
+    Some(Tok::Op(match byte {
+        b'!' => return Some(Tok::Key(Key::Not)),
+        b'%' => Op::Mod,
+        b'&' => Op::And,
+        b'(' => Op::Open,
+        b')' => Op::Close,
+        b'*' => Op::Mul,
+        b'+' => Op::Add,
+        b'-' => Op::Sub,
+        b'/' => Op::Div,
+        b'<' => Op::Lt,
+        b'=' => Op::Eq,
+        b'>' => Op::Gt,
+        b'[' => Op::Index,
+        b']' => Op::EndIndex,
+        b'^' => Op::Xor,
+        b'|' => Op::Or,
+        _ => return None,
+    }))
 }
 
 /// An Ethernet or IPv6 address at the start that is at least as long as the name there.
-fn address(text: &str, at: usize, name: usize) -> Result<Option<(Tok<'_>, usize)>, FilterError> {
+fn address(text: &str, at: usize, name: usize) -> Result<Option<(Tok, usize)>, FilterError> {
     let rest = &text.as_bytes()[at..];
     let all = run(rest, |b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'-')).min(MAX_ADDRESS);
     if all < 2 || all < name {
@@ -159,7 +189,7 @@ fn address(text: &str, at: usize, name: usize) -> Result<Option<(Tok<'_>, usize)
     if let Some(n) = v6.filter(|n| *n >= pairs) {
         let address = &text[at..at + n];
         return match address.parse() {
-            Ok(parsed) => Ok(Some((Tok::Hid6(address, parsed), n))),
+            Ok(parsed) => Ok(Some((Tok::Hid6(parsed), n))),
             Err(_) => wrong(n, format!("invalid IPv6 address {address}")),
         };
     }
@@ -170,7 +200,7 @@ fn address(text: &str, at: usize, name: usize) -> Result<Option<(Tok<'_>, usize)
 }
 
 /// A word of name characters alone.
-fn named(text: &str, span: Span) -> Result<Tok<'_>, FilterError> {
+fn named(text: &str, span: Span) -> Result<Tok, FilterError> {
     match words::reserved(text) {
         Some(Word::Proto(p)) => return Ok(Tok::Proto(p)),
         Some(Word::Key(k)) => return Ok(Tok::Key(k)),
@@ -181,14 +211,14 @@ fn named(text: &str, span: Span) -> Result<Tok<'_>, FilterError> {
         None => {}
     }
     if !text.as_bytes()[0].is_ascii_digit() {
-        return Ok(Tok::Id(text));
+        return Ok(Tok::Id);
     }
     if is_number(text) {
         return number(text).map(Tok::Num).map_err(|why| FilterError { span, why: Why::Text(why) });
     }
     let dots = text.bytes().filter(|b| *b == b'.').count();
     let dotted = (1..=3).contains(&dots) && text.split('.').all(is_number);
-    Ok(if dotted { Tok::Hid(text) } else { Tok::Id(text) })
+    Ok(if dotted { Tok::Hid } else { Tok::Id })
 }
 
 /// Length of a name: it begins and ends with a letter, digit or (at the end) a dot.
@@ -297,7 +327,7 @@ fn is_dotted_quad(text: &[u8]) -> bool {
 }
 
 /// An Ethernet address at the start: six groups of one or two digits, three of four, or twelve digits.
-fn ethernet(chars: &[u8]) -> Option<(Tok<'static>, usize)> {
+fn ethernet(chars: &[u8]) -> Option<(Tok, usize)> {
     let first = run(chars, |b| b.is_ascii_hexdigit());
     if first == 12 {
         let digits = std::array::from_fn(|i| hex(chars[2 * i]) << 4 | hex(chars[2 * i + 1]));

@@ -6,6 +6,8 @@
 //!
 //! - [`names`]: hosts, services and protocols by name, through a [`Resolver`].
 //! - Link types are rows of `link.rs`, reserved words of `words.rs`.
+//! - Values, tests of them and trees are rows of lists (`values.rs`, `tree.rs`), which a thread keeps for the next filter
+//!   (`scratch.rs`).
 //! - What primitives mean: `gen.rs` (the link layer), `ident.rs` (hosts, networks, ports), `layers.rs` (tags, labels,
 //!   tunnels, LLC), `wlan.rs`, `telephony.rs`, `pflog.rs`, `numbers.rs` (arithmetic).
 //!
@@ -17,6 +19,7 @@ mod cfg;
 mod error;
 mod r#gen;
 mod ident;
+mod index;
 mod layers;
 mod lex;
 mod link;
@@ -24,8 +27,10 @@ pub mod names;
 mod numbers;
 mod parse;
 mod pflog;
+mod scratch;
 mod telephony;
 mod tree;
+mod values;
 mod wlan;
 mod words;
 
@@ -36,8 +41,11 @@ pub use words::Proto;
 use crate::check::{CheckError, MAX_INSNS, Program, Rule};
 use crate::insn::Insn;
 use crate::translate::{Target, TranslateError, translate};
+use cfg::CodeGen;
+use layers::Built;
+use scratch::Scratch;
 use skep_isa::asm::{AsmObject, Binding, Contents, Section, Symbol, SymbolKind};
-use tree::{Tree, Val};
+use tree::Trees;
 
 /// Most words of an expression.
 const MAX_WORDS: usize = 16_384;
@@ -117,30 +125,19 @@ impl Filter {
     pub fn compile(expr: &str, options: &Options<'_>) -> Result<Filter, FilterError> {
         let everywhere = Span { start: 0, end: expr.len() };
         let fail = |why| FilterError { span: everywhere, why };
-        let words = lex::words(expr)?;
-        if words.len() > MAX_WORDS {
+        if expr.len() > lex::MAX_LEN {
             return Err(fail(Why::TooDeep));
         }
-        let (tree, set) = parse::expression(&words, expr.len(), r#gen::Gen::new(options)?)?;
-        let insns = assemble(&tree, set, options).map_err(fail)?;
-        let len = insns.len();
-        let program = match Program::with_loops(insns) {
-            // A word that only some packets set is 0 for the others.
-            Err(CheckError { rule: Rule::MemUnset(_), .. }) => {
-                let zeros = (0..set).map(|word| Tree::Set(word, Val::K(0)));
-                let tree = Tree::And(zeros.chain([tree]).collect());
-                Program::with_loops(assemble(&tree, set, options).map_err(fail)?)
+        Scratch::with(|scratch| {
+            let Scratch { tokens, trees, codegen } = scratch;
+            lex::words(expr, tokens)?;
+            if tokens.len() > MAX_WORDS {
+                return Err(fail(Why::TooDeep));
             }
-            checked => checked,
-        };
-        let program = program.map_err(|e| {
-            fail(if len > MAX_INSNS {
-                Why::TooLong(len)
-            } else {
-                Why::Text(format!("no packet has this: {e}"))
-            })
-        })?;
-        Ok(Filter { program })
+            let built = parse::expression(expr, tokens, r#gen::Gen::new(options, trees)?)?;
+            let program = program(codegen, trees.get_mut(), built, options).map_err(fail)?;
+            Ok(Filter { program })
+        })
     }
 
     /// The classic instructions.
@@ -181,11 +178,32 @@ impl Filter {
     }
 }
 
-fn assemble(tree: &Tree, words: u8, options: &Options<'_>) -> Result<Vec<Insn>, Why> {
-    cfg::compile(tree, words, options.snaplen, options.optimize).map_err(|fault| {
-        Why::Text(match fault {
-            cfg::Fault::TooComplex => "out of registers needed to evaluate expression".into(),
-            cfg::Fault::RejectsAll => "expression rejects all packets".into(),
+fn program(
+    codegen: &mut CodeGen,
+    trees: &mut Trees,
+    built: Built,
+    options: &Options<'_>,
+) -> Result<Program, Why> {
+    let compile = |codegen: &mut CodeGen, trees: &mut Trees, built: &Built| {
+        let ops = codegen.compile(trees, built, options.snaplen, options.optimize);
+        ops.map_err(|fault| {
+            Why::Text(match fault {
+                cfg::Fault::TooComplex => "out of registers needed to evaluate expression".into(),
+                cfg::Fault::RejectsAll => "expression rejects all packets".into(),
+            })
         })
+    };
+    let ops = compile(codegen, trees, &built)?;
+    let len = ops.len();
+    let program = match Program::of_ops(ops) {
+        // A word that only some packets set is 0 for the others.
+        Err(CheckError { rule: Rule::MemUnset(_), .. }) => {
+            let tree = trees.behind_zeros(built.tree, built.words);
+            Program::of_ops(compile(codegen, trees, &Built { tree, ..built })?)
+        }
+        checked => checked,
+    };
+    program.map_err(|e| {
+        if len > MAX_INSNS { Why::TooLong(len) } else { Why::Text(format!("no packet has this: {e}")) }
     })
 }

@@ -4,64 +4,52 @@
 use super::r#gen::{ETHERTYPE_IP, ETHERTYPE_IP6, Gen, Off, Result};
 use super::link::Variable;
 use super::parse::Relation;
-use super::tree::{Base, Tree, Val};
+use super::tree::{Tree, Val};
+use super::values::Value;
 use super::words::Proto;
 use crate::insn::{AluOp, Cond, Size};
 
 /// A number, and tests in front of it.
+#[derive(Clone, Copy)]
 pub(super) struct Number {
     value: Val,
-    checks: Vec<Tree>,
-}
-
-impl Number {
-    pub(super) fn constant(n: u32) -> Number {
-        Number { value: Val::K(n), checks: Vec::new() }
-    }
-
-    pub(super) fn length() -> Number {
-        Number { value: Val::Len, checks: Vec::new() }
-    }
-
-    pub(super) fn negated(self) -> Number {
-        Number { value: Val::Neg(Box::new(self.value)), ..self }
-    }
+    checks: Tree,
 }
 
 impl Gen<'_> {
+    pub(super) fn number_of(&self, value: Val) -> Number {
+        Number { value, checks: Tree::TRUE }
+    }
+
+    pub(super) fn negated(&self, n: Number) -> Number {
+        Number { value: self.value(Value::Neg(n.value.0)), ..n }
+    }
+
     pub(super) fn relation(&self, relation: Relation, left: Number, right: Number) -> Tree {
-        let mut tests = left.checks;
-        tests.extend(right.checks);
-        let test = Tree::Test(relation.cond, left.value, right.value);
+        let test = self.test(relation.cond, left.value, right.value);
         let test = if relation.reversed { test.not() } else { test };
-        if tests.is_empty() {
-            return test;
-        }
-        tests.push(test);
-        Tree::And(tests)
+        self.and([left.checks, right.checks, test])
     }
 
     /// Arithmetic, done now where both sides are constants.
     pub(super) fn arithmetic(&self, op: AluOp, left: Number, right: Number) -> Result<Number> {
-        match (op, &right.value) {
-            (AluOp::Div, Val::K(0)) => return self.fail("division by zero"),
-            (AluOp::Mod, Val::K(0)) => return self.fail("modulus by zero"),
-            (AluOp::Lsh | AluOp::Rsh, Val::K(32..)) => return self.fail("shift by more than 31 bits"),
+        let (a, b) = (self.constant(left.value), self.constant(right.value));
+        match (op, b) {
+            (AluOp::Div, Some(0)) => return self.fail("division by zero"),
+            (AluOp::Mod, Some(0)) => return self.fail("modulus by zero"),
+            (AluOp::Lsh | AluOp::Rsh, Some(32..)) => return self.fail("shift by more than 31 bits"),
             _ => {}
         }
-        let mut checks = left.checks;
-        checks.extend(right.checks);
-        let constant = match (&left.value, &right.value) {
-            (Val::K(a), Val::K(b)) => crate::machine::alu(op, *a, *b),
+        let constant = match (a, b) {
+            (Some(a), Some(b)) => crate::machine::alu(op, a, b),
             _ => None,
         };
-        let compute = || Val::Alu(op, Box::new(left.value), Box::new(right.value));
-        let value = constant.map_or_else(compute, Val::K);
-        Ok(Number { value, checks })
+        let value = constant.map_or_else(|| self.alu(op, left.value, right.value), |k| self.k(k));
+        Ok(Number { value, checks: self.and([left.checks, right.checks]) })
     }
 
     /// `proto[index:size]`.
-    pub(super) fn load(&self, proto: Proto, index: Number, size: u32) -> Result<Number> {
+    pub(super) fn loaded(&self, proto: Proto, index: Number, size: u32) -> Result<Number> {
         let size = match size {
             1 => Size::B,
             2 => Size::H,
@@ -87,7 +75,7 @@ impl Gen<'_> {
             | Proto::Mopdl
             | Proto::Ip
             | Proto::Ip6 => {
-                checks.push(self.abbreviation(proto)?);
+                checks = self.and([checks, self.abbreviation(proto)?]);
                 self.indexed(self.network_header(), size, index)
             }
             Proto::Tcp
@@ -99,16 +87,15 @@ impl Gen<'_> {
             | Proto::Pim
             | Proto::Vrrp
             | Proto::Carp => {
-                let mut all = vec![self.ether_type(ETHERTYPE_IP)?];
-                all.append(&mut checks);
-                all.push(self.next_header4(super::ident::number(proto)));
-                all.push(self.first_fragment());
-                checks = all;
+                let ip = self.ether_type(ETHERTYPE_IP)?;
+                let next = self.next_header4(super::ident::number(proto));
+                checks = self.and([ip, checks, next, self.first_fragment()]);
                 self.indexed_behind_ipv4(size, index)
             }
             Proto::Icmp6 => {
-                checks.insert(0, self.ether_type(ETHERTYPE_IP6)?);
-                checks.push(Tree::Test(Cond::Eq, self.payload(Size::B, 6), Val::K(58)));
+                let ip6 = self.ether_type(ETHERTYPE_IP6)?;
+                let next = self.test(Cond::Eq, self.payload(Size::B, 6), self.k(58));
+                checks = self.and([ip6, checks, next]);
                 self.indexed(self.network_header().plus(40), size, index)
             }
             _ => return self.fail(format!("'{}' does not support the index operation", proto.name())),
@@ -117,21 +104,20 @@ impl Gen<'_> {
     }
 
     fn indexed(&self, off: Off, size: Size, index: Val) -> Val {
-        match (index, off.word) {
-            (Val::K(n), _) => self.load_at(off, size, n),
-            (index, None) => Val::Load(size, Base::At(Box::new(index)), off.k),
-            (index, Some(word)) => {
-                Val::Load(size, Base::At(Box::new(Val::add(index, self.word(word)))), off.k)
-            }
+        match (self.constant(index), off.word) {
+            (Some(n), _) => self.load_at(off, size, n),
+            (None, None) => self.load_from(size, index, off.k),
+            (None, Some(word)) => self.load_from(size, self.sum(index, self.word(word)), off.k),
         }
     }
 
     fn indexed_behind_ipv4(&self, size: Size, index: Val) -> Val {
         let off = self.network_header();
-        match (index, off.word) {
-            (Val::K(n), _) => self.transport4(size, n),
-            (index, None) => Val::Load(size, Base::AtBehindIpv4(Box::new(index), off.k), off.k),
-            (index, Some(_)) => Val::Load(size, Base::At(Box::new(Val::add(index, self.ipv4_end()))), off.k),
-        }
+        let header = match (self.constant(index), off.word) {
+            (Some(n), _) => return self.transport4(size, n),
+            (None, None) => self.value(Value::Header(off.k)),
+            (None, Some(_)) => self.ipv4_end(),
+        };
+        self.load_from(size, self.sum(index, header), off.k)
     }
 }

@@ -6,6 +6,7 @@
 
 use super::error::{FilterError, Span, Why};
 use super::r#gen::{Gen, Result};
+use super::layers::Built;
 use super::lex::{Op, Tok, Token};
 use super::numbers::Number;
 use super::tree::Tree;
@@ -93,54 +94,23 @@ pub(super) struct Relation {
 }
 
 pub(super) struct Parser<'a> {
-    toks: &'a [Token<'a>],
+    text: &'a str,
+    toks: &'a [Token],
     at: usize,
     depth: usize,
-    end: usize,
     /// Qualifiers that a bare identifier takes over.
     quals: Option<Quals>,
     r#gen: Gen<'a>,
 }
 
-/// The tree of a whole expression, and how many words of scratch memory it sets.
-pub(super) fn expression<'a>(toks: &'a [Token<'a>], len: usize, r#gen: Gen<'a>) -> Result<(Tree, u8)> {
-    let mut p = Parser { toks, at: 0, depth: 0, end: len, quals: None, r#gen };
+/// The tree of a whole expression.
+pub(super) fn expression<'a>(text: &'a str, toks: &'a [Token], r#gen: Gen<'a>) -> Result<Built> {
+    let mut p = Parser { toks, at: 0, depth: 0, text, quals: None, r#gen };
     if toks.is_empty() {
-        return Ok((Tree::Const(true), 0));
+        return Ok(Built { tree: Tree::TRUE, words: 0, read: 0 });
     }
     let tree = p.expr()?;
-    if p.at < toks.len() { Err(p.syntax()) } else { p.r#gen.finish(tree) }
-}
-
-/// `and` or `or` of two trees, as one list where the first is such a list.
-fn join(and: bool, left: Tree, right: Tree) -> Tree {
-    match (and, left) {
-        // Decided without a look at the packet.
-        (and, Tree::Const(left)) => {
-            if left == and {
-                right
-            } else {
-                Tree::Const(left)
-            }
-        }
-        (and, left) if let Tree::Const(is) = right => {
-            if is == and {
-                left
-            } else {
-                Tree::Const(is)
-            }
-        }
-        (true, Tree::And(mut list)) => {
-            list.push(right);
-            Tree::And(list)
-        }
-        (false, Tree::Or(mut list)) => {
-            list.push(right);
-            Tree::Or(list)
-        }
-        (true, left) => Tree::And(vec![left, right]),
-        (false, left) => Tree::Or(vec![left, right]),
-    }
+    if p.at < toks.len() { Err(p.syntax()) } else { Ok(p.r#gen.finish(tree)) }
 }
 
 fn arithmetic(op: Op) -> Option<(AluOp, u8)> {
@@ -173,12 +143,12 @@ fn relation(op: Op) -> Option<Relation> {
 }
 
 /// A number can go on here: an operator of arithmetic or a relation.
-fn continues_number(tok: Option<&Tok<'_>>) -> bool {
+fn continues_number(tok: Option<&Tok>) -> bool {
     matches!(tok, Some(Tok::Op(op)) if arithmetic(*op).is_some() || relation(*op).is_some())
 }
 
 /// What stands between a protocol and an identifier.
-fn is_qualifier(tok: Option<&Tok<'_>>) -> bool {
+fn is_qualifier(tok: Option<&Tok>) -> bool {
     use Key::*;
     matches!(
         tok,
@@ -204,21 +174,27 @@ fn is_qualifier(tok: Option<&Tok<'_>>) -> bool {
 }
 
 impl<'a> Parser<'a> {
-    fn peek(&self) -> Option<&'a Tok<'a>> {
+    fn peek(&self) -> Option<&'a Tok> {
         self.ahead(0)
     }
 
-    fn ahead(&self, n: usize) -> Option<&'a Tok<'a>> {
+    fn ahead(&self, n: usize) -> Option<&'a Tok> {
         self.toks.get(self.at + n).map(|t| &t.tok)
     }
 
     fn span(&self) -> Span {
-        self.toks.get(self.at).map_or(Span { start: self.end, end: self.end }, |t| t.span)
+        let end = self.text.len();
+        self.toks.get(self.at).map_or(Span { start: end, end }, |t| t.span())
+    }
+
+    /// Text of the word at hand.
+    fn word(&self) -> &'a str {
+        self.toks.get(self.at).map_or("", |t| t.text(self.text))
     }
 
     /// From a place to the end of the last word read.
     fn since(&self, start: usize) -> Span {
-        Span { start, end: self.toks.get(self.at.wrapping_sub(1)).map_or(self.end, |t| t.span.end) }
+        Span { start, end: self.toks.get(self.at.wrapping_sub(1)).map_or(self.text.len(), |t| t.span().end) }
     }
 
     fn syntax(&self) -> FilterError {
@@ -259,13 +235,25 @@ impl<'a> Parser<'a> {
                 return Ok(left);
             }
             let right = self.settled_term()?;
-            left = join(and, left, right);
+            left = self.join(and, left, right);
+        }
+    }
+
+    /// `and` or `or` of two trees; where one is decided without a look at the packet nothing is loaded for the other.
+    fn join(&self, and: bool, left: Tree, right: Tree) -> Tree {
+        match (left, right) {
+            (Tree::TRUE | Tree::FALSE, _) if left == Tree::of(and) => right,
+            (Tree::TRUE | Tree::FALSE, _) => left,
+            (_, Tree::TRUE | Tree::FALSE) if right == Tree::of(and) => left,
+            (_, Tree::TRUE | Tree::FALSE) => right,
+            _ if and => self.r#gen.and([left, right]),
+            _ => self.r#gen.or([left, right]),
         }
     }
 
     fn settled_term(&mut self) -> Result<Tree> {
         let tree = self.term()?;
-        Ok(tree.decided().map_or(tree, Tree::Const))
+        Ok(self.r#gen.decided(tree).map_or(tree, Tree::of))
     }
 
     fn term(&mut self) -> Result<Tree> {
@@ -394,7 +382,7 @@ impl<'a> Parser<'a> {
                 return Ok(left);
             }
             let right = self.deeper(|p| p.identifiers(quals))?;
-            left = join(and, left, right);
+            left = self.join(and, left, right);
         }
     }
 
@@ -442,23 +430,25 @@ impl<'a> Parser<'a> {
 
     fn ident(&mut self) -> Result<Ident<'a>> {
         let tok = self.peek().ok_or_else(|| self.syntax())?;
+        let text = self.word();
         self.at += 1;
         Ok(match *tok {
             Tok::Num(n) => Ident::Num(n),
-            Tok::Id(name) => Ident::Name(name),
+            Tok::Id => Ident::Name(text),
             Tok::Eid(mac) => Ident::Eid(mac),
             Tok::Aid(byte) => Ident::Aid(byte),
-            Tok::Hid6(text, address) if self.op(Op::Div) => Ident::Hid6Len(text, address, self.plain_num()?),
-            Tok::Hid6(text, address) => Ident::Hid6(text, address),
-            Tok::Hid(text) if self.op(Op::Div) => Ident::HidLen(text, self.plain_num()?),
-            Tok::Hid(text) if self.key(Key::Mask) => match self.peek() {
-                Some(Tok::Hid(mask)) => {
+            Tok::Hid6(address) if self.op(Op::Div) => Ident::Hid6Len(text, address, self.plain_num()?),
+            Tok::Hid6(address) => Ident::Hid6(text, address),
+            Tok::Hid if self.op(Op::Div) => Ident::HidLen(text, self.plain_num()?),
+            Tok::Hid if self.key(Key::Mask) => match self.peek() {
+                Some(Tok::Hid) => {
+                    let mask = self.word();
                     self.at += 1;
                     Ident::HidMask(text, mask)
                 }
                 _ => return Err(self.syntax()),
             },
-            Tok::Hid(text) => Ident::Hid(text),
+            Tok::Hid => Ident::Hid(text),
             _ => {
                 self.at -= 1;
                 return Err(self.syntax());
@@ -495,7 +485,8 @@ impl<'a> Parser<'a> {
 
     fn value(&mut self) -> Result<Value<'a>> {
         match self.peek() {
-            Some(Tok::Id(name)) => {
+            Some(Tok::Id) => {
+                let name = self.word();
                 self.at += 1;
                 Ok(Value::Name(name))
             }
@@ -505,7 +496,8 @@ impl<'a> Parser<'a> {
 
     fn id(&mut self) -> Result<&'a str> {
         match self.peek() {
-            Some(Tok::Id(name)) => {
+            Some(Tok::Id) => {
+                let name = self.word();
                 self.at += 1;
                 Ok(name)
             }
@@ -583,7 +575,7 @@ impl<'a> Parser<'a> {
 
     fn llc_type(&mut self) -> Option<&'a str> {
         let name = match self.peek()? {
-            Tok::Id(name) => *name,
+            Tok::Id => self.word(),
             Tok::Key(Key::Rulenum) => "rnr",
             _ => return None,
         };
@@ -628,14 +620,14 @@ impl<'a> Parser<'a> {
             self.r#gen.span = self.since(start);
             return self.r#gen.field(field, equal, n);
         }
-        let mut list = Vec::new();
+        let mut any = Tree::FALSE;
         loop {
             let n = self.plain_num()?;
             self.r#gen.span = self.since(start);
-            list.push(self.r#gen.field(field, equal, n)?);
+            any = self.r#gen.or([any, self.r#gen.field(field, equal, n)?]);
             if !self.key(Key::Or) {
                 self.expect(Op::Close)?;
-                return Ok(Tree::Or(list));
+                return Ok(any);
             }
         }
     }
@@ -677,16 +669,17 @@ impl<'a> Parser<'a> {
             return Ok(inner);
         }
         if self.op(Op::Sub) {
-            return Ok(self.deeper(Self::factor)?.negated());
+            let n = self.deeper(Self::factor)?;
+            return Ok(self.r#gen.negated(n));
         }
         match self.peek() {
             Some(Tok::Num(n)) => {
                 self.at += 1;
-                Ok(Number::constant(*n))
+                Ok(self.r#gen.number_of(self.r#gen.k(*n)))
             }
             Some(Tok::Key(Key::Len)) => {
                 self.at += 1;
-                Ok(Number::length())
+                Ok(self.r#gen.number_of(self.r#gen.length()))
             }
             Some(Tok::Proto(proto)) => self.load(*proto),
             _ => Err(self.syntax()),
@@ -701,6 +694,6 @@ impl<'a> Parser<'a> {
         let size = if self.op(Op::Colon) { self.plain_num()? } else { 1 };
         self.expect(Op::EndIndex)?;
         self.r#gen.span = self.since(start);
-        self.r#gen.load(proto, index, size)
+        self.r#gen.loaded(proto, index, size)
     }
 }

@@ -3,7 +3,7 @@
 use super::r#gen::{Gen, Result};
 use super::link::Variable;
 use super::parse::Value;
-use super::tree::{Tree, Val};
+use super::tree::Tree;
 use super::words::Key;
 use crate::insn::{Cond, Size};
 
@@ -59,7 +59,7 @@ impl Gen<'_> {
         if self.outer != Variable::Pflog {
             return self.fail(format!("'{}' supported only on PFLOG linktype", key.name()));
         }
-        let is = |size, at, n| Ok(Tree::Test(Cond::Eq, self.link_header(size, at), Val::K(n)));
+        let is = |size, at, n| Ok(self.test(Cond::Eq, self.link_header(size, at), self.k(n)));
         let find = |rows: &[(&str, u32)], name: &str| rows.iter().find(|r| r.0 == name).map(|r| r.1);
         match (key, value) {
             (Key::Rulenum, Value::Num(n)) => is(Size::W, RULE_AT, n),

@@ -4,7 +4,7 @@
 use super::r#gen::{Gen, Result};
 use super::link::Follows;
 use super::parse::Relation;
-use super::tree::{Tree, Val};
+use super::tree::Tree;
 use super::words::{Atm, Field, Mtp2};
 use crate::insn::{Cond, Size};
 
@@ -61,12 +61,12 @@ fn mtp3(field: Field) -> Row {
 impl Gen<'_> {
     /// What the packet of ATM holds.
     pub(super) fn atm_type(&self, kind: u32) -> Tree {
-        Tree::masked(self.link_header(Size::B, ATM_TYPE_AT), kind, 0x0f, 0xff)
+        self.masked(self.link_header(Size::B, ATM_TYPE_AT), kind, 0x0f, 0xff)
     }
 
     fn is_one_of(&self, size: Size, at: u32, numbers: &[u32]) -> Tree {
-        let is = |n: &u32| Tree::Test(Cond::Eq, self.link_header(size, at), Val::K(*n));
-        Tree::Or(numbers.iter().map(is).collect())
+        let is = |n: &u32| self.test(Cond::Eq, self.link_header(size, at), self.k(*n));
+        self.or(numbers.iter().map(is))
     }
 
     pub(super) fn atm(&self, atm: Atm) -> Result<Tree> {
@@ -74,12 +74,15 @@ impl Gen<'_> {
             return self.fail(format!("'{}' supported only on SUNATM", atm.name()));
         }
         let (channels, messages) = circuit(atm);
-        let mut tests =
-            vec![self.is_one_of(Size::B, VPI_AT, &[0]), self.is_one_of(Size::H, VCI_AT, channels)];
-        if !messages.is_empty() {
-            tests.push(self.is_one_of(Size::B, MESSAGE_TYPE_AT, messages));
-        }
-        Ok(Tree::And(tests))
+        let message = match messages {
+            [] => Tree::TRUE,
+            _ => self.is_one_of(Size::B, MESSAGE_TYPE_AT, messages),
+        };
+        Ok(self.and([
+            self.is_one_of(Size::B, VPI_AT, &[0]),
+            self.is_one_of(Size::H, VCI_AT, channels),
+            message,
+        ]))
     }
 
     /// Signal units, told by the length indicator: none, one or two bytes, more.
@@ -90,11 +93,11 @@ impl Gen<'_> {
         let fast = matches!(unit, Mtp2::Hfisu | Mtp2::Hlssu | Mtp2::Hmsu);
         // Of high-speed links nine bits of a half word, the lowest of them 0x80.
         let (at, size, mask, two) = if fast { (4, Size::H, 0xff80, 0x100) } else { (2, Size::B, 0x3f, 2) };
-        let length = || Val::and(self.link_header(size, base + at), mask);
-        let more = |n| Tree::Test(Cond::Gt, length(), Val::K(n));
+        let length = || self.bits(self.link_header(size, base + at), mask);
+        let more = |n| self.test(Cond::Gt, length(), self.k(n));
         Ok(match unit {
-            Mtp2::Fisu | Mtp2::Hfisu => Tree::Test(Cond::Eq, length(), Val::K(0)),
-            Mtp2::Lssu | Mtp2::Hlssu => Tree::And(vec![more(0), more(two).not()]),
+            Mtp2::Fisu | Mtp2::Hfisu => self.test(Cond::Eq, length(), self.k(0)),
+            Mtp2::Lssu | Mtp2::Hlssu => self.and([more(0), more(two).not()]),
             Mtp2::Msu | Mtp2::Hmsu => more(two),
         })
     }
@@ -122,10 +125,10 @@ impl Gen<'_> {
                 // High-speed links have longer sequence numbers and lengths.
                 let fast = matches!(field, Field::Hsio | Field::Hopc | Field::Hdpc | Field::Hsls);
                 let value = self.link_header(row.size, base + row.at + if fast { 3 } else { 0 });
-                (if row.mask == 0xff { value } else { Val::and(value, row.mask) }, (row.write)(n))
+                (if row.mask == 0xff { value } else { self.bits(value, row.mask) }, (row.write)(n))
             }
         };
-        let test = Tree::Test(relation.cond, value, Val::K(n));
+        let test = self.test(relation.cond, value, self.k(n));
         Ok(if relation.reversed { test.not() } else { test })
     }
 }

@@ -3,7 +3,7 @@
 use super::r#gen::{Gen, Result};
 use super::link::Follows;
 use super::parse::{Dir, Value};
-use super::tree::{Tree, Val};
+use super::tree::Tree;
 use super::words::Key;
 use crate::insn::{Cond, Size};
 
@@ -74,7 +74,7 @@ impl Gen<'_> {
     }
 
     fn control(&self, mask: u32, want: u32) -> Tree {
-        Tree::masked(self.link_header(Size::B, 0), want, mask, 0xff)
+        self.masked(self.link_header(Size::B, 0), want, mask, 0xff)
     }
 
     pub(super) fn is_data_frame(&self) -> Tree {
@@ -141,11 +141,11 @@ impl Gen<'_> {
                 None => return self.fail(format!("unknown 802.11 direction \"{name}\"")),
             },
         };
-        Ok(Tree::masked(self.link_header(Size::B, 1), bits, DIRECTION_MASK, 0xff))
+        Ok(self.masked(self.link_header(Size::B, 1), bits, DIRECTION_MASK, 0xff))
     }
 
     fn bit(&self, byte: u32, bit: u32) -> Tree {
-        Tree::Test(Cond::Set, self.link_header(Size::B, byte), Val::K(bit))
+        self.test(Cond::Set, self.link_header(Size::B, byte), self.k(bit))
     }
 
     /// A test of the source address. Control frames have none.
@@ -164,14 +164,14 @@ impl Gen<'_> {
     /// One test where a bit of the second byte is set, the other where it is not.
     fn either(&self, bit: u32, set: Tree, clear: Tree) -> Tree {
         let is = || self.bit(1, bit);
-        Tree::Or(vec![Tree::And(vec![is().not(), clear]), Tree::And(vec![is(), set])])
+        self.or([self.and([is().not(), clear]), self.and([is(), set])])
     }
 
     fn management_or_data(&self, management: Tree, data: Tree) -> Tree {
         let is_data = || self.bit(0, 0x08);
-        let management = Tree::And(vec![is_data().not(), management]);
-        let data = Tree::And(vec![is_data(), data]);
-        Tree::And(vec![self.bit(0, 0x04).not(), Tree::Or(vec![management, data])])
+        let management = self.and([is_data().not(), management]);
+        let data = self.and([is_data(), data]);
+        self.and([self.bit(0, 0x04).not(), self.or([management, data])])
     }
 
     /// An Ethernet address in the places that a direction names.
@@ -180,26 +180,25 @@ impl Gen<'_> {
         match dir {
             Dir::Src => self.wlan_src(at),
             Dir::Dst => self.wlan_dst(at),
-            Dir::And => Tree::And(vec![self.wlan_src(at), self.wlan_dst(at)]),
-            Dir::Default | Dir::Or => Tree::Or(vec![self.wlan_src(at), self.wlan_dst(at)]),
+            Dir::And => self.and([self.wlan_src(at), self.wlan_dst(at)]),
+            Dir::Default | Dir::Or => self.or([self.wlan_src(at), self.wlan_dst(at)]),
             Dir::Wlan(Key::Addr1) => at(4),
-            Dir::Wlan(Key::Addr2) => Tree::And(vec![self.has_addr2(), at(10)]),
-            Dir::Wlan(Key::Addr3) => Tree::And(vec![self.control(TYPE_MASK, 0x04).not(), at(16)]),
+            Dir::Wlan(Key::Addr2) => self.and([self.has_addr2(), at(10)]),
+            Dir::Wlan(Key::Addr3) => self.and([self.control(TYPE_MASK, 0x04).not(), at(16)]),
             Dir::Wlan(Key::Addr4) => {
-                let both = Tree::masked(self.link_header(Size::B, 1), 3, DIRECTION_MASK, 0xff);
-                Tree::And(vec![both, at(24)])
+                let both = self.masked(self.link_header(Size::B, 1), 3, DIRECTION_MASK, 0xff);
+                self.and([both, at(24)])
             }
             // Receivers and transmitters: not of management frames.
-            Dir::Wlan(Key::Ra) => Tree::And(vec![self.bit(0, 0x08), at(4)]),
-            Dir::Wlan(_) => Tree::And(vec![self.bit(0, 0x08), self.has_addr2(), at(10)]),
+            Dir::Wlan(Key::Ra) => self.and([self.bit(0, 0x08), at(4)]),
+            Dir::Wlan(_) => self.and([self.bit(0, 0x08), self.has_addr2(), at(10)]),
         }
     }
 
     /// All frames but clear-to-send and acknowledgements have a second address.
     fn has_addr2(&self) -> Tree {
         let subtype = |bits| self.control(SUBTYPE_MASK, bits);
-        let short =
-            Tree::And(vec![self.control(TYPE_MASK, 0x04), Tree::Or(vec![subtype(0xc0), subtype(0xd0)])]);
+        let short = self.and([self.control(TYPE_MASK, 0x04), self.or([subtype(0xc0), subtype(0xd0)])]);
         short.not()
     }
 }

@@ -368,9 +368,43 @@ const WORDS: &[(&str, Word)] = &[
     ("wlan", Pr(P::Link)),
 ];
 
-/// What a word is, when it is reserved. A binary search.
+/// Places of [`SLOTS`].
+const PLACES: usize = 1024;
+
+/// Rows of [`WORDS`] by the hash of their words, and 0 where there is none: the number of the row and one.
+static SLOTS: [u16; PLACES] = {
+    let mut slots = [0; PLACES];
+    let mut row = 0;
+    while row < WORDS.len() {
+        let mut place = hash(WORDS[row].0.as_bytes());
+        while slots[place] != 0 {
+            place = (place + 1) % PLACES;
+        }
+        row += 1;
+        slots[place] = row as u16;
+    }
+    slots
+};
+
+const fn hash(word: &[u8]) -> usize {
+    let (mut h, mut i) = (word.len() as u32, 0);
+    while i < word.len() {
+        h = (h ^ word[i] as u32).wrapping_mul(0x9e37_79b1);
+        i += 1;
+    }
+    (h >> 16) as usize % PLACES
+}
+
+/// What a word is, when it is reserved: one look, mostly, into a table by hash.
 pub(super) fn reserved(word: &str) -> Option<Word> {
-    WORDS.binary_search_by(|(w, _)| (*w).cmp(word)).ok().map(|i| WORDS[i].1)
+    let mut place = hash(word.as_bytes());
+    loop {
+        let (name, is) = WORDS[usize::from(SLOTS[place].checked_sub(1)?)];
+        if name == word {
+            return Some(is);
+        }
+        place = (place + 1) % PLACES;
+    }
 }
 
 #[cfg(test)]

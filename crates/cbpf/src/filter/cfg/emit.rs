@@ -1,9 +1,8 @@
 //! Values → instructions, with what the registers hold already.
 
-use super::super::tree::Chain;
+use super::super::values::{Chain, Id, Value, Values};
 use super::TooComplex;
 use super::graph::{Graph, Step, Test};
-use super::values::{Id, Value, Values};
 use crate::check::MEM_WORDS;
 use crate::insn::{AluOp, Cond, Op, Register, Size, Source};
 
@@ -25,7 +24,7 @@ impl Regs {
 /// Appends instructions.
 pub(super) struct Emit<'a> {
     pub values: &'a Values,
-    pub ops: Vec<Op>,
+    pub ops: &'a mut Vec<Op>,
     pub regs: Regs,
     /// First word of scratch memory that is free.
     pub free: u32,
@@ -43,8 +42,8 @@ impl Emit<'_> {
                 Ok(())
             }
             Step::Test(test) => {
-                let Test { a, b, .. } = graph.tests[test as usize];
-                match self.values.constant(b) {
+                let Test { a, b, k, .. } = graph.tests[test as usize];
+                match k {
                     Some(_) => self.eval(a),
                     None => self.pair(a, b),
                 }

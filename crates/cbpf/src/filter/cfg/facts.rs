@@ -6,8 +6,8 @@
 //! A test may be passed over only where its loads cannot make a difference: they have been done on every way to it, or
 //! will be on every way from there to the acceptance of the packet.
 
+use super::super::values::{Id, Loads, Value, Values};
 use super::graph::{Graph, Step, TestId, To, ahead};
-use super::values::{Id, Loads, Value};
 use crate::insn::{AluOp, Cond};
 use crate::machine::holds;
 
@@ -27,24 +27,23 @@ pub(super) enum Asked {
     Other,
 }
 
-/// The value that a test asks about, and what it asks.
-pub(super) fn asked(graph: &Graph, test: TestId) -> (Id, Asked) {
-    let t = graph.tests[test as usize];
-    let Some(k) = graph.values.constant(t.b) else { return (t.a, Asked::Other) };
-    match t.cond {
-        Cond::Eq => prefix(graph, t.a, k).unwrap_or((t.a, Asked::Range(k, k))),
-        Cond::Gt if k == u32::MAX => (t.a, Asked::Other),
-        Cond::Gt => (t.a, Asked::Range(k + 1, u32::MAX)),
-        Cond::Ge => (t.a, Asked::Range(k, u32::MAX)),
-        Cond::Set => (t.a, Asked::Bits(k)),
+/// The value that a test of `a` against a constant asks about, and what it asks.
+pub(super) fn asked(values: &Values, cond: Cond, a: Id, k: Option<u32>) -> (Id, Asked) {
+    let Some(k) = k else { return (a, Asked::Other) };
+    match cond {
+        Cond::Eq => prefix(values, a, k).unwrap_or((a, Asked::Range(k, k))),
+        Cond::Gt if k == u32::MAX => (a, Asked::Other),
+        Cond::Gt => (a, Asked::Range(k + 1, u32::MAX)),
+        Cond::Ge => (a, Asked::Range(k, u32::MAX)),
+        Cond::Set => (a, Asked::Bits(k)),
     }
 }
 
 /// A mask of the upper bits asks for a range.
-fn prefix(graph: &Graph, a: Id, k: u32) -> Option<(Id, Asked)> {
-    let Value::Alu(AluOp::And, of, mask) = graph.values.value(a) else { return None };
-    let mask = graph.values.constant(mask)?;
-    let bits = match graph.values.value(of) {
+fn prefix(values: &Values, a: Id, k: u32) -> Option<(Id, Asked)> {
+    let Value::Alu(AluOp::And, of, mask) = values.value(a) else { return None };
+    let mask = values.constant(mask)?;
+    let bits = match values.value(of) {
         Value::Abs(size, _) | Value::Ind(size, ..) => size.bytes() * 8,
         _ => 32,
     };
@@ -55,124 +54,160 @@ fn prefix(graph: &Graph, a: Id, k: u32) -> Option<(Id, Asked)> {
 }
 
 /// Where a group's classes are in the words of facts, and which of them a test leaves when it holds.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Place {
-    /// First word in a node's facts, and how many.
+    /// First word in a node's facts, and how many. Small groups share a word.
     at: u32,
     len: u32,
     /// First word in [`Classes::masks`]: classes for which the test holds, then those for which it does not.
     masks: u32,
 }
 
+/// A test in a group: the value it asks about, whether what it asks is no range and no bits, and what it asks.
+type Member = (Id, bool, Asked, TestId);
+
+/// A class of numbers: the lowest, and which tests of bits hold in it.
+type Class = (u32, u8);
+
 /// Classes of all tests.
+#[derive(Default)]
 pub(super) struct Classes {
     places: Vec<Place>,
     masks: Vec<u64>,
-    /// Words of a node's facts.
-    words: usize,
-    /// For each word of scratch memory the words of facts about it: first and behind the last.
-    about: Vec<(u8, u32, u32)>,
-    /// Some value is tested twice.
-    shared: bool,
+    /// Bits of a node's facts.
+    bits: usize,
+    /// For each word of scratch memory tests that ask about it, one for each place.
+    about: Vec<(u8, TestId)>,
+    members: Vec<Member>,
+    cuts: Vec<u32>,
+    classes: Vec<Class>,
 }
 
 impl Classes {
-    pub(super) fn new(graph: &Graph) -> Classes {
-        let mut all: Vec<(Id, bool, Asked, TestId)> = Vec::with_capacity(graph.tests.len());
-        for test in 0..graph.tests.len() as TestId {
-            let (of, asked) = asked(graph, test);
-            all.push((of, asked == Asked::Other, asked, test));
-        }
+    /// Makes the classes; without `always` only where some value is tested twice, so that one test may decide another.
+    /// Whether there are classes now.
+    pub(super) fn update(&mut self, graph: &Graph, always: bool) -> bool {
+        let mut all = std::mem::take(&mut self.members);
+        all.clear();
+        all.extend(
+            graph.tests.iter().zip(0..).map(|(t, test)| (t.of, t.asked == Asked::Other, t.asked, test)),
+        );
         all.sort_unstable_by_key(|(of, other, _, test)| (*of, *other, *test));
-        let mut out = Classes {
-            places: vec![Place { at: 0, len: 0, masks: 0 }; graph.tests.len()],
-            masks: Vec::with_capacity(all.len() * 2),
-            words: 0,
-            about: Vec::new(),
-            shared: all.windows(2).any(|w| w[0].0 == w[1].0) || graph.nodes.len() > graph.tests.len(),
-        };
-        let apart = all.len() / 32 * graph.nodes.len() > MAX_WORDS;
-        for group in all.chunk_by(|a, b| a.0 == b.0 && !a.1 && !b.1 && !apart) {
-            out.group(graph, group);
+        let shared = all.windows(2).any(|w| w[0].0 == w[1].0) || graph.nodes.len() > graph.tests.len();
+        if shared || always {
+            self.places.clear();
+            self.places.resize(all.len(), Place::default());
+            self.masks.clear();
+            self.bits = 0;
+            self.about.clear();
+            let apart = all.len() / 32 * graph.nodes.len() > MAX_WORDS;
+            for group in all.chunk_by(|a, b| a.0 == b.0 && !a.1 && !b.1 && !apart) {
+                self.group(graph, group);
+            }
         }
-        out
+        self.members = all;
+        shared || always
     }
 
-    /// Whether some value is tested twice, so that one test may decide another.
-    pub(super) fn shared(&self) -> bool {
-        self.shared
+    /// Words of a node's facts.
+    fn words(&self) -> usize {
+        self.bits.div_ceil(64)
     }
 
-    fn group(&mut self, graph: &Graph, group: &[(Id, bool, Asked, TestId)]) {
-        let first = self.words as u32;
-        let masks: Vec<u32> =
-            group.iter().filter_map(|g| if let Asked::Bits(m) = g.2 { Some(m) } else { None }).collect();
-        if masks.len() > MAX_MASKS || group[0].1 {
-            group.iter().for_each(|g| self.place(std::slice::from_ref(g), &[false, true], |_, c| *c));
+    fn group(&mut self, graph: &Graph, group: &[Member]) {
+        let (mut masks, mut count) = ([0; MAX_MASKS], 0);
+        for member in group {
+            if let Asked::Bits(m) = member.2 {
+                if let Some(place) = masks.get_mut(count) {
+                    *place = m;
+                }
+                count += 1;
+            }
+        }
+        if count > MAX_MASKS || group[0].1 || group.len() == 1 {
+            for member in group {
+                self.place(graph, std::slice::from_ref(member), &[(0, 0), (0, 1)], |_, c| c.1 != 0);
+            }
         } else {
-            let classes = classes(group, &masks);
-            self.place(group, &classes, |asked, (low, bits)| match asked {
+            let masks = &masks[..count];
+            let mut classes = std::mem::take(&mut self.classes);
+            classes_of(group, masks, &mut self.cuts, &mut classes);
+            self.place(graph, group, &classes, |asked, (low, bits)| match asked {
                 Asked::Range(min, max) => (min..=max).contains(low),
                 Asked::Bits(m) => {
                     masks.iter().position(|other| *other == m).is_some_and(|n| bits & 1 << n != 0)
                 }
                 Asked::Other => false,
             });
-        }
-        let t = graph.tests[group[0].3 as usize];
-        let mut mentioned = graph.values.info(t.a).words | graph.values.info(t.b).words;
-        while mentioned != 0 {
-            let word = mentioned.trailing_zeros() as u8;
-            self.about.push((word, first, self.words as u32));
-            mentioned &= mentioned - 1;
+            self.classes = classes;
         }
     }
 
     /// Gives these tests a place of their own with these classes.
-    fn place<C>(
+    fn place(
         &mut self,
-        group: &[(Id, bool, Asked, TestId)],
-        classes: &[C],
-        holds: impl Fn(Asked, &C) -> bool,
+        graph: &Graph,
+        group: &[Member],
+        classes: &[Class],
+        holds: impl Fn(Asked, &Class) -> bool,
     ) {
-        let len = classes.len().div_ceil(64);
+        if self.bits % 64 + classes.len() > 64 {
+            self.bits = self.bits.next_multiple_of(64);
+        }
+        let (at, first) = (self.bits / 64, self.bits % 64);
+        let len = (first + classes.len()).div_ceil(64);
         for (_, _, asked, test) in group {
             let start = self.masks.len();
-            self.places[*test as usize] =
-                Place { at: self.words as u32, len: len as u32, masks: start as u32 };
+            self.places[*test as usize] = Place { at: at as u32, len: len as u32, masks: start as u32 };
             self.masks.resize(start + 2 * len, 0);
             for (n, class) in classes.iter().enumerate() {
                 let half = if holds(*asked, class) { 0 } else { len };
-                self.masks[start + half + n / 64] |= 1 << (n % 64);
+                self.masks[start + half + (first + n) / 64] |= 1 << ((first + n) % 64);
             }
         }
-        self.words += len;
+        self.bits += classes.len();
+        let test = group[0].3;
+        let t = &graph.tests[test as usize];
+        let mut mentioned = graph.values.info(t.a).words | graph.values.info(t.b).words;
+        while mentioned != 0 {
+            self.about.push((mentioned.trailing_zeros() as u8, test));
+            mentioned &= mentioned - 1;
+        }
     }
 
-    fn mask(&self, test: TestId, yes: bool) -> (usize, &[u64]) {
+    /// First word of the facts that a test is about, its classes that hold, and those that do not.
+    fn masks(&self, test: TestId) -> (usize, &[u64], &[u64]) {
         let p = self.places[test as usize];
-        let (len, start) = (p.len as usize, p.masks as usize + if yes { 0 } else { p.len as usize });
-        (p.at as usize, &self.masks[start..start + len])
+        let (len, start) = (p.len as usize, p.masks as usize);
+        let (yes, no) = self.masks[start..start + 2 * len].split_at(len);
+        (p.at as usize, yes, no)
     }
 
     /// The outcome of a test, where what is known decides it.
     fn outcome(&self, facts: &[u64], test: TestId) -> Option<bool> {
-        [true, false].into_iter().find(|yes| {
-            let (at, other) = self.mask(test, !yes);
-            facts[at..].iter().zip(other).all(|(f, o)| f & o == 0)
-        })
+        let (at, yes, no) = self.masks(test);
+        let none = |of: &[u64]| facts[at..].iter().zip(of).all(|(f, o)| f & o == 0);
+        if none(no) {
+            Some(true)
+        } else if none(yes) {
+            Some(false)
+        } else {
+            None
+        }
     }
 
     /// Narrows what is known by an outcome.
-    fn learn(&self, facts: &mut [u64], test: TestId, yes: bool) {
-        let (at, mask) = self.mask(test, yes);
-        facts[at..].iter_mut().zip(mask).for_each(|(f, m)| *f &= m);
+    fn learn(&self, facts: &mut [u64], test: TestId, holds: bool) {
+        let (at, yes, no) = self.masks(test);
+        let other = if holds { no } else { yes };
+        facts[at..].iter_mut().zip(other).for_each(|(f, m)| *f &= !m);
     }
 
     /// Forgets what depends on a word of scratch memory.
     fn forget(&self, facts: &mut [u64], word: u8) {
-        for (_, first, end) in self.about.iter().filter(|(w, ..)| *w == word) {
-            facts[*first as usize..*end as usize].fill(u64::MAX);
+        for (_, test) in self.about.iter().filter(|(w, _)| *w == word) {
+            let (at, yes, no) = self.masks(*test);
+            facts[at..].iter_mut().zip(yes.iter().zip(no)).for_each(|(f, (y, n))| *f |= y | n);
         }
     }
 
@@ -188,9 +223,9 @@ impl Classes {
     }
 }
 
-/// Classes of a value: the first number of each, and which tests of bits hold in it.
-fn classes(group: &[(Id, bool, Asked, TestId)], masks: &[u32]) -> Vec<(u32, u8)> {
-    let mut cuts = Vec::with_capacity(2 * group.len() + 1);
+/// Classes of a value that a group of tests makes, of which those of bits have these masks.
+fn classes_of(group: &[Member], masks: &[u32], cuts: &mut Vec<u32>, out: &mut Vec<Class>) {
+    cuts.clear();
     cuts.push(0);
     for g in group {
         if let Asked::Range(min, max) = g.2 {
@@ -200,7 +235,10 @@ fn classes(group: &[(Id, bool, Asked, TestId)], masks: &[u32]) -> Vec<(u32, u8)>
     }
     cuts.sort_unstable();
     cuts.dedup();
-    let mut out = Vec::with_capacity(cuts.len());
+    out.clear();
+    if masks.is_empty() {
+        return out.extend(cuts.iter().map(|low| (*low, 0)));
+    }
     for (i, low) in cuts.iter().enumerate() {
         let alone = cuts.get(i + 1).map_or(*low == u32::MAX, |next| next - low == 1);
         let set = |bits: u8, n: usize| bits & 1 << n != 0;
@@ -213,23 +251,45 @@ fn classes(group: &[(Id, bool, Asked, TestId)], masks: &[u32]) -> Vec<(u32, u8)>
         };
         out.extend((0..1u8 << masks.len()).filter(|b| possible(*b)).map(|b| (*low, b)));
     }
-    out
+}
+
+/// Lists of [`thread`].
+#[derive(Default)]
+pub(super) struct Facts {
+    facts: Vec<u64>,
+    after: Vec<u64>,
+    done: Vec<Loads>,
+    reached: Vec<bool>,
+    later: Vec<Loads>,
+}
+
+/// A list with so many equal items.
+pub(super) fn refill<T: Clone>(list: &mut Vec<T>, len: usize, item: T) {
+    list.clear();
+    list.resize(len, item);
 }
 
 /// Sends jumps past tests whose outcome is known on the way there. Returns whether any was changed.
 ///
 /// With `plainly`, what is known where ways meet is only what single tests tell.
-pub(super) fn thread(graph: &mut Graph, root: To, classes: &Classes, plainly: bool) -> bool {
+pub(super) fn thread(
+    graph: &mut Graph,
+    root: To,
+    classes: &Classes,
+    room: &mut Facts,
+    plainly: bool,
+) -> bool {
     let Some(root) = root.node() else { return false };
-    let later = later(graph, root);
-    let words = classes.words;
-    let mut facts = vec![0u64; (root + 1) * words];
+    let Facts { facts, after, done, reached, later } = room;
+    fill_later(graph, root, later);
+    let words = classes.words();
+    refill(facts, (root + 1) * words, 0);
     facts[root * words..].fill(u64::MAX);
-    let mut done = vec![Loads::ALL; root + 1];
+    refill(done, root + 1, Loads::ALL);
     done[root] = Loads::NONE;
-    let mut reached = vec![false; root + 1];
+    refill(reached, root + 1, false);
     reached[root] = true;
-    let mut after = vec![0u64; words];
+    refill(after, words, 0);
     let mut changed = false;
     for id in (0..=root).rev() {
         if !reached[id] {
@@ -241,29 +301,33 @@ pub(super) fn thread(graph: &mut Graph, root: To, classes: &Classes, plainly: bo
             classes.widen(here);
         }
         let node = graph.nodes[id];
-        let mut have = done[id].or(graph.loads(id).1);
-        if let Step::Set(word, _) = node.step {
-            have = have.without(graph.values.loads_with(word));
-            classes.forget(here, word);
-        }
+        let have = graph.behind(node.step, done[id]);
         let mut ends = [node.yes, node.no];
-        let outcome = if let Step::Test(test) = node.step { classes.outcome(here, test) } else { None };
+        let mut outcome = None;
+        match node.step {
+            Step::Set(word, _) => classes.forget(here, word),
+            Step::Test(test) => outcome = classes.outcome(here, test),
+        }
         if let Some(yes) = outcome {
             // Only the loads of this test count: both ways are the one that it takes.
             ends = [ends[usize::from(!yes)]; 2];
         }
         for (end, yes) in ends.iter_mut().zip([true, false]) {
-            after.copy_from_slice(here);
+            // Nothing is to be seen at an end.
+            if end.node().is_none() {
+                continue;
+            }
+            after.iter_mut().zip(&*here).for_each(|(a, h)| *a = *h);
             if let Step::Test(test) = node.step
                 && outcome.is_none()
             {
-                classes.learn(&mut after, test, yes);
+                classes.learn(after, test, yes);
             }
-            *end = beyond(graph, classes, &later, *end, &after, have);
+            *end = beyond(graph, classes, later, *end, after, have);
             if let Some(n) = end.node() {
                 reached[n] = true;
                 done[n] = done[n].and(have);
-                before[n * words..][..words].iter_mut().zip(&after).for_each(|(f, a)| *f |= a);
+                before[n * words..][..words].iter_mut().zip(&*after).for_each(|(f, a)| *f |= a);
             }
         }
         let node = &mut graph.nodes[id];
@@ -285,7 +349,7 @@ fn beyond(graph: &Graph, classes: &Classes, later: &[Loads], mut to: To, facts: 
             None if node.yes == node.no => node.yes,
             None => return to,
         };
-        if !have.or(ahead(later, next)).covers(graph.loads(n).0) {
+        if !have.or(ahead(later, next)).covers(graph.tests[test as usize].needs) {
             return to;
         }
         to = next;
@@ -294,18 +358,12 @@ fn beyond(graph: &Graph, classes: &Classes, later: &[Loads], mut to: To, facts: 
 }
 
 /// What is loaded on every way from each node to the acceptance of the packet.
-fn later(graph: &Graph, root: usize) -> Vec<Loads> {
-    let mut out: Vec<Loads> = Vec::with_capacity(root + 1);
-    for id in 0..=root {
-        let node = graph.nodes[id];
-        let after = ahead(&out, node.yes).and(ahead(&out, node.no));
-        let after = match node.step {
-            Step::Set(word, _) if after != Loads::ALL => after.without(graph.values.loads_with(word)),
-            _ => after,
-        };
-        out.push(after.or(graph.loads(id).1));
+fn fill_later(graph: &Graph, root: usize, out: &mut Vec<Loads>) {
+    out.clear();
+    for node in &graph.nodes[..=root] {
+        let after = ahead(out, node.yes).and(ahead(out, node.no));
+        out.push(graph.before(node.step, after));
     }
-    out
 }
 
 /// Whether a number is among those that a test asks for; tests of two values are not asked here.

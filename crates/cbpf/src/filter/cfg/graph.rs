@@ -1,11 +1,12 @@
 //! The graph of tests. It is built from its end, so that equal tests with equal ends are one node, and every node's
 //! successors have smaller numbers.
 
-use super::super::tree::{Tree, Val};
-use super::values::{Fast, Id, Loads, Value, Values};
+use super::super::index::{Index, mix};
+use super::super::tree::{Item, Tree, Trees};
+use super::super::values::{Id, Loads, Value, Values};
+use super::facts::{Asked, asked};
 use crate::insn::{AluOp, Cond};
 use crate::machine::holds;
-use std::collections::HashMap;
 
 /// Where a test goes on: an end, or a node.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -19,6 +20,10 @@ impl To {
         To(node as u32 + 2)
     }
 
+    pub(super) fn hash(self) -> u32 {
+        self.0
+    }
+
     /// The node, where it is none of the ends.
     pub(super) fn node(self) -> Option<usize> {
         self.0.checked_sub(2).map(|n| n as usize)
@@ -29,68 +34,99 @@ impl To {
 pub(super) type TestId = u32;
 
 /// A comparison of two values.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Test {
     pub cond: Cond,
     pub a: Id,
     pub b: Id,
+    /// The constant that it compares with.
+    pub k: Option<u32>,
+    /// The value that it asks about, and what it asks.
+    pub of: Id,
+    pub asked: Asked,
+    /// What it needs of the packet, and what is known to be there behind it.
+    pub needs: Loads,
+    pub gives: Loads,
 }
 
 /// What a node does.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
     Test(TestId),
     /// Puts a value into a word of scratch memory; both ways lead to the same.
     Set(u8, Id),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Node {
     pub step: Step,
     pub yes: To,
     pub no: To,
 }
 
+impl Node {
+    fn hash(self) -> u32 {
+        let step = match self.step {
+            Step::Test(test) => mix(0, test),
+            Step::Set(word, value) => mix(1 + u32::from(word), value),
+        };
+        mix(mix(step, self.yes.0), self.no.0)
+    }
+
+    /// The nodes it goes on to.
+    pub(super) fn next(self) -> impl Iterator<Item = usize> {
+        self.yes.node().into_iter().chain(self.no.node())
+    }
+}
+
+/// Values, tests and nodes; and lists of the passes over them, which keep their memory.
+#[derive(Default)]
 pub(super) struct Graph {
     pub values: Values,
     pub tests: Vec<Test>,
-    known_tests: HashMap<Test, TestId, Fast>,
+    known_tests: Index,
     pub nodes: Vec<Node>,
-    known: HashMap<Node, usize, Fast>,
+    known: Index,
+    /// Nodes taken out, and where each of them is now.
+    old: Vec<Node>,
+    now: Vec<To>,
+    kept: Vec<bool>,
+    later: Vec<Loads>,
 }
 
-/// Nodes, tests and values that there is room for from the start.
-const ROOM: usize = 28;
-
 impl Graph {
-    pub(super) fn new() -> Graph {
-        Graph {
-            values: Values::with_room(ROOM),
-            tests: Vec::with_capacity(ROOM),
-            known_tests: HashMap::with_capacity_and_hasher(ROOM, Fast::default()),
-            nodes: Vec::with_capacity(ROOM),
-            known: HashMap::with_capacity_and_hasher(ROOM, Fast::default()),
-        }
+    /// Forgets tests and nodes.
+    pub(super) fn clear(&mut self) {
+        self.tests.clear();
+        self.known_tests.clear();
+        self.nodes.clear();
+        self.known.clear();
     }
 
-    pub(super) fn build(&mut self, tree: &Tree, yes: To, no: To) -> To {
-        match tree {
-            Tree::Const(true) => yes,
-            Tree::Const(false) => no,
-            Tree::Not(inner) => self.build(inner, no, yes),
-            Tree::And(list) => list.iter().rev().fold(yes, |next, t| self.build(t, next, no)),
-            Tree::Or(list) => list.iter().rev().fold(no, |next, t| self.build(t, yes, next)),
-            Tree::Test(cond, a, b) => self.comparison(*cond, a, b, yes, no),
-            Tree::Set(word, value) => {
-                let value = self.values.of(value);
-                self.node(Node { step: Step::Set(*word, value), yes, no: yes })
+    /// Nodes for a tree: where it begins. Words of scratch memory that are not among those `read` are not set.
+    pub(super) fn build(&mut self, trees: &Trees, read: u32, mut tree: Tree, mut yes: To, mut no: To) -> To {
+        loop {
+            if tree.is_negated() {
+                std::mem::swap(&mut yes, &mut no);
+            }
+            match trees.item(tree) {
+                Item::True => return yes,
+                Item::Test(cond, a, b) => return self.comparison(cond, a, b, yes, no),
+                Item::Set(word, _) if read & 1 << word == 0 => return yes,
+                Item::Set(word, value) => {
+                    return self.node(Node { step: Step::Set(word, value), yes, no: yes });
+                }
+                // Long lists lean to the left.
+                Item::And(left, right) => {
+                    yes = self.build(trees, read, right, yes, no);
+                    tree = left;
+                }
             }
         }
     }
 
     /// A comparison, in the form that takes the fewest instructions.
-    fn comparison(&mut self, cond: Cond, a: &Val, b: &Val, yes: To, no: To) -> To {
-        let (a, b) = (self.values.of(a), self.values.of(b));
+    fn comparison(&mut self, cond: Cond, a: Id, b: Id, yes: To, no: To) -> To {
         match (self.values.constant(a), self.values.constant(b)) {
             (Some(a), Some(b)) => {
                 if holds(cond, a, b) {
@@ -141,17 +177,35 @@ impl Graph {
         if yes == no && Loads::NONE.covers(loads) {
             return yes;
         }
-        let test = self.test_id(Test { cond, a, b });
+        let test = self.test_id(cond, a, b);
         self.node(Node { step: Step::Test(test), yes, no })
     }
 
-    pub(super) fn test_id(&mut self, test: Test) -> TestId {
+    pub(super) fn test_id(&mut self, cond: Cond, a: Id, b: Id) -> TestId {
         let next = self.tests.len() as TestId;
-        let id = *self.known_tests.entry(test).or_insert(next);
+        let tests = &self.tests;
+        let same = |id: TestId| {
+            let t = &tests[id as usize];
+            (t.a, t.b, t.cond) == (a, b, cond)
+        };
+        let id = self.known_tests.find_or_put(mix(mix(cond as u32, a), b), next, same);
         if id == next {
-            self.tests.push(test);
+            let (left, right) = (self.values.info(a), self.values.info(b));
+            let (needs, gives) = (left.needs.or(right.needs), left.gives.or(right.gives));
+            let k = self.values.constant(b);
+            let (of, asked) = asked(&self.values, cond, a, k);
+            self.tests.push(Test { cond, a, b, k, of, asked, needs, gives });
         }
         id
+    }
+
+    /// Says of loads behind the same header that the farther one tells of the nearer. To be called when the graph is built.
+    pub(super) fn relate(&mut self) {
+        if self.values.relate() {
+            for t in &mut self.tests {
+                t.gives = self.values.info(t.a).gives.or(self.values.info(t.b).gives);
+            }
+        }
     }
 
     pub(super) fn node(&mut self, node: Node) -> To {
@@ -159,100 +213,126 @@ impl Graph {
         if node.yes == To::REJECT && node.no == To::REJECT {
             return To::REJECT;
         }
-        let next = self.nodes.len();
-        let id = *self.known.entry(node).or_insert(next);
+        let next = self.nodes.len() as u32;
+        let nodes = &self.nodes;
+        let id = self.known.find_or_put(node.hash(), next, |id| nodes[id as usize] == node);
         if id == next {
             self.nodes.push(node);
         }
-        To::new(id)
+        To::new(id as usize)
     }
 
-    /// Takes all nodes out, to build others.
+    /// Takes all nodes out, to build others. They are to be given back.
     pub(super) fn take_nodes(&mut self) -> Vec<Node> {
         self.known.clear();
-        let room = self.nodes.len();
-        std::mem::replace(&mut self.nodes, Vec::with_capacity(room))
+        self.old.clear();
+        std::mem::replace(&mut self.nodes, std::mem::take(&mut self.old))
+    }
+
+    /// Keeps the memory of nodes taken out.
+    pub(super) fn give_back(&mut self, nodes: Vec<Node>) {
+        self.old = nodes;
     }
 
     /// What a node loads: what that needs of the packet, and what is known to be there behind it.
     pub(super) fn loads(&self, id: usize) -> (Loads, Loads) {
-        let of = |v: Id| (self.values.info(v).needs, self.values.info(v).gives);
-        match self.nodes[id].step {
-            Step::Set(_, v) => of(v),
+        self.loads_of(self.nodes[id].step)
+    }
+
+    fn loads_of(&self, step: Step) -> (Loads, Loads) {
+        match step {
+            Step::Set(_, v) => (self.values.info(v).needs, self.values.info(v).gives),
             Step::Test(t) => {
-                let Test { a, b, .. } = self.tests[t as usize];
-                let (a, b) = (of(a), of(b));
-                (a.0.or(b.0), a.1.or(b.1))
+                let t = &self.tests[t as usize];
+                (t.needs, t.gives)
             }
         }
     }
 
+    /// What is known to be there behind a node, of what was there before it.
+    pub(super) fn behind(&self, step: Step, before: Loads) -> Loads {
+        let have = before.or(self.loads_of(step).1);
+        match step {
+            Step::Set(word, _) => have.without(self.values.loads_with(word)),
+            Step::Test(_) => have,
+        }
+    }
+
+    /// What is loaded from a node on, where `after` is what is loaded on every way behind it.
+    pub(super) fn before(&self, step: Step, after: Loads) -> Loads {
+        let after = match step {
+            Step::Set(word, _) if after != Loads::ALL => after.without(self.values.loads_with(word)),
+            _ => after,
+        };
+        after.or(self.loads_of(step).1)
+    }
+
     /// Nodes that are reached, by falling numbers.
-    pub(super) fn order(&self, root: To) -> Vec<usize> {
-        let Some(root) = root.node() else { return Vec::new() };
-        let mut reached = vec![false; root + 1];
-        reached[root] = true;
-        let mut order = Vec::with_capacity(root + 1);
+    pub(super) fn order(&mut self, root: To, order: &mut Vec<usize>) {
+        order.clear();
+        let Some(root) = root.node() else { return };
+        self.kept.clear();
+        self.kept.resize(root + 1, false);
+        self.kept[root] = true;
         for id in (0..=root).rev() {
-            if reached[id] {
+            if self.kept[id] {
                 order.push(id);
-                let Node { yes, no, .. } = self.nodes[id];
-                yes.node().into_iter().chain(no.node()).for_each(|n| reached[n] = true);
+                self.nodes[id].next().for_each(|n| self.kept[n] = true);
             }
         }
-        order
     }
 
     /// Makes equal tests with equal ends one, after ends were changed, and leaves tests out that decide nothing. The new root,
     /// and whether anything was found.
     pub(super) fn merge(&mut self, root: To) -> (To, bool) {
         let old = self.take_nodes();
-        let mut now: Vec<To> = Vec::with_capacity(old.len());
-        let mut later: Vec<Loads> = Vec::with_capacity(old.len());
-        let mut kept = vec![false; old.len()];
-        let of = |to: To, now: &[To]| to.node().map_or(to, |n| now[n]);
+        let mut now = std::mem::take(&mut self.now);
+        let mut later = std::mem::take(&mut self.later);
+        now.clear();
+        later.clear();
         // Nodes that are not reached any more are not taken over.
+        self.kept.clear();
+        self.kept.resize(old.len(), false);
         if let Some(root) = root.node() {
-            kept[root] = true;
-            for id in (0..=root).rev().filter(|id| *id < old.len()) {
-                if kept[id] {
-                    old[id].yes.node().into_iter().chain(old[id].no.node()).for_each(|n| kept[n] = true);
+            self.kept[root] = true;
+            for id in (0..=root).rev() {
+                if self.kept[id] {
+                    old[id].next().for_each(|n| self.kept[n] = true);
                 }
             }
         }
+        let of = |to: To, now: &[To]| to.node().map_or(to, |n| now[n]);
         let mut changed = false;
         for (id, node) in old.iter().enumerate() {
-            if !kept[id] {
+            if !self.kept[id] {
                 now.push(To::REJECT);
                 continue;
             }
             let node = Node { yes: of(node.yes, &now), no: of(node.no, &now), ..*node };
-            changed |= node.yes == node.no && matches!(node.step, Step::Test(_));
+            let decides_nothing = node.yes == node.no && matches!(node.step, Step::Test(_));
+            changed |= decides_nothing;
+            if decides_nothing && ahead(&later, node.yes).covers(self.loads_of(node.step).0) {
+                now.push(node.yes);
+                continue;
+            }
             let before = self.nodes.len();
-            let mut to = self.node(node);
+            now.push(self.node(node));
             if self.nodes.len() == before {
                 changed = true;
             } else {
-                let (needs, gives) = self.loads(before);
                 let after = ahead(&later, node.yes).and(ahead(&later, node.no));
-                if node.yes == node.no
-                    && matches!(node.step, Step::Test(_))
-                    && ahead(&later, node.yes).covers(needs)
-                {
-                    to = node.yes;
-                    self.nodes.pop();
-                    self.known.remove(&node);
-                    changed = true;
-                } else {
-                    later.push(match node.step {
-                        Step::Set(word, _) => after.without(self.values.loads_with(word)).or(gives),
-                        Step::Test(_) => after.or(gives),
-                    });
-                }
+                later.push(match node.step {
+                    Step::Set(word, _) => {
+                        after.without(self.values.loads_with(word)).or(self.loads(before).1)
+                    }
+                    Step::Test(_) => after.or(self.loads(before).1),
+                });
             }
-            now.push(to);
         }
-        (of(root, &now), changed)
+        let root = of(root, &now);
+        (self.now, self.later) = (now, later);
+        self.give_back(old);
+        (root, changed)
     }
 }
 

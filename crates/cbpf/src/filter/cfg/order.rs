@@ -7,9 +7,9 @@
 //!   the same, or cannot make a difference, its tests may change places.
 //! - A *region* is tests of one value against constants. It maps numbers to ends, and is built anew from that map.
 
-use super::facts::{Asked, answers, asked};
-use super::graph::{Graph, Node, Step, Test, To, ahead};
-use super::values::{Id, Loads};
+use super::super::values::{Id, Loads};
+use super::facts::{Asked, answers, refill};
+use super::graph::{Graph, Node, Step, To, ahead};
 use crate::insn::Cond;
 
 /// What [`regroup`] has done.
@@ -23,33 +23,41 @@ pub(super) struct Regrouped {
 }
 
 /// Brings tests of the same value together.
-///
-/// `known` keeps what is known of the graph as long as it is not rebuilt.
-pub(super) fn regroup(graph: &mut Graph, root: To, known: &mut Option<Parts>) -> Regrouped {
-    let parts = known.get_or_insert_with(|| Parts::of(graph, root));
-    let mut inside = vec![false; graph.nodes.len()];
+pub(super) fn regroup(graph: &mut Graph, root: To, parts: &mut Parts) -> Regrouped {
+    parts.update(graph, root);
     let mut plans: Vec<Plan> = Vec::new();
     let mut twice = false;
+    let Parts { inside, settled, .. } = parts;
+    let (mut inside, mut settled) = (std::mem::take(inside), std::mem::take(settled));
+    refill(&mut inside, graph.nodes.len(), false);
+    // The ways in which a node is part of a chain that is in order: so are chains that begin inside it.
+    refill(&mut settled, graph.nodes.len(), [false; 2]);
+    let mut moved = Vec::new();
     for &id in &parts.order {
         if inside[id] {
             continue;
         }
-        let (down, up) = (parts.chain(graph, id, false), parts.chain(graph, id, true));
-        let (chain, via_yes) = if up.len() > down.len() { (up, true) } else { (down, false) };
-        if chain.len() < 3 {
+        let (down, up) = (parts.chain(graph, id, false).count(), parts.chain(graph, id, true).count());
+        let via_yes = up > down;
+        if down.max(up) < 3 || settled[id][usize::from(via_yes)] {
             continue;
         }
-        let (moved, again) = parts.grouped(graph, &chain, via_yes);
+        let again = parts.group(graph, id, via_yes, &mut moved);
         twice |= again;
-        if moved != chain {
-            chain[1..].iter().for_each(|n| inside[*n] = true);
-            plans.push(Plan { head: id, last: chain[chain.len() - 1], via_yes, nodes: moved });
+        let chain = || parts.chain(graph, id, via_yes);
+        if chain().eq(moved.iter().copied()) {
+            chain().for_each(|n| settled[n][usize::from(via_yes)] = true);
+        } else {
+            chain().skip(1).for_each(|n| inside[n] = true);
+            let last = chain().last().unwrap_or(id);
+            plans.push(Plan { head: id, last, via_yes, nodes: moved.clone() });
         }
     }
+    (parts.inside, parts.settled) = (inside, settled);
     if plans.is_empty() {
         return Regrouped { root, moved: false, twice };
     }
-    let rebuilt = rebuild(graph, root, parts, &inside, |graph, id, now| {
+    let rebuilt = rebuild(graph, root, parts, |graph, id, now| {
         let plan = plans.iter().find(|p| p.head == id)?;
         let last = graph.old(plan.last);
         let (common, mut next) = if plan.via_yes { (last.no, last.yes) } else { (last.yes, last.no) };
@@ -66,33 +74,34 @@ pub(super) fn regroup(graph: &mut Graph, root: To, known: &mut Option<Parts>) ->
 }
 
 /// Builds the tests of one value anew where that takes fewer or earlier comparisons. The new root.
-pub(super) fn decide(graph: &mut Graph, root: To, known: &mut Option<Parts>) -> To {
-    let parts = known.get_or_insert_with(|| Parts::of(graph, root));
-    let mut inside = vec![false; graph.nodes.len()];
+pub(super) fn decide(graph: &mut Graph, root: To, parts: &mut Parts) -> To {
+    parts.update(graph, root);
+    let mut inside = std::mem::take(&mut parts.inside);
+    refill(&mut inside, graph.nodes.len(), false);
     let mut heads: Vec<(usize, Region)> = Vec::new();
+    let mut nodes = Vec::new();
     for &id in &parts.order {
         if inside[id] {
             continue;
         }
-        let Some(region) = parts.region(graph, id) else { continue };
-        if let Some(better) = region.better(graph) {
-            region.nodes[1..].iter().for_each(|n| inside[*n] = true);
+        let Some(of) = parts.region(graph, id, &mut nodes) else { continue };
+        if let Some(better) = (Tests { graph, of, nodes: &nodes }).better() {
+            nodes[1..].iter().for_each(|n| inside[*n] = true);
             heads.push((id, better));
         }
     }
+    parts.inside = inside;
     if heads.is_empty() {
         return root;
     }
-    let rebuilt = rebuild(graph, root, parts, &inside, |graph, id, now| {
+    rebuild(graph, root, parts, |graph, id, now| {
         let (_, region) = heads.iter().find(|(head, _)| *head == id)?;
         let mut next = region.splits.build(graph.new, region.of, now);
         for (k, to) in region.equal.iter().rev() {
             next = compare(graph.new, Cond::Eq, region.of, *k, now(*to), next);
         }
         Some(next)
-    });
-    *known = None;
-    rebuilt
+    })
 }
 
 /// A chain in its new order.
@@ -116,18 +125,20 @@ impl Rebuilt<'_> {
     }
 }
 
-/// Takes the nodes over, from the end; `part` builds what stands for a node that begins a rewritten part.
+/// Takes the nodes over, from the end, but for those `inside` of rewritten parts; `part` builds what stands for a node that
+/// begins one. The new root.
 pub(super) fn rebuild(
     graph: &mut Graph,
     root: To,
-    parts: &Parts,
-    inside: &[bool],
+    parts: &mut Parts,
     part: impl Fn(&mut Rebuilt<'_>, usize, &dyn Fn(To) -> To) -> Option<To>,
 ) -> To {
+    parts.known = false;
     let nodes = graph.take_nodes();
-    let mut now = vec![To::REJECT; nodes.len()];
+    let now = &mut parts.now;
+    refill(now, nodes.len(), To::REJECT);
     let mut graph = Rebuilt { new: graph, nodes };
-    for &id in parts.order.iter().rev().filter(|id| !inside[**id]) {
+    for &id in parts.order.iter().rev().filter(|id| !parts.inside[**id]) {
         let find = |to: To| to.node().map_or(to, |n| now[n]);
         now[id] = match part(&mut graph, id, &find) {
             Some(to) => to,
@@ -137,145 +148,156 @@ pub(super) fn rebuild(
             }
         };
     }
+    let Rebuilt { new, nodes } = graph;
+    new.give_back(nodes);
     root.node().map_or(root, |n| now[n])
 }
 
-/// What both rewritings ask of the graph.
+/// What the rewritings ask of the graph, as long as it is not rebuilt.
+#[derive(Default)]
 pub(super) struct Parts {
+    /// Whether the lists are those of the graph as it is.
+    pub known: bool,
     pub order: Vec<usize>,
     /// How many nodes go on to each.
     pub entries: Vec<u32>,
     /// What is loaded on every way to each node, and on every way from it to the acceptance of the packet.
     pub done: Vec<Loads>,
     pub later: Vec<Loads>,
+    /// Nodes that are rewritten with one before them.
+    pub inside: Vec<bool>,
+    settled: Vec<[bool; 2]>,
+    now: Vec<To>,
 }
 
 impl Parts {
-    pub(super) fn of(graph: &Graph, root: To) -> Parts {
-        let order = graph.order(root);
+    pub(super) fn update(&mut self, graph: &mut Graph, root: To) {
+        if self.known {
+            return;
+        }
+        self.known = true;
+        graph.order(root, &mut self.order);
         let n = graph.nodes.len();
-        let mut parts =
-            Parts { entries: vec![0; n], done: vec![Loads::ALL; n], later: vec![Loads::NONE; n], order };
+        refill(&mut self.entries, n, 0);
+        refill(&mut self.done, n, Loads::ALL);
+        refill(&mut self.later, n, Loads::NONE);
         if let Some(root) = root.node() {
-            parts.done[root] = Loads::NONE;
+            self.done[root] = Loads::NONE;
         }
-        for &id in &parts.order {
+        for &id in &self.order {
             let node = graph.nodes[id];
-            let mut have = parts.done[id].or(graph.loads(id).1);
-            if let Step::Set(word, _) = node.step {
-                have = have.without(graph.values.loads_with(word));
-            }
-            for n in node.yes.node().into_iter().chain(node.no.node()) {
-                parts.entries[n] += 1;
-                parts.done[n] = parts.done[n].and(have);
+            let have = graph.behind(node.step, self.done[id]);
+            for n in node.next() {
+                self.entries[n] += 1;
+                self.done[n] = self.done[n].and(have);
             }
         }
-        for &id in parts.order.iter().rev() {
+        for &id in self.order.iter().rev() {
             let node = graph.nodes[id];
-            let mut after = ahead(&parts.later, node.yes).and(ahead(&parts.later, node.no));
+            let mut after = ahead(&self.later, node.yes).and(ahead(&self.later, node.no));
             if let Step::Set(word, _) = node.step {
                 after = after.without(graph.values.loads_with(word));
             }
-            parts.later[id] = after.or(graph.loads(id).1);
+            self.later[id] = after.or(graph.loads(id).1);
         }
-        parts
     }
 
     /// The chain that begins here, each going on by `yes` or by `no`.
-    fn chain(&self, graph: &Graph, head: usize, via_yes: bool) -> Vec<usize> {
-        let ends = |id: usize| {
+    fn chain(&self, graph: &Graph, head: usize, via_yes: bool) -> impl Iterator<Item = usize> {
+        let ends = move |id: usize| {
             let n = graph.nodes[id];
             if via_yes { (n.no, n.yes) } else { (n.yes, n.no) }
         };
-        let mut out = vec![head];
-        if matches!(graph.nodes[head].step, Step::Set(..)) {
-            return out;
-        }
-        let (common, mut next) = ends(head);
-        while let Some(n) = next.node()
-            && self.entries[n] == 1
-            && matches!(graph.nodes[n].step, Step::Test(_))
-            && ends(n).0 == common
-        {
-            out.push(n);
-            next = ends(n).1;
-        }
-        out
+        let is_test = move |n: usize| matches!(graph.nodes[n].step, Step::Test(_));
+        let common = ends(head).0;
+        std::iter::successors(Some(head), move |n| {
+            let next = ends(*n).1.node().filter(|_| is_test(*n))?;
+            (self.entries[next] == 1 && is_test(next) && ends(next).0 == common).then_some(next)
+        })
     }
 
     /// The chain with tests of the same value together, as far as they may move; and whether that is not far enough.
-    fn grouped(&self, graph: &Graph, chain: &[usize], via_yes: bool) -> (Vec<usize>, bool) {
-        let first = graph.nodes[chain[0]];
+    fn group(&self, graph: &Graph, head: usize, via_yes: bool, out: &mut Vec<usize>) -> bool {
+        let first = graph.nodes[head];
         let common = if via_yes { first.no } else { first.yes };
-        let mut have = self.done[chain[0]].or(ahead(&self.later, common));
-        let mut out: Vec<usize> = Vec::with_capacity(chain.len());
+        let mut have = self.done[head].or(ahead(&self.later, common));
+        out.clear();
         // What is loaded before a level may not be loaded later, nor the other way round.
-        let mut level: Vec<(Id, bool, usize)> = Vec::new();
-        for &id in chain {
+        let mut level = 0;
+        for id in self.chain(graph, head, via_yes) {
             let (needs, gives) = graph.loads(id);
             if !have.covers(needs) {
-                close(&mut level, &mut out);
+                together(graph, &mut out[level..]);
+                level = out.len();
             }
             have = have.or(gives);
-            let Step::Test(test) = graph.nodes[id].step else { continue };
-            let (of, kind) = asked(graph, test);
-            let of = if kind == Asked::Other { Id::MAX - id as Id } else { of };
-            level.push((of, graph.tests[test as usize].a != of, id));
+            out.push(id);
         }
-        close(&mut level, &mut out);
+        together(graph, &mut out[level..]);
         let value = |id: &usize| match graph.nodes[*id].step {
-            Step::Test(test) => asked(graph, test).0,
+            Step::Test(test) => graph.tests[test as usize].of,
             Step::Set(_, v) => v,
         };
         let apart = |i: usize| {
             value(&out[i]) != value(&out[i - 1]) && out[..i].iter().any(|n| value(n) == value(&out[i]))
         };
-        let twice = (1..out.len()).any(apart);
-        (out, twice)
+        (1..out.len()).any(apart)
     }
 
-    /// Tests of one value against constants, from this one on.
-    fn region(&self, graph: &Graph, head: usize) -> Option<Region> {
+    /// Tests of one value against constants, from this one on: the value, and the nodes, where there are two at least.
+    fn region(&self, graph: &Graph, head: usize, nodes: &mut Vec<usize>) -> Option<Id> {
         let of = ranged(graph, head)?.0;
-        let mut region = Region { of, nodes: vec![head], equal: Vec::new(), splits: Splits::To(To::REJECT) };
+        nodes.clear();
+        nodes.push(head);
         let mut at = 0;
-        while at < region.nodes.len() {
-            let Node { yes, no, .. } = graph.nodes[region.nodes[at]];
-            for n in yes.node().into_iter().chain(no.node()) {
+        while at < nodes.len() {
+            for n in graph.nodes[nodes[at]].next() {
                 if self.entries[n] == 1 && ranged(graph, n).is_some_and(|(v, ..)| v == of) {
-                    region.nodes.push(n);
+                    nodes.push(n);
                 }
             }
             at += 1;
         }
-        (region.nodes.len() > 1).then_some(region)
+        (nodes.len() > 1).then_some(of)
     }
 }
 
-/// Appends a level: values in the order in which they come first, tests of the value itself before those under a mask.
-fn close(level: &mut Vec<(Id, bool, usize)>, out: &mut Vec<usize>) {
-    while let Some(&(of, ..)) = level.first() {
-        for masked in [false, true] {
-            out.extend(level.iter().filter(|l| l.0 == of && l.1 == masked).map(|l| l.2));
+/// Puts the nodes of a level together: values in the order in which they come first, tests of the value itself before those
+/// under a mask.
+fn together(graph: &Graph, level: &mut [usize]) {
+    let value = |id: usize| match graph.nodes[id].step {
+        Step::Test(test) => {
+            let t = &graph.tests[test as usize];
+            if t.asked == Asked::Other { (Id::MAX - id as Id, true) } else { (t.of, t.a != t.of) }
         }
-        level.retain(|l| l.0 != of);
+        Step::Set(_, v) => (v, false),
+    };
+    let mut done = 0;
+    while done < level.len() {
+        let of = value(level[done]).0;
+        for masked in [false, true] {
+            let (mut at, end) = (done, level.len());
+            while at < end {
+                if value(level[at]) == (of, masked) {
+                    level[done..=at].rotate_right(1);
+                    done += 1;
+                }
+                at += 1;
+            }
+        }
     }
 }
 
 /// The value and the range that a node asks about, if it does.
 fn ranged(graph: &Graph, id: usize) -> Option<(Id, u32, u32)> {
     let Step::Test(test) = graph.nodes[id].step else { return None };
-    match asked(graph, test) {
-        (of, Asked::Range(min, max)) => Some((of, min, max)),
-        _ => None,
-    }
+    let t = &graph.tests[test as usize];
+    if let Asked::Range(min, max) = t.asked { Some((t.of, min, max)) } else { None }
 }
 
-/// Tests of one value: first numbers that are singled out, then numbers divided by size.
+/// Tests of one value as they are built anew: first numbers that are singled out, then numbers divided by size.
 struct Region {
     of: Id,
-    /// Nodes of the graph; the first is where it begins.
-    nodes: Vec<usize>,
     equal: Vec<(u32, To)>,
     splits: Splits,
 }
@@ -289,10 +311,20 @@ enum Splits {
 /// Numbers from the first to the second go there.
 type Run = (u32, u32, To);
 
-impl Region {
-    /// The region built anew, if that is better.
-    fn better(&self, graph: &Graph) -> Option<Region> {
-        let classes = self.runs(graph);
+/// Tests of one value as they are: nodes of the graph, the first of which is where they begin.
+struct Tests<'a> {
+    graph: &'a Graph,
+    of: Id,
+    nodes: &'a [usize],
+}
+
+impl Tests<'_> {
+    /// The tests built anew, if that is better.
+    fn better(&self) -> Option<Region> {
+        if let Some(end) = self.numbers_in_a_row() {
+            return self.by_weight(end);
+        }
+        let classes = self.runs();
         let mut runs: Vec<Run> = Vec::with_capacity(classes.len());
         let mut equal: Vec<(u32, To)> = Vec::new();
         classes.iter().for_each(|r| join(&mut runs, *r));
@@ -311,13 +343,14 @@ impl Region {
         let place = |k: u32| {
             self.nodes
                 .iter()
-                .position(|n| ranged(graph, *n).is_some_and(|(_, min, max)| (min, max) == (k, k)))
+                .position(|n| ranged(self.graph, *n).is_some_and(|(_, min, max)| (min, max) == (k, k)))
         };
         equal.sort_by_key(|(k, _)| (std::cmp::Reverse(weight(*k, *k)), place(*k)));
         let gt = |low: u32| {
             let is = |n: &usize| {
-                matches!(graph.nodes[*n].step, Step::Test(t) if graph.tests[t as usize].cond == Cond::Gt
-                && graph.values.constant(graph.tests[t as usize].b) == low.checked_sub(1))
+                matches!(self.graph.nodes[*n].step, Step::Test(t)
+                    if self.graph.tests[t as usize].cond == Cond::Gt
+                        && self.graph.tests[t as usize].k == low.checked_sub(1))
             };
             self.nodes.iter().any(is)
         };
@@ -326,16 +359,60 @@ impl Region {
         if equal.is_empty() && splits.size() == 0 {
             return None;
         }
-        let new = Region { of: self.of, nodes: self.nodes.clone(), equal, splits };
-        let (old, now) = (self.cost_before(graph, &classes), new.cost(&classes));
+        let new = Region { of: self.of, equal, splits };
+        let (old, now) = (self.cost(&classes), new.cost(&classes));
         (now < old).then_some(new)
     }
 
+    /// Where the last of the tests ends, if each asks for one number and the next is asked when it is another, and if these
+    /// numbers are apart, so that no two of them, nor what lies between them, are better asked for together.
+    fn numbers_in_a_row(&self) -> Option<To> {
+        let last = self.graph.nodes[*self.nodes.last()?];
+        for (i, id) in self.nodes.iter().enumerate() {
+            let k = self.number(*id)?;
+            let node = self.graph.nodes[*id];
+            let apart = |other: &usize| self.number(*other).is_some_and(|o| o.abs_diff(k) > 2);
+            let goes_on = self.nodes.get(i + 1).is_none_or(|next| node.no == To::new(*next));
+            if !goes_on
+                || node.yes == last.no
+                || !(2..=u32::MAX - 2).contains(&k)
+                || !self.nodes[..i].iter().all(apart)
+            {
+                return None;
+            }
+            // No way leads from one of the numbers to the others.
+            if node.yes.node().is_some_and(|yes| self.nodes.contains(&yes)) {
+                return None;
+            }
+        }
+        Some(last.no)
+    }
+
+    /// The number that a node asks for.
+    fn number(&self, id: usize) -> Option<u32> {
+        let Step::Test(t) = self.graph.nodes[id].step else { return None };
+        let t = &self.graph.tests[t as usize];
+        if t.cond == Cond::Eq && t.a == self.of { t.k } else { None }
+    }
+
+    /// Numbers in a row, frequent ones first, if they are not in that order.
+    fn by_weight(&self, end: To) -> Option<Region> {
+        let of = |id: &usize| self.number(*id).map(|k| (k, self.graph.nodes[*id].yes));
+        let heavy = |id: &usize| self.number(*id).map_or(0, |k| weight(k, k));
+        if self.nodes.is_sorted_by(|a, b| heavy(a) >= heavy(b)) {
+            return None;
+        }
+        let mut equal: Vec<(u32, To)> = self.nodes.iter().filter_map(of).collect();
+        equal.sort_by_key(|(k, _)| std::cmp::Reverse(weight(*k, *k)));
+        Some(Region { of: self.of, equal, splits: Splits::To(end) })
+    }
+
     /// Where numbers go: the classes that the tests make of them, ascending.
-    fn runs(&self, graph: &Graph) -> Vec<Run> {
-        let mut cuts = vec![0];
-        for n in &self.nodes {
-            if let Some((_, min, max)) = ranged(graph, *n) {
+    fn runs(&self) -> Vec<Run> {
+        let mut cuts = Vec::with_capacity(2 * self.nodes.len() + 1);
+        cuts.push(0);
+        for n in self.nodes {
+            if let Some((_, min, max)) = ranged(self.graph, *n) {
                 cuts.push(min);
                 cuts.extend(max.checked_add(1));
             }
@@ -343,35 +420,37 @@ impl Region {
         cuts.sort_unstable();
         cuts.dedup();
         let ends = cuts.iter().skip(1).map(|c| c - 1).chain([u32::MAX]);
-        cuts.iter().zip(ends).map(|(low, high)| (*low, high, self.walk(graph, *low).0)).collect()
+        cuts.iter().zip(ends).map(|(low, high)| (*low, high, self.walk(*low).0)).collect()
     }
 
     /// Where a number goes, and the instructions on the way.
-    fn walk(&self, graph: &Graph, number: u32) -> (To, u32) {
+    fn walk(&self, number: u32) -> (To, u32) {
         let (mut to, mut steps) = (To::new(self.nodes[0]), 0);
         while let Some(n) = to.node().filter(|n| self.nodes.contains(n)) {
-            let Some((_, min, max)) = ranged(graph, n) else { break };
-            let node = graph.nodes[n];
+            let Some((_, min, max)) = ranged(self.graph, n) else { break };
+            let node = self.graph.nodes[n];
             to = if (min..=max).contains(&number) { node.yes } else { node.no };
-            steps += self.size(graph, n);
+            steps += self.size(n);
         }
         (to, steps)
     }
 
     /// Instructions of a node: a mask is one more, and the value is loaded again behind it.
-    fn size(&self, graph: &Graph, n: usize) -> u32 {
-        let Step::Test(t) = graph.nodes[n].step else { return 0 };
-        if graph.tests[t as usize].a == self.of { 1 } else { 3 }
+    fn size(&self, n: usize) -> u32 {
+        let Step::Test(t) = self.graph.nodes[n].step else { return 0 };
+        if self.graph.tests[t as usize].a == self.of { 1 } else { 3 }
     }
 
     /// Instructions, and steps by weight.
-    fn cost_before(&self, graph: &Graph, classes: &[Run]) -> (u32, u32) {
-        let size: u32 = self.nodes.iter().map(|n| self.size(graph, *n)).sum();
+    fn cost(&self, classes: &[Run]) -> (u32, u32) {
+        let size: u32 = self.nodes.iter().map(|n| self.size(*n)).sum();
         // The value is loaded once in any case.
-        let masked = self.nodes.iter().any(|n| self.size(graph, *n) > 1);
-        (size - u32::from(masked), classes.iter().map(|c| self.walk(graph, c.0).1 * weight(c.0, c.1)).sum())
+        let masked = self.nodes.iter().any(|n| self.size(*n) > 1);
+        (size - u32::from(masked), classes.iter().map(|c| self.walk(c.0).1 * weight(c.0, c.1)).sum())
     }
+}
 
+impl Region {
     fn cost(&self, classes: &[Run]) -> (u32, u32) {
         let size = self.equal.len() as u32 + self.splits.size();
         let steps = |number: u32| match self.equal.iter().position(|(k, _)| *k == number) {
@@ -447,6 +526,6 @@ impl Splits {
 
 fn compare(graph: &mut Graph, cond: Cond, of: Id, k: u32, yes: To, no: To) -> To {
     let b = graph.values.k(k);
-    let step = Step::Test(graph.test_id(Test { cond, a: of, b }));
+    let step = Step::Test(graph.test_id(cond, of, b));
     graph.node(Node { step, yes, no })
 }

@@ -1,16 +1,14 @@
 //! Values by number: equal values have the same number, so that comparing is comparing numbers; and what computing each
 //! asks of the packet and of the registers.
 
-use super::super::tree::{Base, Chain, Val};
+use super::index::{Index, mix};
 use crate::insn::{AluOp, Size};
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 /// Number of a value.
 pub(super) type Id = u32;
 
 /// A number computed from the packet.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Value {
     K(u32),
     Len,
@@ -22,8 +20,37 @@ pub(super) enum Value {
     Header(u32),
     Alu(AluOp, Id, Id),
     Neg(Id),
+    /// What was put into this word of scratch memory.
     Word(u8),
+    /// Number of the header behind the network header and its extension headers.
     Chain(Chain),
+}
+
+impl Value {
+    fn hash(self) -> u32 {
+        match self {
+            Value::K(k) => mix(0, k),
+            Value::Len => 1,
+            Value::Abs(size, k) => mix(2 + size as u32, k),
+            Value::Ind(size, k, index) => mix(mix(5 + size as u32, k), index),
+            Value::Header(k) => mix(8, k),
+            Value::Alu(op, a, b) => mix(mix(16 + op as u32, a), b),
+            Value::Neg(a) => mix(9, a),
+            Value::Word(word) => mix(10, word.into()),
+            Value::Chain(chain) => mix(11 + u32::from(chain.v6), chain.at),
+        }
+    }
+}
+
+/// A walk over extension headers (`protochain`): a loop, which the kernel's classic machine does not run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Chain {
+    /// IPv6, not IPv4.
+    pub v6: bool,
+    /// Offset of the network header.
+    pub at: u32,
+    /// The walk ends at this number, even where it is an extension header's.
+    pub until: u32,
 }
 
 /// What has to be in the packet: the largest end of loads at constant offsets, and a bit for each other load.
@@ -80,17 +107,20 @@ pub(super) struct Info {
 }
 
 /// All values of a filter.
+#[derive(Default)]
 pub(super) struct Values {
     all: Vec<Info>,
-    known: HashMap<Value, Id, Fast>,
+    known: Index,
     /// Loads at computed places, in the order of their bits.
     indirect: Vec<Id>,
 }
 
 impl Values {
-    pub(super) fn with_room(room: usize) -> Values {
-        let known = HashMap::with_capacity_and_hasher(room, Fast::default());
-        Values { all: Vec::with_capacity(room), known, indirect: Vec::new() }
+    /// Forgets all.
+    pub(super) fn clear(&mut self) {
+        self.all.clear();
+        self.known.clear();
+        self.indirect.clear();
     }
 
     pub(super) fn info(&self, id: Id) -> &Info {
@@ -123,33 +153,8 @@ impl Values {
         self.intern(Value::Alu(AluOp::And, load, mask))
     }
 
-    /// Number of a value as the tree has it.
-    pub(super) fn of(&mut self, v: &Val) -> Id {
-        let value = match v {
-            Val::K(k) => Value::K(*k),
-            Val::Len => Value::Len,
-            Val::Word(w) => Value::Word(*w),
-            Val::Chain(chain) => Value::Chain(*chain),
-            Val::Neg(a) => Value::Neg(self.of(a)),
-            Val::Alu(op, a, b) => {
-                let (a, b) = (self.of(a), self.of(b));
-                return self.alu(*op, a, b);
-            }
-            Val::Load(size, Base::Start, k) => Value::Abs(*size, *k),
-            Val::Load(size, Base::BehindIpv4(at), k) => {
-                Value::Ind(*size, *k, self.intern(Value::Header(*at)))
-            }
-            Val::Load(size, Base::At(at), k) => Value::Ind(*size, *k, self.of(at)),
-            Val::Load(size, Base::AtBehindIpv4(at, header), k) => {
-                let (at, header) = (self.of(at), self.intern(Value::Header(*header)));
-                Value::Ind(*size, *k, self.alu(AluOp::Add, at, header))
-            }
-        };
-        self.intern(value)
-    }
-
     /// Arithmetic; what changes nothing is left out, and `(byte & 0xf) << 2` is the length of a header.
-    fn alu(&mut self, op: AluOp, a: Id, b: Id) -> Id {
+    pub(super) fn alu(&mut self, op: AluOp, a: Id, b: Id) -> Id {
         match (op, self.value(a), self.value(b)) {
             (AluOp::Add | AluOp::Sub | AluOp::Or | AluOp::Xor | AluOp::Lsh | AluOp::Rsh, _, Value::K(0))
             | (AluOp::Mul | AluOp::Div, _, Value::K(1)) => return a,
@@ -163,9 +168,10 @@ impl Values {
         self.intern(Value::Alu(op, a, b))
     }
 
-    fn intern(&mut self, value: Value) -> Id {
+    /// Number of a value.
+    pub(super) fn intern(&mut self, value: Value) -> Id {
         let next = self.all.len() as Id;
-        let id = *self.known.entry(value).or_insert(next);
+        let id = self.known.find_or_put(value.hash(), next, |id| self.all[id as usize].value == value);
         if id == next {
             let info = self.describe(id, value);
             self.all.push(info);
@@ -236,64 +242,25 @@ impl Values {
         bits.fold(0, |bits, (n, _)| bits | 1 << n)
     }
 
-    /// Says of loads behind the same header that the farther one tells of the nearer. To be called when all values are known.
-    pub(super) fn relate(&mut self) {
-        let place = |v: &Values, id: Id| match v.value(id) {
-            Value::Ind(size, k, x) if k < FAR && matches!(v.value(x), Value::Header(_)) => {
+    /// Says of loads behind the same header that the farther one tells of the nearer; whether there are any. To be called
+    /// when all values are known.
+    pub(super) fn relate(&mut self) -> bool {
+        let place = |all: &[Info], id: usize| match all[id].value {
+            Value::Ind(size, k, x) if k < FAR && matches!(all[x as usize].value, Value::Header(_)) => {
                 Some((x, k + size.bytes()))
             }
             _ => None,
         };
-        for far in 0..self.all.len() as Id {
-            let Some((x, end)) = place(self, far) else { continue };
-            for n in 0..self.indirect.len() {
-                if place(self, self.indirect[n]).is_some_and(|(other, e)| other == x && e <= end) {
-                    self.all[far as usize].gives.others |= 1 << n;
+        let mut found = false;
+        for (n, near) in self.indirect.iter().enumerate() {
+            let Some((header, end)) = place(&self.all, *near as usize) else { continue };
+            for far in 0..self.all.len() {
+                if place(&self.all, far).is_some_and(|(other, e)| other == header && end <= e) {
+                    found |= self.all[far].gives.others & 1 << n == 0;
+                    self.all[far].gives.others |= 1 << n;
                 }
             }
         }
-    }
-}
-
-/// A quick hash for small keys of our own making; what is hashed is bounded by the length of the expression.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Quick(u64);
-
-/// Builds [`Quick`].
-pub(super) type Fast = BuildHasherDefault<Quick>;
-
-impl Quick {
-    fn add(&mut self, n: u64) {
-        self.0 = (self.0.rotate_left(5) ^ n).wrapping_mul(0x517c_c1b7_2722_0a95);
-    }
-}
-
-impl Hasher for Quick {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|b| self.add(u64::from(*b)));
-    }
-
-    fn write_u8(&mut self, n: u8) {
-        self.add(n.into());
-    }
-
-    fn write_u32(&mut self, n: u32) {
-        self.add(n.into());
-    }
-
-    fn write_u64(&mut self, n: u64) {
-        self.add(n);
-    }
-
-    fn write_usize(&mut self, n: usize) {
-        self.add(n as u64);
-    }
-
-    fn write_isize(&mut self, n: isize) {
-        self.add(n as u64);
+        found
     }
 }
