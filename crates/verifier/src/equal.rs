@@ -3,7 +3,8 @@
 //! Three modes (`enum exact_level`, kernel/bpf/verifier.c): against a finished state only precise numbers count; in a
 //! loop that makes progress by itself all ranges count; for the endless loop check everything must be the same.
 
-use crate::state::{Byte, Frame, Ref, Slot, State};
+use crate::stack::Stack;
+use crate::state::{Byte, Frame, Place, Ref, Slot, State};
 use crate::value::{ADD_CONST, Base, Reg};
 
 /// How closely states are compared.
@@ -17,14 +18,19 @@ pub(crate) enum Mode {
     Exact,
 }
 
-/// Which id of the kept state stands for which of the current one.
-#[derive(Default)]
+/// Which id of the kept state stands for which of the current one. Used again for the next comparison.
+#[derive(Default, Debug)]
 pub(crate) struct Ids {
     pairs: Vec<(u32, u32)>,
     made_up: u32,
 }
 
 impl Ids {
+    fn clear(&mut self) {
+        self.pairs.clear();
+        self.made_up = 0;
+    }
+
     fn same(&mut self, old: u32, cur: u32) -> bool {
         if (old == 0) != (cur == 0) {
             return false;
@@ -79,60 +85,83 @@ pub(crate) struct Compare<'a> {
 }
 
 impl Compare<'_> {
-    /// Is the current state covered by the kept one?
-    pub(crate) fn states(&self, old: &State, cur: &State) -> bool {
-        let mut ids = Ids { pairs: Vec::new(), made_up: 0 };
+    /// Is the current state covered by the kept one? `differs` is where the kept state was not like the last one that it
+    /// was compared with: looked at first, and written when the answer is no.
+    pub(crate) fn states(&self, old: &State, cur: &State, ids: &mut Ids, differs: &mut Option<Place>) -> bool {
         if old.frames.len() != cur.frames.len()
             || old.sleepable != cur.sleepable
             || (old.speculative && !cur.speculative)
-            || !refs_equal(old, cur, &mut ids)
         {
             return false;
         }
-        for i in 0..old.frames.len() {
-            if i > 0 && old.frames[i].callsite != cur.frames[i].callsite {
-                return false;
-            }
-            let pc = old.insn_of_frame(i);
-            let live = self.live.get(pc).copied().unwrap_or(u16::MAX);
-            if !self.frames(&old.frames[i], &cur.frames[i], live, &mut ids) {
-                return false;
-            }
-        }
-        true
-    }
-
-    fn frames(&self, old: &Frame, cur: &Frame, live: u16, ids: &mut Ids) -> bool {
-        if old.callback_depth > cur.callback_depth {
+        ids.clear();
+        if let Some(p) = differs
+            && !self.place(old, cur, p, ids)
+        {
             return false;
         }
-        for i in 0..11 {
-            if live >> i & 1 == 1 && !self.reg(&old.regs[i], &cur.regs[i], ids) {
-                return false;
-            }
+        ids.clear();
+        if !refs_equal(old, cur, ids) {
+            return false;
         }
-        self.stack(old, cur, ids)
-    }
-
-    fn stack(&self, old: &Frame, cur: &Frame, ids: &mut Ids) -> bool {
-        for (i, o) in old.stack.iter().enumerate() {
-            let c = cur.stack.get(i);
-            if self.mode != Mode::Finished && c.is_none_or(|c| c.bytes != o.bytes) {
+        for i in 0..old.frames.len() {
+            let (o, c) = (&*old.frames[i], &*cur.frames[i]);
+            if i > 0 && o.callsite != c.callsite || o.callback_depth > c.callback_depth {
                 return false;
             }
-            if o.reg.id | o.reg.ref_id == 0 && old.stack.shares(&cur.stack, i) {
-                continue;
-            }
-            let unused = |b: &Byte| *b == Byte::Invalid || (self.uninit_ok && *b == Byte::Misc);
-            let same = match c {
-                Some(c) => self.slot(o, c, ids),
-                None => o.bytes.iter().all(unused),
-            };
-            if !same {
+            let found = self.regs(o, c, self.live_at(old, i), ids).or_else(|| self.stack(&o.stack, &c.stack, ids));
+            if let Some((index, slot)) = found {
+                *differs = Some(Place { frame: i as u8, index: index as u8, slot });
                 return false;
             }
         }
         true
+    }
+
+    fn live_at(&self, old: &State, frame: usize) -> u16 {
+        self.live.get(old.insn_of_frame(frame)).copied().unwrap_or(u16::MAX)
+    }
+
+    /// Could the states be alike in this place? What no tie of ids decides is decided.
+    fn place(&self, old: &State, cur: &State, p: &Place, ids: &mut Ids) -> bool {
+        let (f, i) = (p.frame as usize, p.index as usize);
+        let (Some(o), Some(c)) = (old.frames.get(f), cur.frames.get(f)) else { return true };
+        if p.slot {
+            return o.stack.get(i).is_none_or(|s| self.stack_slot(s, c.stack.get(i), ids));
+        }
+        self.live_at(old, f) >> i & 1 == 0 || self.reg(&o.regs[i], &c.regs[i], ids)
+    }
+
+    /// The first register that differs.
+    fn regs(&self, old: &Frame, cur: &Frame, live: u16, ids: &mut Ids) -> Option<(usize, bool)> {
+        (0..11)
+            .find(|i| live >> i & 1 == 1 && !self.reg(&old.regs[*i], &cur.regs[*i], ids))
+            .map(|i| (i, false))
+    }
+
+    /// The first slot that differs.
+    fn stack(&self, old: &Stack, cur: &Stack, ids: &mut Ids) -> Option<(usize, bool)> {
+        for (i, o) in old.iter().enumerate() {
+            let c = cur.get(i);
+            // What lies in the same memory is the same but for the ids.
+            let same = c.is_some() && o.reg.id | o.reg.ref_id == 0 && old.shares(cur, i);
+            if !same && !self.stack_slot(o, c, ids) {
+                return Some((i, true));
+            }
+        }
+        None
+    }
+
+    fn stack_slot(&self, o: &Slot, c: Option<&Slot>, ids: &mut Ids) -> bool {
+        if self.mode != Mode::Finished && c.is_none_or(|c| c.bytes != o.bytes) {
+            return false;
+        }
+        match c {
+            Some(c) => self.slot(o, c, ids),
+            None => {
+                o.bytes.iter().all(|b| *b == Byte::Invalid || (self.uninit_ok && *b == Byte::Misc))
+            }
+        }
     }
 
     fn slot(&self, o: &Slot, c: &Slot, ids: &mut Ids) -> bool {
@@ -258,15 +287,28 @@ fn refs_equal(old: &State, cur: &State, ids: &mut Ids) -> bool {
     old.refs.iter().zip(&cur.refs).all(|(a, b)| pair(a, b, ids))
 }
 
-/// Could the current state be one turn further in the same loop? The innermost frame has the same registers.
-pub(crate) fn maybe_looping(old: &State, cur: &State) -> bool {
+/// Could the current state be one turn further in the same loop? The innermost frame has the same registers. `differs`
+/// is looked at first, and written where they have not.
+pub(crate) fn maybe_looping(old: &State, cur: &State, differs: &mut Option<Place>) -> bool {
     if old.frames.len() != cur.frames.len() {
         return false;
     }
     let (a, b) = (old.frame(), cur.frame());
-    a.regs.iter().zip(&b.regs).all(|(x, y)| {
-        x.base == y.base && x.flags == y.flags && x.off == y.off && x.val == y.val && x.range == y.range
-    })
+    let same = |i: usize| {
+        let (x, y) = (&a.regs[i], &b.regs[i]);
+        x.val == y.val && x.base == y.base && x.flags == y.flags && x.off == y.off && x.range == y.range
+    };
+    let top = old.depth() as u8;
+    if differs.is_some_and(|p| p.frame == top && !p.slot && !same(p.index as usize)) {
+        return false;
+    }
+    match (0..11).find(|i| !same(*i)) {
+        Some(i) => {
+            *differs = Some(Place { frame: top, index: i as u8, slot: false });
+            false
+        }
+        None => true,
+    }
 }
 
 /// Are iterators further than they were?
@@ -285,7 +327,7 @@ pub(crate) fn iterators_differ(old: &State, cur: &State) -> bool {
 
 /// Numbers that differ from the last visit and that nobody needs exactly become unknown, so that the loop settles.
 pub(crate) fn widen(old: &State, cur: &mut State) {
-    let mut ids = Ids { pairs: Vec::new(), made_up: 0 };
+    let mut ids = Ids::default();
     for f in (0..cur.frames.len().min(old.frames.len())).rev() {
         let o = &old.frames[f];
         let frame = std::sync::Arc::make_mut(&mut cur.frames[f]);

@@ -7,7 +7,7 @@
 //! the loop's entry is done.
 
 use crate::equal::{Compare, Mode, iterators_differ, maybe_looping};
-use crate::machine::{Kept, LoopKey, Vm};
+use crate::machine::{Kept, LoopKey, LoopVisit, Vm};
 use crate::reject::{Check, refuse};
 use crate::state::{Frame, Slot, State, StateId};
 use crate::step::Flow;
@@ -146,39 +146,61 @@ impl Vm<'_> {
         let force = self.options.test_state_freq || mark.checkpoint || self.cur.hist.len() > 40;
         let worth = self.jumps - self.last_jumps >= 2 && self.stats.insns - self.last_insns >= 8;
         let mut keep = force || worth;
-        self.clean(pc);
         let site = self.cur.frame().callsite;
-        let list = self.kept_at(pc).to_vec();
-        let mut left = Vec::new();
-        for &id in &list {
-            match self.meets(id, pc, force, &mut keep)? {
-                Some(in_loop) => {
-                    self.kept[id as usize].hits += 1;
-                    self.trace_pruned(pc);
-                    if mark.jump {
-                        self.note(|_| {});
-                    }
-                    self.propagate_precision(id)?;
-                    if in_loop {
-                        self.back_edge(id);
-                    }
-                    self.kept_at_mut(pc, site).retain(|i| !left.contains(i));
-                    return Ok(true);
+        let mut before = 0;
+        if let Some(here) = self.at[pc].iter().position(|(s, _)| *s == site) {
+            let mut list = std::mem::take(&mut self.at[pc][here].1);
+            self.clean(&list);
+            before = list.len();
+            let met = self.meet(&mut list, pc, force, &mut keep);
+            self.at[pc][here].1 = list;
+            if let Some((id, in_loop)) = met? {
+                self.kept[id as usize].hits += 1;
+                self.trace_pruned(pc);
+                if mark.jump {
+                    self.note(|_| {});
                 }
-                None => {
-                    self.trace_missed(id, pc);
-                    if self.miss(id, mark.checkpoint, keep) {
-                        left.push(id);
-                    }
+                self.propagate_precision(id)?;
+                if in_loop {
+                    self.back_edge(id);
                 }
+                return Ok(true);
             }
+            self.stats.max_states_per_insn = self.stats.max_states_per_insn.max(before as u64);
         }
-        self.stats.max_states_per_insn = self.stats.max_states_per_insn.max(list.len() as u64);
-        self.kept_at_mut(pc, site).retain(|i| !left.contains(i));
-        if keep && !self.enough_states(list.len()) {
+        if keep && !self.enough_states(before) {
             self.keep(pc);
         }
         Ok(false)
+    }
+
+    /// The first of the states that covers the current one, and whether its precision is not final. Those before it that
+    /// are no longer worth a comparison leave the list.
+    fn meet(
+        &mut self,
+        list: &mut Vec<StateId>,
+        pc: usize,
+        force: bool,
+        keep: &mut bool,
+    ) -> Check<Option<(StateId, bool)>> {
+        let checkpoint = self.cfg.marks[pc].checkpoint;
+        let mut staying = 0;
+        for i in 0..list.len() {
+            let id = list[i];
+            let met = self.meets(id, pc, force, keep);
+            if let Ok(None) = met {
+                self.trace_missed(id, pc);
+                if !self.miss(id, checkpoint, *keep) {
+                    list[staying] = id;
+                    staying += 1;
+                }
+                continue;
+            }
+            list.drain(staying..i);
+            return met.map(|m| m.map(|in_loop| (id, in_loop)));
+        }
+        list.truncate(staying);
+        Ok(None)
     }
 
     /// Whether a kept state covers the current one: `Some(true)` when its precision is not final.
@@ -228,11 +250,13 @@ impl Vm<'_> {
         }
     }
 
-    fn endless(&self, id: StateId, pc: usize) -> Check {
+    fn endless(&mut self, id: StateId, pc: usize) -> Check {
+        let k = &mut self.kept[id as usize];
+        if !maybe_looping(&k.state, &self.cur, &mut k.differs) || !self.covers(id, Mode::Exact) {
+            return Ok(());
+        }
         let old = &self.kept[id as usize].state;
-        let same = maybe_looping(old, &self.cur)
-            && self.covers(id, Mode::Exact)
-            && !iterators_differ(old, &self.cur)
+        let same = !iterators_differ(old, &self.cur)
             && old.may_goto_depth == self.cur.may_goto_depth
             && old.callback_unroll == self.cur.callback_unroll;
         if !same {
@@ -259,15 +283,16 @@ impl Vm<'_> {
         slot.is_some_and(|s| matches!(s.reg.base, Base::IterSlot { active: true, .. }))
     }
 
-    fn covers(&self, id: StateId, mode: Mode) -> bool {
+    fn covers(&mut self, id: StateId, mode: Mode) -> bool {
         let (mode, live) = match (mode, self.claims.is_some()) {
             (Mode::Exact, _) | (_, false) => (mode, self.live_regs.as_slice()),
             _ => (Mode::Within, [].as_slice()),
         };
-        let all_precise = !self.capable();
+        let (all_precise, uninit_ok) = (!self.capable(), self.leaks_allowed());
         let exact_numbers = self.barriers.exact_numbers;
-        let c = Compare { mode, all_precise, exact_numbers, live, uninit_ok: self.leaks_allowed() };
-        c.states(&self.kept[id as usize].state, &self.cur)
+        let k = &mut self.kept[id as usize];
+        let c = Compare { mode, all_precise, exact_numbers, live, uninit_ok };
+        c.states(&k.state, &self.cur, &mut self.same_ids, &mut k.differs)
     }
 
     /// Counts a miss; true when the state is no longer worth a comparison.
@@ -295,8 +320,18 @@ impl Vm<'_> {
         let hist = std::mem::take(&mut self.cur.hist);
         let mut state = self.cur.clone();
         (state.insn, state.last_insn, state.hist) = (pc, self.prev, hist);
-        let kept =
-            Kept { state, branches: 1, hits: 0, misses: 0, cleaned: false, evicted: false, free: false };
+        let in_loop = self.loop_of(&state);
+        let kept = Kept {
+            state,
+            branches: 1,
+            hits: 0,
+            misses: 0,
+            cleaned: false,
+            evicted: false,
+            free: false,
+            in_loop,
+            differs: None,
+        };
         let id = match self.free.pop() {
             Some(id) => {
                 self.kept[id as usize] = kept;
@@ -312,7 +347,15 @@ impl Vm<'_> {
         self.stats.total_states += 1;
         self.trace_kept(pc);
         self.stats.peak_states = self.stats.peak_states.max((self.kept.len() - self.free.len()) as u64);
-        self.enter_loop(id);
+        if let Some(v) = in_loop.map(|l| &mut self.loops[l as usize])
+            && v.entry.is_none()
+        {
+            v.entry = Some(id);
+            if self.log.all() {
+                let name = loop_name(&v.key);
+                self.log.line(&format!("SCC enter {name}"));
+            }
+        }
         self.cur.parent = Some(id);
         self.cur.first_insn = pc;
         self.cur.dfs_depth += 1;
@@ -338,12 +381,11 @@ impl Vm<'_> {
     }
 
     /// Finished states forget what cannot be read any more (`clean_live_states`).
-    fn clean(&mut self, pc: usize) {
+    fn clean(&mut self, list: &[StateId]) {
         if self.claims.is_some() {
             return;
         }
-        for i in 0..self.kept_at(pc).len() {
-            let id = self.kept_at(pc)[i];
+        for &id in list {
             let k = &self.kept[id as usize];
             if k.branches > 0 || k.cleaned || self.unsettled(id) {
                 continue;
@@ -369,43 +411,33 @@ impl Vm<'_> {
 
     // Loops that settle later.
 
-    /// The outermost loop that a state stands in.
-    fn loop_of(&self, st: &State) -> Option<LoopKey> {
-        let mut key = LoopKey::new();
-        for i in 0..st.frames.len() {
-            let pc = st.insn_of_frame(i);
-            let scc = self.cfg.marks[pc].scc;
-            if scc != 0 {
-                key.push(scc | 1 << 31);
-                return Some(key);
-            }
-            key.push(pc as u32);
+    /// The outermost loop that a state stands in, made known when it is new.
+    fn loop_of(&mut self, st: &State) -> Option<u32> {
+        let in_loop = |i: &usize| self.cfg.marks[st.insn_of_frame(*i)].scc != 0;
+        let frame = (0..st.frames.len()).find(in_loop)?;
+        let mut key: LoopKey = (0..frame).map(|i| st.insn_of_frame(i) as u32).collect();
+        key.push(self.cfg.marks[st.insn_of_frame(frame)].scc | 1 << 31);
+        if let Some(l) = self.loop_of.get(&key) {
+            return Some(*l);
         }
-        None
-    }
-
-    fn enter_loop(&mut self, id: StateId) {
-        if let Some(key) = self.loop_of(&self.kept[id as usize].state) {
-            let name = self.log.all().then(|| loop_name(&key));
-            let v = self.loops.entry(key).or_default();
-            if v.entry.is_none() {
-                v.entry = Some(id);
-                name.into_iter().for_each(|n| self.log.line(&format!("SCC enter {n}")));
-            }
-        }
+        let l = self.loops.len() as u32;
+        self.loop_of.insert(key.clone(), l);
+        self.loops.push(LoopVisit { key, entry: None, backedges: Vec::new() });
+        Some(l)
     }
 
     fn leave_loop(&mut self, id: StateId) -> Check {
-        let Some(key) = self.loop_of(&self.kept[id as usize].state) else { return Ok(()) };
-        let Some(v) = self.loops.get_mut(&key) else { return Ok(()) };
+        let Some(l) = self.kept[id as usize].in_loop else { return Ok(()) };
+        let v = &mut self.loops[l as usize];
         if v.entry != Some(id) {
             return Ok(());
         }
         v.entry = None;
-        if self.log.all() {
-            self.log.line(&format!("SCC exit {}", loop_name(&key)));
-        }
         let edges = std::mem::take(&mut v.backedges);
+        if self.log.all() {
+            let name = loop_name(&v.key);
+            self.log.line(&format!("SCC exit {name}"));
+        }
         let count = edges.len();
         self.settle(edges)?;
         self.open_edges -= count;
@@ -430,35 +462,19 @@ impl Vm<'_> {
                 }
                 break;
             }
-            let mut changed = false;
+            let before = self.marks;
             for (to, st) in &mut edges {
                 std::mem::swap(&mut self.cur, st);
-                let before = self.precision_count(self.cur.parent);
                 let r = self.propagate_precision(*to);
-                let after = self.precision_count(self.cur.parent);
                 std::mem::swap(&mut self.cur, st);
                 r?;
-                changed |= before != after;
             }
-            if !changed {
+            if self.marks == before {
                 break;
             }
         }
         (self.prev, self.hist_open) = saved;
         Ok(())
-    }
-
-    fn precision_count(&self, mut at: Option<StateId>) -> usize {
-        let mut n = 0;
-        while let Some(id) = at {
-            let st = &self.kept[id as usize].state;
-            for f in &st.frames {
-                n += f.regs.iter().filter(|r| r.precise).count();
-                n += f.stack.iter().filter(|s| s.is_spill() && s.reg.precise).count();
-            }
-            at = st.parent;
-        }
-        n
     }
 
     fn mark_ancestors(&mut self, mut at: Option<StateId>) {
@@ -471,20 +487,18 @@ impl Vm<'_> {
 
     /// Precision of this state is not final: back edges of its loop are still open.
     fn unsettled(&self, id: StateId) -> bool {
-        if self.open_edges == 0 {
-            return false;
-        }
-        let key = self.loop_of(&self.kept[id as usize].state);
-        key.and_then(|k| self.loops.get(&k)).is_some_and(|v| !v.backedges.is_empty())
+        let open = |l: u32| !self.loops[l as usize].backedges.is_empty();
+        self.open_edges > 0 && self.kept[id as usize].in_loop.is_some_and(open)
     }
 
     fn back_edge(&mut self, to: StateId) {
-        let Some(key) = self.loop_of(&self.kept[to as usize].state) else { return };
+        let Some(l) = self.kept[to as usize].in_loop else { return };
         if self.log.all() {
-            self.log.line(&format!("SCC backedge {}", loop_name(&key)));
+            let name = loop_name(&self.loops[l as usize].key);
+            self.log.line(&format!("SCC backedge {name}"));
         }
         let st = self.cur.clone();
-        self.loops.entry(key).or_default().backedges.push((to, st));
+        self.loops[l as usize].backedges.push((to, st));
         self.open_edges += 1;
     }
 }

@@ -4,6 +4,7 @@
 use crate::called::CalledHelpers;
 use crate::cfg::{CallShape, Cfg};
 use crate::code::Code;
+use crate::equal::Ids;
 use crate::live::{StackLife, Where};
 use crate::log::Log;
 use crate::maps::MapInfo;
@@ -42,11 +43,16 @@ pub(crate) struct Kept {
     /// No longer compared with; goes when its last branch does.
     pub(crate) evicted: bool,
     pub(crate) free: bool,
+    /// The outermost loop that it stands in: index into [`Vm::loops`].
+    pub(crate) in_loop: Option<u32>,
+    /// Where it was not like the last state that it was compared with.
+    pub(crate) differs: Option<Place>,
 }
 
-/// Back edges of one loop whose precision is still to be settled.
-#[derive(Debug, Default)]
+/// One loop, reached by one chain of calls: back edges whose precision is still to be settled.
+#[derive(Debug)]
 pub(crate) struct LoopVisit {
+    pub(crate) key: LoopKey,
     pub(crate) entry: Option<StateId>,
     pub(crate) backedges: Vec<(StateId, State)>,
 }
@@ -78,7 +84,8 @@ pub(crate) struct Vm<'a> {
     /// Kept states by instruction, then by the call that the innermost frame comes from; the youngest first.
     pub(crate) at: Vec<Vec<(usize, Vec<StateId>)>>,
     pub(crate) pending: Vec<Pending>,
-    pub(crate) loops: HashMap<LoopKey, LoopVisit>,
+    pub(crate) loops: Vec<LoopVisit>,
+    pub(crate) loop_of: HashMap<LoopKey, u32>,
     /// Back edges recorded and not settled.
     pub(crate) open_edges: usize,
     /// States to be dropped when there are none.
@@ -87,6 +94,10 @@ pub(crate) struct Vm<'a> {
     pub(crate) here: Where,
     /// Room for the place of another state.
     pub(crate) there: Where,
+    /// Room for the ids of a comparison.
+    pub(crate) same_ids: Ids,
+    /// Marks of precision made in kept states so far.
+    pub(crate) marks: u64,
     /// Has the instruction at hand written its history already?
     pub(crate) hist_open: bool,
     pub(crate) jumps: u64,

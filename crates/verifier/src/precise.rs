@@ -297,6 +297,7 @@ impl Vm<'_> {
                 continue;
             }
             let frame = Arc::make_mut(&mut st.frames[f]);
+            self.marks += 1;
             ones(w.regs[f].into()).for_each(|i| frame.regs[i].precise = true);
             ones(w.slots[f]).for_each(|i| frame.stack[i].reg.precise = true);
         }
@@ -432,15 +433,23 @@ impl Vm<'_> {
         let mut at = self.cur.parent;
         while let Some(id) = at {
             let st = &mut self.kept[id as usize].state;
-            mark_all(st);
+            self.marks += mark_all(st);
             at = st.parent;
         }
     }
 }
 
-/// Every number of a state is precise.
-pub(crate) fn mark_all(st: &mut State) {
-    st.for_each_reg(|r| r.is_scalar() && !r.precise, |r| r.precise = true);
+/// Every number of a state is precise. How many were not.
+pub(crate) fn mark_all(st: &mut State) -> u64 {
+    let mut marks = 0;
+    st.for_each_reg(
+        |r| r.is_scalar() && !r.precise,
+        |r| {
+            r.precise = true;
+            marks += 1;
+        },
+    );
+    marks
 }
 
 fn want_operand(w: &mut Wanted, src: Operand) {

@@ -4,6 +4,7 @@ use crate::attach::Attach;
 use crate::called::CalledHelpers;
 use crate::cfg::{Cfg, live_registers};
 use crate::code::Code;
+use crate::equal::Ids;
 use crate::explain::Explanation;
 use crate::live::{StackLife, Where};
 use crate::log::{Log, words};
@@ -254,12 +255,15 @@ pub(crate) fn prepare<'a>(
         free: Vec::new(),
         at: vec![Vec::new(); n],
         pending: Vec::new(),
-        loops: HashMap::new(),
+        loops: Vec::new(),
+        loop_of: HashMap::new(),
         open_edges: 0,
         doomed: Vec::new(),
         life,
         here: Where::default(),
         there: Where::default(),
+        same_ids: Ids::default(),
+        marks: 0,
         hist_open: false,
         jumps: 0,
         last_jumps: 0,
