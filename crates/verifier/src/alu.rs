@@ -414,24 +414,23 @@ pub(crate) fn clear_id(r: &mut Reg) {
 
 /// Offsets stay far from where they could wrap (`check_reg_sane_offset`).
 fn sane(r: &Reg, ptr: &Reg) -> Check {
-    let t = ptr.type_name();
     if let Some(v) = r.val.as_const().map(|v| v as i64)
         && (v >= MAX_OFF || v <= -MAX_OFF)
     {
-        refuse!(PointerArithmetic, "math between {t} pointer and {v} is not allowed");
+        refuse!(PointerArithmetic, "math between {ptr} pointer and {v} is not allowed");
     }
     if !r.is_scalar() && (r.off as i64 >= MAX_OFF || r.off as i64 <= -MAX_OFF) {
-        refuse!(PointerArithmetic, "{t} pointer offset {} is not allowed", r.off);
+        refuse!(PointerArithmetic, "{ptr} pointer offset {} is not allowed", r.off);
     }
     let smin = r.val.r.smin;
     if smin == i64::MIN {
         refuse!(
             PointerArithmetic,
-            "math between {t} pointer and register with unbounded min value is not allowed"
+            "math between {ptr} pointer and register with unbounded min value is not allowed"
         );
     }
     if smin >= MAX_OFF || smin <= -MAX_OFF {
-        refuse!(PointerArithmetic, "value {smin} makes {t} pointer be out of bounds");
+        refuse!(PointerArithmetic, "value {smin} makes {ptr} pointer be out of bounds");
     }
     Ok(())
 }

@@ -9,7 +9,7 @@
 use crate::equal::{Compare, Mode, iterators_differ, maybe_looping};
 use crate::machine::{Kept, LoopKey, LoopVisit, Vm};
 use crate::reject::{Check, refuse};
-use crate::state::{Frame, Slot, State, StateId};
+use crate::state::{Frame, Slot, State, StateId, Tracked};
 use crate::step::Flow;
 use crate::value::{ADD_CONST, Base, Reg};
 use std::sync::Arc;
@@ -318,6 +318,7 @@ impl Vm<'_> {
         self.cur.for_each_reg(|r| r.precise && r.is_scalar(), |r| r.precise = false);
         clear_single_ids(&mut self.cur);
         let hist = std::mem::take(&mut self.cur.hist);
+        self.cur.tracked = Tracked::default();
         let mut state = self.cur.clone();
         (state.insn, state.last_insn, state.hist) = (pc, self.prev, hist);
         let in_loop = self.loop_of(&state);

@@ -2,7 +2,7 @@
 
 use crate::machine::{Pending, Vm};
 use crate::reject::{Check, Reject, Rule, refuse};
-use crate::state::{Frame, State};
+use crate::state::{Frame, State, Tracked};
 use crate::step::Flow;
 use crate::value::{Base, Dynptr, Flags, Reg};
 use skep_platform::ProgType;
@@ -267,6 +267,7 @@ impl State {
             irq: 0,
             lock: None,
             sleepable,
+            tracked: Tracked::default(),
             may_goto_depth: 0,
             callback_unroll: 0,
             parent: None,

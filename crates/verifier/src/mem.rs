@@ -269,9 +269,8 @@ impl Vm<'_> {
     }
 
     fn socket(&self, n: usize, r: &Reg, off: i64, size: u32, how: &How) -> Check {
-        let name = r.type_name();
         if how.writes() {
-            refuse!(MemoryAccess, "R{n} cannot write into {name}");
+            refuse!(MemoryAccess, "R{n} cannot write into {r}");
         }
         if r.val.r.smin < 0 {
             refuse!(
@@ -280,22 +279,21 @@ impl Vm<'_> {
             );
         }
         if !regions::socket_field(r.base, off, size) {
-            refuse!(MemoryAccess, "R{n} invalid {name} access off={off} size={size}");
+            refuse!(MemoryAccess, "R{n} invalid {r} access off={off} size={size}");
         }
         Ok(())
     }
 
     /// The pointer is as it came: no offset, or none but a fixed one (`check_ptr_off_reg`).
     pub(crate) fn unmoved(&self, r: &Reg, n: usize, fixed_ok: bool) -> Check {
-        let t = r.type_name();
         if r.off < 0 {
-            refuse!(BadPointer, "negative offset {t} ptr R{n} off={} disallowed", r.off);
+            refuse!(BadPointer, "negative offset {r} ptr R{n} off={} disallowed", r.off);
         }
         if !fixed_ok && r.off != 0 {
-            refuse!(BadPointer, "dereference of modified {t} ptr R{n} off={} disallowed", r.off);
+            refuse!(BadPointer, "dereference of modified {r} ptr R{n} off={} disallowed", r.off);
         }
         if r.val.as_const() != Some(0) {
-            refuse!(BadPointer, "variable {t} access var_off={} disallowed", tnum(r.val.bits));
+            refuse!(BadPointer, "variable {r} access var_off={} disallowed", tnum(r.val.bits));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::code::Slot;
 use crate::log::{reg_list, slot_list};
 use crate::machine::Vm;
 use crate::reject::Check;
-use crate::state::{Hist, Place, State, StateId};
+use crate::state::{Hist, Place, Settled, State, StateId};
 use skep_isa::{AluOp, AtomicOp, Callee, Op, Operand};
 use std::sync::Arc;
 
@@ -81,6 +81,9 @@ impl Wanted {
     }
 
     fn is_empty(&self) -> bool {
+        if self.regs[self.frame] != 0 || self.slots[self.frame] != 0 {
+            return false;
+        }
         self.regs[..=self.frame].iter().all(|r| *r == 0) && self.slots[..=self.frame].iter().all(|s| *s == 0)
     }
 
@@ -107,6 +110,17 @@ impl Wanted {
     fn holds(&self, p: &Place) -> bool {
         let f = p.frame as usize;
         if p.slot { self.slots[f] >> p.index & 1 == 1 } else { self.regs[f] >> p.index & 1 == 1 }
+    }
+
+    /// May undoing the instruction of this entry matter, whatever the instruction is?
+    fn touches(&self, h: &Hist) -> bool {
+        h.linked[0].is_some() || h.stack.is_some_and(|(f, spi)| self.slots[f as usize] >> spi & 1 == 1)
+    }
+
+    /// Drops what is settled.
+    fn without(&mut self, s: &Settled) {
+        self.regs[s.frame as usize] &= !s.regs;
+        self.slots[s.frame as usize] &= !s.slots;
     }
 
     /// Numbers tied together are wanted together.
@@ -193,19 +207,27 @@ impl Vm<'_> {
     fn walk_back(&mut self, mut w: Wanted) -> Result<(), Lost> {
         let (mut at, mut last) = (None, self.cur.insn);
         let (mut subseq, mut skip) = (None, true);
+        let all = self.log.all();
+        let here = self.settled_from(&w);
+        if let Some(s) = self.cur.tracked.points().first().filter(|s| !all && s.same_point(&here)) {
+            w.without(s);
+        }
         while !w.is_empty() {
-            if self.log.all() {
+            if all {
                 self.log_walk(&w, at, last, subseq);
             }
-            let mut notes = self.log.all().then(Vec::new);
+            let mut notes = all.then(Vec::new);
             let done = self.walk_state(&mut w, at, last, &mut subseq, &mut skip, notes.as_mut());
             notes.into_iter().flatten().for_each(|l| self.log.line(&l));
+            if at.is_none() {
+                self.cur.tracked.add(here);
+            }
             if done? {
                 break;
             }
             let Some(id) = self.state_at(at).parent else { break };
             let more = self.mark_parent(id, &mut w);
-            if self.log.all() {
+            if all {
                 self.log_parent(id, &w);
             }
             if !more {
@@ -215,6 +237,19 @@ impl Vm<'_> {
             (at, last) = (Some(id), l);
         }
         Ok(())
+    }
+
+    /// What will be settled from the instruction at hand on, when this was wanted.
+    fn settled_from(&self, w: &Wanted) -> Settled {
+        let (hist, insn) = (&self.cur.hist, self.cur.insn as u32);
+        let own = hist.last().is_some_and(|h| h.insn == insn);
+        Settled {
+            insn,
+            hist: hist.len() as u32 - u32::from(own),
+            frame: w.frame as u8,
+            regs: w.regs[w.frame],
+            slots: w.slots[w.frame],
+        }
     }
 
     fn state_at(&self, at: Option<StateId>) -> &State {
@@ -231,7 +266,10 @@ impl Vm<'_> {
         skip: &mut bool,
         mut notes: Option<&mut Vec<String>>,
     ) -> Result<bool, Lost> {
-        let (hist, first) = (&self.state_at(at).hist, self.state_at(at).first_insn);
+        let st = self.state_at(at);
+        let (hist, first) = (&st.hist, st.first_insn);
+        // What a log tells was not cut short.
+        let mut settled = if at.is_none() && notes.is_none() { st.tracked.points() } else { &[] };
         let mut end = hist.len();
         let mut i = last;
         loop {
@@ -239,7 +277,9 @@ impl Vm<'_> {
             let step = self.backward[i];
             if *skip {
                 *skip = false;
-            } else if entry.is_some() || step.0 & (w.regs[w.frame] | Backward::ALWAYS) != 0 || notes.is_some()
+            } else if step.0 & (w.regs[w.frame] | Backward::ALWAYS) != 0
+                || entry.is_some_and(|h| w.touches(h))
+                || notes.is_some()
             {
                 if let Some(notes) = notes.as_deref_mut() {
                     let op = self.log_op(i);
@@ -255,22 +295,26 @@ impl Vm<'_> {
                 }
             }
             *subseq = Some(i);
+            let before = end - usize::from(entry.is_some());
+            if let [s, older @ ..] = settled
+                && (s.insn as usize, s.hist as usize) == (i, before)
+            {
+                settled = older;
+                w.without(s);
+                if w.is_empty() {
+                    return Ok(true);
+                }
+            }
             // The first instruction of the state is the end of the way, unless history says that it was come back to.
-            if i == first && (end == 0 || (end == 1 && entry.is_some())) {
+            if i == first && before == 0 {
                 return Ok(false);
             }
-            match entry {
-                Some(h) => {
-                    end -= 1;
-                    if h.prev == u32::MAX {
-                        return Ok(false);
-                    }
-                    i = h.prev as usize;
-                }
-                None => {
-                    i = i.checked_sub(if step.0 & Backward::WIDE != 0 { 2 } else { 1 }).ok_or(Lost)?;
-                }
-            }
+            end = before;
+            i = match entry {
+                Some(h) if h.prev == u32::MAX => return Ok(false),
+                Some(h) => h.prev as usize,
+                None => i.checked_sub(if step.0 & Backward::WIDE != 0 { 2 } else { 1 }).ok_or(Lost)?,
+            };
         }
     }
 

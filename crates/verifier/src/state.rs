@@ -165,6 +165,56 @@ pub struct Place {
     pub slot: bool,
 }
 
+/// Registers and slots of a frame of which all origins were made precise, from a point of the path on.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Settled {
+    /// The point: before this instruction …
+    pub insn: u32,
+    /// … after so many entries of history.
+    pub hist: u32,
+    /// The innermost frame there.
+    pub frame: u8,
+    /// Its registers.
+    pub regs: u16,
+    /// Its slots.
+    pub slots: u64,
+}
+
+impl Settled {
+    /// Do both begin at one point?
+    pub fn same_point(&self, other: &Settled) -> bool {
+        (self.insn, self.hist, self.frame) == (other.insn, other.hist, other.frame)
+    }
+}
+
+/// The last few points on the way from the parent state from which precision was tracked back. Who comes by again with
+/// the same wish need not go on.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Tracked {
+    points: [Settled; 4],
+    len: u8,
+}
+
+impl Tracked {
+    /// The points, the youngest first.
+    pub fn points(&self) -> &[Settled] {
+        &self.points[..self.len as usize]
+    }
+
+    /// Adds what was settled from a point that is not older than those known.
+    pub fn add(&mut self, s: Settled) {
+        let [first, ..] = &mut self.points;
+        if self.len > 0 && first.same_point(&s) {
+            first.regs |= s.regs;
+            first.slots |= s.slots;
+            return;
+        }
+        self.points.rotate_right(1);
+        self.points[0] = s;
+        self.len = (self.len + 1).min(self.points.len() as u8);
+    }
+}
+
 /// Index of a stored state.
 pub type StateId = u32;
 
@@ -199,6 +249,8 @@ pub struct State {
     pub insn: usize,
     /// Steps since the parent.
     pub hist: Vec<Hist>,
+    /// What was tracked back since the parent.
+    pub tracked: Tracked,
     /// Kept states above it.
     pub dfs_depth: u32,
     /// On a path that a CPU only guesses.
