@@ -9,12 +9,12 @@
 
 use std::borrow::Cow;
 use std::ffi::CStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::{BtfError, BtfErrorKind as K, Part};
 use crate::kind::{Field, Kind, Word3};
 use crate::names::Names;
-use crate::view::Type;
+use crate::view::{DeclTag, Type};
 
 /// The magic number of the header.
 pub(crate) const MAGIC: u16 = 0xeb9f;
@@ -38,6 +38,8 @@ pub struct Btf {
     /// Whether all strings are ASCII and none is longer than [`MAX_NAME_LEN`] (source lines may be, names may not).
     strings_are_plain: bool,
     names: Names,
+    /// Own ids of declaration tags.
+    decl_tags: OnceLock<Box<[u32]>>,
 }
 
 /// A type record in words, whole: `kind.row().words(vlen)` of them.
@@ -116,6 +118,7 @@ impl Btf {
             first_id,
             first_str,
             names: Names::default(),
+            decl_tags: OnceLock::new(),
         };
         btf.check_references(header.types_at())?;
         Ok(btf)
@@ -132,6 +135,7 @@ impl Btf {
             first_str: 0,
             strings_are_plain: true,
             names: Names::default(),
+            decl_tags: OnceLock::new(),
         }
     }
 
@@ -182,6 +186,24 @@ impl Btf {
     /// The types of this section alone, without the base's.
     pub fn own_types(&self) -> impl Iterator<Item = (u32, Type<'_>)> {
         (self.first_id..self.type_count()).filter_map(|id| Some((id, self.type_by_id(id)?)))
+    }
+
+    /// Tags on declarations, without the base's. The first call looks at every type, the next ones at tags alone.
+    pub fn own_decl_tags(&self) -> impl Iterator<Item = DeclTag<'_>> {
+        self.decl_tag_records().map(|r| DeclTag::from_record(self, r))
+    }
+
+    /// The tags on one type, without the base's; cost as of [`Btf::own_decl_tags`], names are read of what is found.
+    pub fn own_decl_tags_of(&self, type_id: u32) -> impl Iterator<Item = DeclTag<'_>> {
+        let of_type = move |r: &Record<'_>| r.word3() == type_id;
+        self.decl_tag_records().filter(of_type).map(|r| DeclTag::from_record(self, r))
+    }
+
+    fn decl_tag_records(&self) -> impl Iterator<Item = Record<'_>> {
+        let ids = self.decl_tags.get_or_init(|| {
+            (self.first_id..self.type_count()).filter(|id| self.kind_of(*id) == Some(Kind::DeclTag)).collect()
+        });
+        ids.iter().filter_map(|id| self.record(*id))
     }
 
     /// The string at this offset; `None` outside the strings and in the middle of a character.

@@ -313,6 +313,17 @@ pub struct DeclTag<'a> {
     pub attribute: bool,
 }
 
+impl<'a> DeclTag<'a> {
+    pub(crate) fn from_record(btf: &'a Btf, r: Record<'a>) -> DeclTag<'a> {
+        DeclTag {
+            name: btf.name_at(r.name_off()),
+            type_id: r.word3(),
+            component: u32::try_from(r.word(3) as i32).ok(),
+            attribute: r.kind_flag(),
+        }
+    }
+}
+
 /// A tag on a type.
 #[derive(Debug, Clone, Copy)]
 pub struct TypeTag<'a> {
@@ -457,12 +468,7 @@ impl<'a> Type<'a> {
             Kind::Var => Type::Var(Var { name, type_id: word3, linkage: VarLinkage::from_raw(extra) }),
             Kind::Datasec => Type::Datasec(Datasec { name, size: word3, vars: Entries::new(btf, r) }),
             Kind::Float => Type::Float(Float { name, size: word3 }),
-            Kind::DeclTag => Type::DeclTag(DeclTag {
-                name,
-                type_id: word3,
-                component: u32::try_from(extra as i32).ok(),
-                attribute: r.kind_flag(),
-            }),
+            Kind::DeclTag => Type::DeclTag(DeclTag::from_record(btf, r)),
             Kind::TypeTag => Type::TypeTag(TypeTag { name, type_id: word3, attribute: r.kind_flag() }),
         }
     }

@@ -201,15 +201,10 @@ impl Code {
 /// Start of the function that the main program's tag `exception_callback:NAME` names
 /// (`bpf_find_exception_callback_insn_off`).
 fn exception_callback(program: &Program) -> Check<Option<usize>> {
-    use skep_btf::Type;
     let Some((b, main)) = program.btf.as_ref().zip(program.subprogs.first()) else { return Ok(None) };
     let mut name = None;
-    for (_, ty) in b.own_types() {
-        let Type::DeclTag(t) = ty else { continue };
+    for t in b.own_decl_tags_of(main.btf_id).filter(|t| t.component.is_none()) {
         let Some(n) = t.name.strip_prefix("exception_callback:") else { continue };
-        if t.type_id != main.btf_id || t.component.is_some() {
-            continue;
-        }
         if name.replace(n).is_some() {
             refuse!(Callback, "multiple exception callback tags for main subprog");
         }

@@ -355,11 +355,7 @@ impl Vm<'_> {
 
 fn tags_of(b: &Btf, func: u32, i: usize) -> Check<Tags> {
     let mut tags = Tags::default();
-    for (_, ty) in b.own_types() {
-        let Type::DeclTag(t) = ty else { continue };
-        if t.type_id != func || t.component != Some(i as u32) {
-            continue;
-        }
+    for t in b.own_decl_tags_of(func).filter(|t| t.component == Some(i as u32)) {
         let Some(tag) = t.name.strip_prefix("arg:") else { continue };
         match tag {
             "ctx" => tags.ctx = true,

@@ -21,7 +21,7 @@ impl Vm<'_> {
         ty: u32,
         told: &mut Told,
     ) -> Check {
-        let name = b.name_of(ty).strip_prefix("bpf_iter_").unwrap_or("").to_owned();
+        let name = b.name_of(ty).strip_prefix("bpf_iter_").unwrap_or("");
         let slots = (b.size_of(ty).unwrap_or(8) as usize).div_ceil(8);
         let Base::Stack(f) = r.base else {
             refuse!(Iterator, "arg#{} expected pointer to an iterator on stack", n - 1);

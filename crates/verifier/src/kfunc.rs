@@ -2,6 +2,7 @@
 //! (`check_kfunc_call` and `check_kfunc_args`, kernel/bpf/verifier.c).
 
 use crate::call::Args;
+use crate::called::{CalledKfunc, KParam, KShape};
 use crate::machine::Vm;
 use crate::maps::FieldKind;
 use crate::reject::{Check, Reject, Rule, refuse};
@@ -34,19 +35,6 @@ pub(crate) struct Told {
     pub(crate) field: Option<(&'static str, u16, u32)>,
 }
 
-/// One parameter of the function.
-#[derive(Clone, Debug)]
-pub(crate) struct KParam {
-    pub(crate) name: String,
-    pub(crate) ty: u32,
-}
-
-impl KParam {
-    fn ends(&self, suffix: &str) -> bool {
-        self.name.ends_with(suffix)
-    }
-}
-
 impl Vm<'_> {
     /// May the kernel function be called while a spin lock is held?
     pub(crate) fn kfunc_under_lock(&self, id: i32) -> bool {
@@ -61,12 +49,14 @@ impl Vm<'_> {
             self.missing_kfunc = true;
             return Ok(Flow::To(pc + 1));
         }
-        let name = self.kfunc_name(id).to_owned();
-        let Some(b) = self.kernel.clone() else { refuse!(NotYet, "kernel functions need the kernel's BTF") };
+        let (Some(b), Some(called)) = (self.kernel.clone(), self.kfuncs.get(id).cloned()) else {
+            refuse!(NotYet, "kernel functions need the kernel's BTF")
+        };
+        let name = called.name.as_str();
         if off != 0 {
             refuse!(NotYet, "kernel function {name} of a module is not judged yet");
         }
-        let Some(row) = self.kfunc(id) else {
+        let Some(row) = called.row else {
             if callable(&b, id as u32) {
                 refuse!(NotYet, "kernel function {name} is not judged yet");
             }
@@ -79,7 +69,7 @@ impl Vm<'_> {
             _ => {}
         }
         let mut told = Told::default();
-        self.kfunc_arguments(&b, id, row, &mut told)?;
+        self.kfunc_arguments(&b, &called, row, &mut told)?;
         if let (K::AsyncCallback { map, returns_zero }, Some(f)) = (row.kind, told.func) {
             let ret = if returns_zero { (0, 0) } else { (i32::MIN, i32::MAX) };
             self.async_callback(f, CallbackParams::Timer, map as usize + 1, true)?;
@@ -98,7 +88,7 @@ impl Vm<'_> {
             self.tree_callback(&told)?;
         }
         if matches!(row.kind, K::ListPush | K::RbtreeAdd) {
-            self.give_to_root(&name, id)?;
+            self.give_to_root(name, id)?;
         }
         if row.kind == K::Throw {
             if self.code.exception_callback.is_none() {
@@ -110,7 +100,7 @@ impl Vm<'_> {
         let iter = told.iter;
         self.iter_effect(row, &told, id)?;
         self.clear_caller_saved();
-        self.kfunc_result(&b, id, row, &told)?;
+        self.kfunc_result(&b, called.ret, row, &told)?;
         if row.kind == K::ChangesPacket {
             self.forget_packets();
         }
@@ -155,9 +145,14 @@ impl Vm<'_> {
         self.cur.rcu > 0 || self.cur.locks() > 0 || !self.program.sleepable
     }
 
-    fn kfunc_arguments(&mut self, b: &Arc<Btf>, id: i32, row: &'static Kfunc, told: &mut Told) -> Check {
-        let list = crate::btfs::params(b, id as u32).unwrap_or_default();
-        let list: Vec<KParam> = list.into_iter().map(|(name, ty)| KParam { name, ty }).collect();
+    fn kfunc_arguments(
+        &mut self,
+        b: &Arc<Btf>,
+        called: &CalledKfunc,
+        row: &'static Kfunc,
+        told: &mut Told,
+    ) -> Check {
+        let list = called.params.as_deref().unwrap_or_default();
         if list.len() > 5 {
             refuse!(Kfunc, "Function {} has {} > 5 args", row.name, list.len());
         }
@@ -165,7 +160,7 @@ impl Vm<'_> {
         while i < list.len() {
             if !list[i].ends("__ign") && !list[i].ends("__prog") {
                 self.readable(i + 1)?;
-                i += self.kfunc_argument(b, row, &list, i, told)?;
+                i += self.kfunc_argument(b, row, list, i, told)?;
             }
             i += 1;
         }
@@ -186,10 +181,13 @@ impl Vm<'_> {
     ) -> Check<usize> {
         let (p, n) = (&list[i], i + 1);
         let r = *self.reg(n);
-        let Some((_, ty)) = b.resolve(p.ty) else { refuse!(TypeInfo, "arg#{i} has no type") };
-        let Type::Ptr(to) = ty else {
-            self.kfunc_number(p, n, &r, told)?;
-            return Ok(0);
+        let target = match p.shape {
+            KShape::Missing => refuse!(TypeInfo, "arg#{i} has no type"),
+            KShape::Pointer(target) => target,
+            KShape::Void | KShape::Number => {
+                self.kfunc_number(p, n, &r, told)?;
+                return Ok(0);
+            }
         };
         let shares = matches!(r.base, Base::MapPtr(_) | Base::MapValue(_) | Base::MapKey(_) | Base::Btf(_));
         if p.ends("__map") && !shares {
@@ -209,11 +207,10 @@ impl Vm<'_> {
                 told.release = Some(n);
             }
         }
-        let target = b.skip_mods_and_typedefs(to).unwrap_or(0);
-        let tname = b.name_of(target).to_owned();
+        let tname = b.name_of(target);
         let mut arg = Arg::new(ArgKind::Anything);
         arg.release = row.has(kf::RELEASE) && r.ref_id != 0;
-        if row.kind == K::CastToKernCtx || self.ctx_type(b, to) {
+        if row.kind == K::CastToKernCtx || self.ctx_type(b, target, tname) {
             return self.kfunc_ctx(i, n, &r).map(|()| 0);
         }
         if nullable && r.is_null() {
@@ -228,8 +225,8 @@ impl Vm<'_> {
             return self.kfunc_refcounted(i, &r, told).map(|()| 0);
         }
         self.argument_offset(&r, n, &arg)?;
-        match tname.as_str() {
-            "bpf_wq" | "bpf_task_work" => return self.kfunc_async(i, n, &r, &tname, told).map(|()| 0),
+        match tname {
+            "bpf_wq" | "bpf_task_work" => return self.kfunc_async(i, n, &r, tname, told).map(|()| 0),
             "bpf_res_spin_lock" => return self.kfunc_lock(i, n, &r, row).map(|()| 0),
             "bpf_dynptr" | "bpf_dynptr_kern" => return self.kfunc_dynptr(p, row, n, &r, told).map(|()| 0),
             "bpf_list_head" => {
@@ -269,9 +266,9 @@ impl Vm<'_> {
             return Ok(0);
         }
         if matches!(r.base, Base::Btf(_) | Base::MapPtr(_)) || r.is_socket() {
-            return self.kfunc_pointer(b, row, i, n, &r, target, &tname).map(|()| 0);
+            return self.kfunc_pointer(b, row, i, n, &r, target, tname).map(|()| 0);
         }
-        self.kfunc_memory(b, list, i, n, &r, target, &tname, told)
+        self.kfunc_memory(b, list, i, n, &r, target, tname, told)
     }
 
     fn kfunc_number(&mut self, p: &KParam, n: usize, r: &Reg, told: &mut Told) -> Check {
@@ -294,9 +291,8 @@ impl Vm<'_> {
         Ok(())
     }
 
-    fn ctx_type(&self, b: &Btf, to: u32) -> bool {
-        let target = b.skip_mods_and_typedefs(to).unwrap_or(0);
-        b.kind_of(target) == Some(Kind::Struct) && self.layout.is_some_and(|l| l.name == b.name_of(target))
+    fn ctx_type(&self, b: &Btf, target: u32, name: &str) -> bool {
+        self.layout.is_some_and(|l| l.name == name) && b.kind_of(target) == Some(Kind::Struct)
     }
 
     fn kfunc_ctx(&mut self, i: usize, n: usize, r: &Reg) -> Check {
@@ -596,19 +592,11 @@ impl Vm<'_> {
         );
     }
 
-    fn kfunc_result(&mut self, b: &Arc<Btf>, id: i32, row: &'static Kfunc, told: &Told) -> Check {
-        let ret = match b.type_by_id(id as u32) {
-            Some(Type::Func(f)) => match b.type_by_id(f.type_id) {
-                Some(Type::FuncProto(p)) => p.return_type_id,
-                _ => 0,
-            },
-            _ => 0,
-        };
-        let Some((_, ty)) = b.resolve(ret) else { return Ok(()) };
-        let mut r = match ty {
-            Type::Void => return Ok(()),
-            Type::Ptr(to) => self.kfunc_pointer_result(b, row, to, told)?,
-            _ => {
+    fn kfunc_result(&mut self, b: &Arc<Btf>, ret: KShape, row: &'static Kfunc, told: &Told) -> Check {
+        let mut r = match ret {
+            KShape::Missing | KShape::Void => return Ok(()),
+            KShape::Pointer(target) => self.kfunc_pointer_result(b, row, target, told)?,
+            KShape::Number => {
                 let got = matches!(row.kind, K::ResLock { .. });
                 self.set(0, if got { Reg::known(0) } else { Reg::UNKNOWN });
                 return Ok(());
@@ -643,10 +631,9 @@ impl Vm<'_> {
         &mut self,
         b: &Arc<Btf>,
         row: &'static Kfunc,
-        to: u32,
+        target: u32,
         told: &Told,
     ) -> Check<Reg> {
-        let target = b.skip_mods_and_typedefs(to).unwrap_or(0);
         Ok(match row.kind {
             K::ObjNew | K::PercpuObjNew => {
                 let id = told.constant.unwrap_or(0);
@@ -759,10 +746,7 @@ impl Vm<'_> {
 
 /// Is the function marked as one that programs call? In BTF without such marks nothing is known of it.
 fn callable(b: &Btf, id: u32) -> bool {
-    let mut marks = b.own_types().filter_map(|(_, t)| match t {
-        Type::DeclTag(t) if t.name == "bpf_kfunc" => Some(t.type_id),
-        _ => None,
-    });
+    let mut marks = b.own_decl_tags().filter(|t| t.name == "bpf_kfunc").map(|t| t.type_id);
     let first = marks.next();
     first.is_none_or(|f| f == id) || marks.any(|m| m == id)
 }

@@ -1,7 +1,7 @@
 //! The verifier's working parts in one place: the program, what is known of it, the state at hand, the states kept,
 //! the branches still to walk, and what has been counted. The steps themselves live in files by concern.
 
-use crate::called::CalledHelpers;
+use crate::called::{CalledHelpers, CalledKfuncs};
 use crate::cfg::{CallShape, Cfg};
 use crate::code::Code;
 use crate::equal::Ids;
@@ -121,6 +121,8 @@ pub(crate) struct Vm<'a> {
     pub(crate) claims: Option<Claims<'a>>,
     /// Helpers that it calls.
     pub(crate) called: CalledHelpers,
+    /// Kernel functions that it calls.
+    pub(crate) kfuncs: CalledKfuncs,
     /// How pointers are bounded that an instruction moves, for loaders without `CAP_PERFMON`.
     pub(crate) masking: HashMap<usize, crate::modes::Masking>,
     /// Where guessed paths end.
@@ -239,7 +241,10 @@ impl<'a> Vm<'a> {
 
     /// Row of a kernel function.
     pub(crate) fn kfunc(&self, id: i32) -> Option<&'static Kfunc> {
-        self.platform.kfunc(self.kfunc_name(id))
+        match self.kfuncs.get(id) {
+            Some(k) => k.row,
+            None => self.platform.kfunc(self.kfunc_name(id)),
+        }
     }
 
     /// A kernel type by its name, structures first.
@@ -290,7 +295,7 @@ impl<'a> Vm<'a> {
 pub(crate) fn call_shape(
     platform: &Platform,
     caller: &Caller<'_>,
-    kernel: Option<&Arc<Btf>>,
+    kfuncs: &CalledKfuncs,
     op: &Op,
 ) -> CallShape {
     match *op {
@@ -309,10 +314,10 @@ pub(crate) fn call_shape(
             }
         }
         Op::Call(Callee::Kfunc { id, .. }) => {
-            let name = kernel.map_or("", |b| b.name_of(id as u32));
-            let args =
-                kernel.map_or(5, |b| crate::btfs::params(b, id as u32).map_or(5, |p| p.len().min(5) as u8));
-            let row = platform.kfunc(name);
+            let called = kfuncs.get(id);
+            let row = called.and_then(|k| k.row);
+            let params = called.and_then(|k| k.params.as_ref());
+            let args = params.map_or(5, |p| p.len().min(5) as u8);
             CallShape {
                 sync_callback: row.is_some_and(|r| r.kind == KfuncKind::RbtreeAdd),
                 iter_next: row.is_some_and(|r| r.iter_next()),

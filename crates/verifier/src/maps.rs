@@ -241,11 +241,8 @@ fn kptr(btf: &Btf, to: u32, off: u32, out: &mut Vec<Field>) {
 /// `contains:TYPE:MEMBER` on a list head or tree root names what it holds.
 fn contains(btf: &Btf, owner: Option<(u32, u32)>, f: &mut Field) {
     let Some((owner, index)) = owner else { return };
-    for (_, ty) in btf.own_types() {
-        let Type::DeclTag(tag) = ty else { continue };
-        if tag.type_id != owner || tag.component != (index != u32::MAX).then_some(index) {
-            continue;
-        }
+    let component = (index != u32::MAX).then_some(index);
+    for tag in btf.own_decl_tags_of(owner).filter(|t| t.component == component) {
         let Some(rest) = tag.name.strip_prefix("contains:") else { continue };
         let Some((name, member)) = rest.split_once(':') else { continue };
         let Some(id) = btf.find_by_name_kind(name, Kind::Struct) else { continue };

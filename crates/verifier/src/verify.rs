@@ -1,7 +1,7 @@
 //! The way through: passes in the kernel's order, and the outcome.
 
 use crate::attach::Attach;
-use crate::called::CalledHelpers;
+use crate::called::{CalledHelpers, CalledKfuncs};
 use crate::cfg::{Cfg, live_registers};
 use crate::code::Code;
 use crate::equal::Ids;
@@ -216,12 +216,13 @@ pub(crate) fn prepare<'a>(
     let mut code = Code::new(program, tail)?;
     code.resolve(&program.insns)?;
     crate::modes::open_to(options.mode, desc, &code, &program.insns)?;
-    kernel_functions(&code, kernel.as_deref(), platform)?;
+    let kfuncs = CalledKfuncs::new(&code, kernel.as_deref(), platform);
+    kernel_functions(&code, kernel.as_deref(), &kfuncs)?;
     let maps = map_infos(program);
     kernel_variables(&code, kernel.as_deref(), options)?;
     resolve_maps(&code, &maps, program.prog_type)?;
     arena(&code, &maps, options.mode)?;
-    let shape = |op: &Op| call_shape(platform, &caller, kernel.as_ref(), op);
+    let shape = |op: &Op| call_shape(platform, &caller, &kfuncs, op);
     let mut cfg = Cfg::new(&mut code, &shape)?;
     for (at, _) in &program.poisoned {
         if let Some(m) = cfg.marks.get_mut(*at) {
@@ -279,6 +280,7 @@ pub(crate) fn prepare<'a>(
         missing_kfunc: false,
         access_kind: vec![0; n],
         called,
+        kfuncs,
         claims: None,
         masking: HashMap::new(),
         barriers: if options.mode.trusted() { Barriers::default() } else { Barriers::new(n) },
@@ -288,7 +290,7 @@ pub(crate) fn prepare<'a>(
 }
 
 /// Calls of kernel functions name functions, reached or not (`add_kfunc_call`).
-fn kernel_functions(code: &Code, kernel: Option<&skep_btf::Btf>, platform: &Platform) -> Check {
+fn kernel_functions(code: &Code, kernel: Option<&skep_btf::Btf>, kfuncs: &CalledKfuncs) -> Check {
     for pc in 0..code.len() {
         let Some(Op::Call(Callee::Kfunc { id, off })) = code.op(pc) else { continue };
         if *id == 0 {
@@ -298,7 +300,7 @@ fn kernel_functions(code: &Code, kernel: Option<&skep_btf::Btf>, platform: &Plat
         if b.kind_of(*id as u32) != Some(skep_btf::Kind::Func) {
             refuse!(Kfunc, "kernel btf_id {id} is not a function");
         }
-        let row = platform.kfunc(b.name_of(*id as u32));
+        let row = kfuncs.get(*id).and_then(|k| k.row);
         if row.is_some_and(|k| k.kind == skep_platform::KfuncKind::DeviceBound) {
             refuse!(Kfunc, "metadata kfuncs require device-bound program");
         }
