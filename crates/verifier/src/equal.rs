@@ -87,7 +87,13 @@ pub(crate) struct Compare<'a> {
 impl Compare<'_> {
     /// Is the current state covered by the kept one? `differs` is where the kept state was not like the last one that it
     /// was compared with: looked at first, and written when the answer is no.
-    pub(crate) fn states(&self, old: &State, cur: &State, ids: &mut Ids, differs: &mut Option<Place>) -> bool {
+    pub(crate) fn states(
+        &self,
+        old: &State,
+        cur: &State,
+        ids: &mut Ids,
+        differs: &mut Option<Place>,
+    ) -> bool {
         if old.frames.len() != cur.frames.len()
             || old.sleepable != cur.sleepable
             || (old.speculative && !cur.speculative)
@@ -109,7 +115,8 @@ impl Compare<'_> {
             if i > 0 && o.callsite != c.callsite || o.callback_depth > c.callback_depth {
                 return false;
             }
-            let found = self.regs(o, c, self.live_at(old, i), ids).or_else(|| self.stack(&o.stack, &c.stack, ids));
+            let found =
+                self.regs(o, c, self.live_at(old, i), ids).or_else(|| self.stack(&o.stack, &c.stack, ids));
             if let Some((index, slot)) = found {
                 *differs = Some(Place { frame: i as u8, index: index as u8, slot });
                 return false;
@@ -158,9 +165,7 @@ impl Compare<'_> {
         }
         match c {
             Some(c) => self.slot(o, c, ids),
-            None => {
-                o.bytes.iter().all(|b| *b == Byte::Invalid || (self.uninit_ok && *b == Byte::Misc))
-            }
+            None => o.bytes.iter().all(|b| *b == Byte::Invalid || (self.uninit_ok && *b == Byte::Misc)),
         }
     }
 
