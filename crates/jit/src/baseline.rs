@@ -15,16 +15,22 @@ mod alu;
 mod emit;
 mod frame;
 #[cfg(all(test, target_arch = "x86_64", unix))]
-mod tests;
+pub(crate) mod tests;
+mod turns;
 
 pub(crate) use emit::compile;
+
+use crate::loops::Found;
 
 /// What the compiler made.
 #[derive(Debug)]
 pub(crate) struct Made {
     pub(crate) bytes: Vec<u8>,
     pub(crate) entries: Vec<(usize, usize)>,
-    pub(crate) offsets: Vec<u32>,
+    /// Offsets of code with the slot that it comes from, ascending.
+    pub(crate) places: Vec<(u32, u32)>,
     /// Offset of the code by which the engine calls subprograms.
     pub(crate) call: usize,
+    /// What the code calls: it knows their addresses.
+    pub(crate) loops: Box<[Found]>,
 }

@@ -14,10 +14,11 @@ pub mod head;
 
 mod asm;
 mod baseline;
+mod flow;
+pub mod loops;
 #[cfg(feature = "optimized")]
 mod optimized;
 mod pages;
-#[cfg(feature = "optimized")]
 mod routines;
 
 pub use code::{Code, CtxLoad, Direct, Index, Last, Step};
@@ -43,6 +44,8 @@ pub struct Compiled {
     call: Option<usize>,
     /// Offsets of code with the slot that it comes from, ascending.
     places: Vec<(u32, u32)>,
+    /// What the code calls: it knows the addresses.
+    _loops: Box<[loops::Found]>,
     /// What the code reads: it knows the address.
     #[cfg(feature = "optimized")]
     _constants: Box<[u64]>,
@@ -81,13 +84,13 @@ pub fn compile(code: &Code, token: u64) -> Result<Compiled, Error> {
     }
     let made = baseline::compile(code, token).map_err(Error::Internal)?;
     let pages = Pages::new(&made.bytes, true).map_err(Error::Memory)?;
-    let places = made.offsets.iter().zip(0..).map(|(off, slot)| (*off, slot)).collect();
     Ok(Compiled {
         pages,
         len: made.bytes.len(),
         entries: made.entries,
-        places,
+        places: made.places,
         call: Some(made.call),
+        _loops: made.loops,
         #[cfg(feature = "optimized")]
         _constants: Box::default(),
     })
@@ -120,7 +123,15 @@ pub fn optimize(code: &Code, facts: &Facts, token: u64) -> Result<Compiled, Erro
         // A fault of this code ends the process: it does not note how it is left.
         let pages = Pages::new(&made.bytes, false).map_err(Error::Memory)?;
         let (entries, places) = (made.entries, made.places);
-        Ok(Compiled { pages, len: made.bytes.len(), entries, places, call: None, _constants: made.constants })
+        Ok(Compiled {
+            pages,
+            len: made.bytes.len(),
+            entries,
+            places,
+            call: None,
+            _loops: Box::default(),
+            _constants: made.constants,
+        })
     }
 }
 

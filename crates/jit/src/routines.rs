@@ -1,5 +1,4 @@
-//! Routines that optimised code calls in the place of loops over arrays. With the vector instructions of this processor
-//! where it has them.
+//! Routines in the place of loops over arrays. With the vector instructions of this processor where it has them.
 //!
 //! They get addresses that the program's own loop would have accessed, every byte of them, and are as safe as that.
 
@@ -9,25 +8,15 @@ mod plain;
 #[cfg(test)]
 mod tests;
 
-/// A routine's code.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Routine(*const ());
-
-impl Routine {
-    pub(crate) fn address(self) -> u64 {
-        self.0.expose_provenance() as u64
-    }
-}
-
 /// Two results.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Pair(pub(crate) u64, pub(crate) u64);
 
-type Copy4 = unsafe extern "C" fn(*mut u8, *const u8, usize, usize);
-type Fill4 = unsafe extern "C" fn(*mut u8, usize, u64, u64);
-type Sum2 = unsafe extern "C" fn(*const u8, usize) -> u64;
-type Classify6 = unsafe extern "C" fn(*const u8, usize, u64, u64, u64, u64) -> Pair;
+pub(crate) type Copy4 = unsafe extern "C" fn(*mut u8, *const u8, usize, usize);
+pub(crate) type Fill4 = unsafe extern "C" fn(*mut u8, usize, u64, u64);
+pub(crate) type Sum2 = unsafe extern "C" fn(*const u8, usize) -> u64;
+pub(crate) type Classify6 = unsafe extern "C" fn(*const u8, usize, u64, u64, u64, u64) -> Pair;
 
 fn vectors() -> bool {
     #[cfg(target_arch = "x86_64")]
@@ -43,24 +32,23 @@ macro_rules! best {
         let vector: $ty = avx2::$name;
         #[cfg(not(target_arch = "x86_64"))]
         let vector = plain;
-        Routine(if vectors() { vector } else { plain } as *const ())
+        if vectors() { vector } else { plain }
     }};
 }
 
 /// `(to, from, elements, bytes of an element)`: copies one element after the other, lowest address first, so that
 /// overlapping arrays end up as the loop leaves them.
-pub(crate) fn copy() -> Routine {
-    let f: Copy4 = plain::copy;
-    Routine(f as *const ())
+pub(crate) fn copy() -> Copy4 {
+    plain::copy
 }
 
 /// `(to, bytes, pattern, pattern)`: repeats 16 bytes.
-pub(crate) fn fill() -> Routine {
+pub(crate) fn fill() -> Fill4 {
     best!(Fill4, fill)
 }
 
 /// `(from, elements)`: the sum of elements of so many bytes.
-pub(crate) fn sum(bytes: u8) -> Routine {
+pub(crate) fn sum(bytes: u8) -> Sum2 {
     match bytes {
         1 => best!(Sum2, sum8),
         2 => best!(Sum2, sum16),
@@ -70,7 +58,7 @@ pub(crate) fn sum(bytes: u8) -> Routine {
 }
 
 /// `(from, bytes, rows…)`: how many bytes are in the set, and the place behind the last one that is.
-pub(crate) fn classify() -> Routine {
+pub(crate) fn classify() -> Classify6 {
     best!(Classify6, classify)
 }
 

@@ -60,8 +60,9 @@ pub(crate) struct Native {
     leaf: bool,
     /// It has packet loads.
     loads: bool,
-    /// Its form for the interpreter, in that tier.
+    /// Its form for the interpreter, in that tier, and loops that it runs many turns of at once.
     flat: Box<[flat::Flat]>,
+    loops: Box<[skep_jit::loops::Found]>,
 }
 
 impl std::fmt::Debug for Native {
@@ -139,7 +140,11 @@ impl Native {
         let runs = promote_after.filter(|_| tier == Tier::Auto && skep_jit::OPTIMIZES);
         let promotion =
             runs.map(|n| Promotion { left: AtomicU32::new(n.max(1)), facts: verified.facts().clone() });
-        let flat = if first_code.is_none() { flat::flatten(&lowered.code.steps) } else { Box::default() };
+        let (mut flat, mut loops) = (Box::default(), Box::default());
+        if first_code.is_none() {
+            loops = skep_jit::loops::find(&lowered.code).into_boxed_slice();
+            flat = flat::flatten(&lowered.code.steps, &loops);
+        }
         let packets = lowered.code.packet.is_some();
         let leaf = first_code.is_some() && !lowered.code.steps.iter().any(|s| calls_engine(s, packets));
         let loads = lowered.code.steps.iter().any(|s| matches!(s, Step::PacketLoad { .. }));
@@ -155,6 +160,7 @@ impl Native {
             raw,
             leaf,
             loads,
+            loops,
             flat,
         })
     }

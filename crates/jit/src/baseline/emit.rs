@@ -8,9 +8,11 @@
 
 use super::Made;
 use super::frame::{BUDGET, Frame, HEAD, Needs, head};
+use super::turns::DETOUR;
 use crate::asm::{Arith, Asm, Cc, Hole, M, R, Shift};
 use crate::code::{Code, CtxLoad, Direct, Index, Last, Step};
 use crate::head::{Head, MAX_TAIL_CALLS, STOP, TAILS, Tail, any_flags};
+use crate::loops::Found;
 use skep_isa::{AluOp, AtomicOp, Callee, Cond, Op, Operand, Reg, Size, Width};
 use std::mem::offset_of;
 
@@ -26,7 +28,8 @@ pub(super) fn map(r: Reg) -> R {
 /// The compiler's state.
 pub(super) struct Emit<'c> {
     pub(super) a: Asm,
-    code: &'c Code,
+    pub(super) code: &'c Code,
+    pub(super) loops: &'c [Found],
     pub(super) token: u64,
     pub(super) bmi2: bool,
     /// Offset of the way out of a program that is stopped.
@@ -44,6 +47,9 @@ pub(super) struct Emit<'c> {
     /// Upper bounds of code sizes, summed up to each slot; empty for long jumps alone.
     bounds: Vec<u32>,
     pub(super) offsets: Vec<u32>,
+    pub(super) places: Vec<(u32, u32)>,
+    /// Jumps into loops, with the loop's number.
+    pub(super) detours: Vec<(Hole, usize)>,
     pub(super) entries: Vec<(usize, usize)>,
     jumps: Vec<(Hole, usize, usize)>,
     calls: Vec<(Hole, usize, usize)>,
@@ -53,15 +59,19 @@ pub(super) struct Emit<'c> {
 
 /// Compiles; the slot that could not be expressed on failure.
 pub(crate) fn compile(code: &Code, token: u64) -> Result<Made, usize> {
-    Emit::new(code, token, bounds(code)).program().or_else(|_| Emit::new(code, token, Vec::new()).program())
+    let loops: Box<[Found]> = crate::loops::find(code).into();
+    let short = Emit::new(code, &loops, token, bounds(code, &loops)).program();
+    let made = short.or_else(|_| Emit::new(code, &loops, token, Vec::new()).program())?;
+    Ok(Made { loops, ..made })
 }
 
-pub(super) fn bounds(code: &Code) -> Vec<u32> {
+pub(super) fn bounds(code: &Code, loops: &[Found]) -> Vec<u32> {
     let mut sum = 0;
     let mut all = Vec::with_capacity(code.steps.len() + 1);
+    let mut heads = loops.iter().map(|l| l.head).peekable();
     all.push(0);
-    for s in &code.steps {
-        sum += bound(s);
+    for (pc, s) in code.steps.iter().enumerate() {
+        sum += bound(s) + heads.next_if_eq(&pc).map_or(0, |_| DETOUR);
         all.push(sum);
     }
     all
@@ -127,10 +137,11 @@ fn bmi2() -> bool {
 }
 
 impl<'c> Emit<'c> {
-    pub(super) fn new(code: &'c Code, token: u64, bounds: Vec<u32>) -> Emit<'c> {
+    pub(super) fn new(code: &'c Code, loops: &'c [Found], token: u64, bounds: Vec<u32>) -> Emit<'c> {
         Emit {
             a: Asm { buf: Vec::with_capacity(128 + code.steps.len() * 6) },
             code,
+            loops,
             token,
             bmi2: bmi2(),
             stop: 0,
@@ -142,6 +153,8 @@ impl<'c> Emit<'c> {
             lands: lands(code),
             bounds,
             offsets: Vec::with_capacity(code.steps.len()),
+            places: Vec::with_capacity(code.steps.len() + loops.len()),
+            detours: Vec::new(),
             entries: Vec::new(),
             jumps: Vec::new(),
             calls: Vec::new(),
@@ -168,7 +181,8 @@ impl<'c> Emit<'c> {
             let at = self.entries.binary_search_by_key(&to, |(s, _)| *s).map_err(|_| pc)?;
             self.a.fill(hole, self.entries[at].1);
         }
-        Ok(Made { bytes: self.a.buf, entries: self.entries, offsets: self.offsets, call: self.call })
+        let (bytes, entries, places) = (self.a.buf, self.entries, self.places);
+        Ok(Made { bytes, entries, places, call: self.call, loops: Box::default() })
     }
 
     fn function(&mut self, start: usize, end: usize) -> Result<(), usize> {
@@ -179,7 +193,10 @@ impl<'c> Emit<'c> {
             if self.lands[pc] {
                 self.zero = 0;
             }
-            self.offsets.push(self.a.here() as u32);
+            self.fall_into_loop(pc);
+            let here = self.a.here() as u32;
+            self.offsets.push(here);
+            self.places.push((here, pc as u32));
             let step = self.code.steps[pc];
             self.step(step, pc).ok_or(pc)?;
         }
@@ -189,6 +206,7 @@ impl<'c> Emit<'c> {
             self.a.zero(R::AX);
             self.epilogue();
         }
+        self.detours(start..end);
         Ok(())
     }
 
@@ -336,7 +354,7 @@ impl<'c> Emit<'c> {
 
     fn jump(&mut self, cc: Option<Cc>, pc: usize, off: i32) -> Option<()> {
         let to = target(pc, off)?;
-        if to == pc + 1 {
+        if to == pc + 1 || self.enter_loop(cc, pc, to) {
             return Some(());
         }
         if let Some(at) = self.offsets.get(to) {

@@ -5,6 +5,7 @@ use super::emit::Emit;
 use crate::Compiled;
 use crate::code::{Code, Step};
 use crate::head::{Head, Outcome};
+use crate::loops::Found;
 use crate::pages::Pages;
 use skep_isa::{AluOp, Op, Operand, Reg, Width};
 
@@ -25,7 +26,12 @@ unsafe extern "C" fn trap(_: *mut Head, _: u32) {
 }
 
 fn run(steps: Vec<Step>, bmi2: bool) -> u64 {
-    let code = Code {
+    execute(&code(steps), &[], bmi2, [0; 5])
+}
+
+/// A program of one function.
+pub(crate) fn code(steps: Vec<Step>) -> Code {
+    Code {
         steps,
         functions: vec![0],
         callbacks: Vec::new(),
@@ -33,8 +39,12 @@ fn run(steps: Vec<Step>, bmi2: bool) -> u64 {
         cpu: false,
         ctx_size: 0,
         packet: None,
-    };
-    let mut emit = Emit::new(&code, 0, super::emit::bounds(&code));
+    }
+}
+
+/// Compiles and runs a program; `loops` are those that it may run at once.
+pub(crate) fn execute(code: &Code, loops: &[Found], bmi2: bool, args: [u64; 5]) -> u64 {
+    let mut emit = Emit::new(code, loops, 0, super::emit::bounds(code, loops));
     emit.bmi2 &= bmi2;
     let made = emit.program().expect("the bounds hold");
     let pages = Pages::new(&made.bytes, true).expect("there is memory");
@@ -44,6 +54,7 @@ fn run(steps: Vec<Step>, bmi2: bool) -> u64 {
         entries: made.entries,
         places: Vec::new(),
         call: Some(made.call),
+        _loops: made.loops,
         #[cfg(feature = "optimized")]
         _constants: Box::default(),
     };
@@ -66,8 +77,8 @@ fn run(steps: Vec<Step>, bmi2: bool) -> u64 {
         any,
         trap,
     };
-    // SAFETY: the program is arithmetic on registers, and ends.
-    unsafe { compiled.run(&raw mut head, [0; 5]) }
+    // SAFETY: the program ends, and accesses no memory but what its arguments are the addresses of.
+    unsafe { compiled.run(&raw mut head, args) }
 }
 
 const OPS: [AluOp; 14] = [

@@ -6,8 +6,8 @@
 //! registers that may hold an address in the frame.
 
 use super::Unit;
-use super::flow::{Flow, effect};
 use crate::code::Step;
+use crate::flow::{Flow, effect};
 use skep_isa::{AluOp, Callee, Op, Operand, Reg, Size};
 use skep_platform::facts::{Region, Value};
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 //! ```text
 //! steps ── flow.rs (blocks, loops, liveness; jumps over one instruction become selections)
 //!       ── frame.rs (which bytes of the frame are variables, which memory)
-//!       ── loops/ (loops that routines run many turns of at once)
+//!       ── turns.rs (loops that routines run many turns of at once)
 //!       ── translate.rs, alu.rs, memory.rs, calls.rs ──► Cranelift ── link.rs (functions side by side) ──► bytes
 //! ```
 //!
@@ -16,15 +16,14 @@
 
 mod alu;
 mod calls;
-mod flow;
 mod frame;
 mod link;
-mod loops;
 mod memory;
 mod translate;
+mod turns;
 
 use crate::code::{Code, Step};
-use crate::optimized::flow::{Flow, Skips};
+use crate::flow::{self, Flow, Skips};
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 use skep_isa::{Callee, Op, Reg};
@@ -112,7 +111,7 @@ pub(crate) fn compile(code: &Code, facts: &Facts, token: u64) -> Result<Made, us
 impl<'c> Unit<'c> {
     fn new(code: &'c Code, facts: &'c Facts, token: u64) -> Result<Unit<'c>, usize> {
         let decided = |pc: usize| decided(facts, pc);
-        let skips = Rc::new(flow::skips(code, &decided));
+        let skips = Rc::new(flow::skips(code, 0..code.steps.len(), 0, &decided));
         let constants = constants(code);
         let mut unit =
             Unit { code, facts, token, constants, skips, flows: BTreeMap::new(), functions: BTreeMap::new() };

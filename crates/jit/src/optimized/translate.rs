@@ -3,22 +3,22 @@
 //! A function is translated block by block in reverse postorder. A subprogram that is translated in place has a [`Scope`]
 //! of its own: other variables, another frame, and a block to go on at instead of a return.
 
-use super::flow::{Flow, Last};
 use super::frame::{self, Frame};
 use super::{Kind, Unit, local_target, reg};
 use crate::code::Step;
+use crate::flow::{Flow, Last};
 use crate::head::{GO_ON, STOP};
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
-    AbiParam, AliasRegion, AliasRegionData, Block, InstBuilder, MemFlagsData, Signature, SourceLoc,
-    StackSlot, StackSlotData, StackSlotKind, UserFuncName, Value,
+    AbiParam, AliasRegion, AliasRegionData, Block, InstBuilder, InstructionData, MemFlagsData, Opcode,
+    Signature, SourceLoc, StackSlot, StackSlotData, StackSlotKind, UserFuncName, Value,
 };
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
-use skep_isa::{Callee, Cond, Op, Operand, Reg, Size, Width};
-use std::collections::BTreeMap;
+use skep_isa::{AluOp, Callee, Cond, Op, Operand, Reg, Size, Width};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// Iterations that `may_goto` allows a frame (`BPF_MAX_LOOPS`).
@@ -50,6 +50,10 @@ pub(super) struct Scope {
     pub(super) flow: Rc<Flow>,
     pub(super) blocks: Vec<Block>,
     budget: Option<Variable>,
+    /// Conditional jumps that ask whether a register is below its bound ([`crate::flow::Counter`]).
+    below: BTreeSet<usize>,
+    /// Additions to registers of which the upper half is zero, and stays so.
+    short: BTreeMap<usize, i32>,
     /// Where a return goes on.
     back: Option<Block>,
 }
@@ -135,6 +139,8 @@ impl Scope {
             flow,
             blocks,
             budget: may_goto.then(|| b.declare_var(I32)),
+            below: BTreeSet::new(),
+            short: BTreeMap::new(),
             back: None,
         })
     }
@@ -168,12 +174,55 @@ impl Func<'_, '_> {
     /// Jumps to a block, from block `from`.
     fn enter_block(&mut self, flow: &Flow, from: usize, to: usize) -> Result<(), usize> {
         let enters = from == usize::MAX || from < to;
+        let mut first = Vec::new();
         if enters && !flow.blocks[to].body.is_empty() {
+            self.ends_below(flow, to);
             self.many_turns(flow, to)?;
+            first = flow.rotation(self.unit.code, to);
         }
-        let to = self.scope.blocks[to];
-        self.b.ins().jump(to, &[]);
+        // The beginning of the first turn apart: the loop then begins where the program's order has its beginning.
+        let outer: Vec<Block> = first.iter().map(|i| self.scope.blocks[*i]).collect();
+        for i in &first {
+            self.scope.blocks[*i] = self.b.create_block();
+        }
+        self.b.ins().jump(self.scope.blocks[to], &[]);
+        for i in &first {
+            self.begin(self.scope.blocks[*i]);
+            self.block(flow, *i)?;
+        }
+        for (i, block) in first.into_iter().zip(outer) {
+            self.scope.blocks[i] = block;
+        }
         Ok(())
+    }
+
+    /// Finds the ways out of a loop that may ask whether a register is below its bound instead of whether it is equal, and the
+    /// registers that may grow as numbers of 32 bits. Otherwise Cranelift makes comparisons and addresses of the register as it
+    /// was before it grew, and so keeps two values where one is enough.
+    fn ends_below(&mut self, flow: &Flow, head: usize) {
+        let outside = flow.blocks[head].prev.iter().filter(|b| !flow.blocks[head].body.contains(b)).count();
+        if outside + usize::from(head == 0) != 1 {
+            return;
+        }
+        for c in flow.counters(self.unit.code, head) {
+            let start = self.get(c.register);
+            if self.known(start).is_some_and(|v| c.reaches(v as u64)) {
+                self.scope.below.insert(c.jump);
+                if c.width == Width::W64 && c.bound > 0 {
+                    self.scope.short.insert(c.grows, c.step);
+                }
+            }
+        }
+    }
+
+    /// Adds to a register in its lower half.
+    fn short_add(&mut self, pc: usize, dst: Reg) {
+        let by = self.scope.short.get(&pc).copied().unwrap_or(0);
+        let v = self.get(dst);
+        let v = self.low(v);
+        let v = self.b.ins().iadd_imm_s(v, i64::from(by));
+        let v = self.wide(v);
+        self.set(dst, v);
     }
 
     fn block(&mut self, flow: &Flow, i: usize) -> Result<(), usize> {
@@ -202,7 +251,14 @@ impl Func<'_, '_> {
 
     fn branch(&mut self, flow: &Flow, i: usize, pc: usize) -> Result<(), usize> {
         let condition = match self.unit.code.steps[pc] {
-            Step::Op(Op::JumpIf { cond, width, dst, src, .. }) => self.condition(cond, width, dst, src),
+            Step::Op(Op::JumpIf { cond, width, dst, src, .. }) => {
+                let cond = match cond {
+                    Cond::Eq if self.scope.below.contains(&pc) => Cond::Ge,
+                    Cond::Ne if self.scope.below.contains(&pc) => Cond::Lt,
+                    cond => cond,
+                };
+                self.condition(cond, width, dst, src)
+            }
             Step::Op(Op::MayGoto { .. }) => self.budget().ok_or(pc)?,
             _ => return Err(pc),
         };
@@ -242,15 +298,64 @@ impl Func<'_, '_> {
         let Step::Op(Op::JumpIf { cond, width, dst, src, .. }) = self.unit.code.steps[pc] else {
             return None;
         };
-        let condition = self.condition(cond, width, dst, src);
-        let (_, defs) = super::flow::effect(&self.unit.code.steps[op]);
+        let (_, defs) = crate::flow::effect(&self.unit.code.steps[op]);
         let written = reg(defs.trailing_zeros() as usize);
         let old = self.get(written);
+        let bit = match (self.known(old), &self.unit.code.steps[op]) {
+            (Some(yes), Step::Op(Op::Alu { op: AluOp::Mov, src: Operand::Imm(no), .. })) => {
+                self.bit(cond, width, dst, src, yes, (*no).into())
+            }
+            _ => None,
+        };
+        if let Some(bit) = bit {
+            self.set(written, bit);
+            return Some(());
+        }
+        let condition = self.condition(cond, width, dst, src);
         self.step(op)?;
         let new = self.get(written);
         let v = self.b.ins().select(condition, old, new);
         self.set(written, v);
         Some(())
+    }
+
+    /// `yes` if a comparison holds, else `no`, where they are 1 and 0 in either order and the comparison is of 32-bit numbers
+    /// without sign: the sign of their difference, shifted down. Machine instructions that set a byte by the flags would wait
+    /// for whatever was in its register before.
+    fn bit(&mut self, cond: Cond, width: Width, dst: Reg, src: Operand, yes: i64, no: i64) -> Option<Value> {
+        let cond = match (yes, no) {
+            (1, 0) => cond,
+            (0, 1) => cond.negate()?,
+            _ => return None,
+        };
+        if width == Width::W64 || !matches!(cond, Cond::Gt | Cond::Ge | Cond::Lt | Cond::Le) {
+            return None;
+        }
+        let half = |f: &mut Self, o: Operand| match o {
+            Operand::Reg(r) => {
+                let v = f.get(r);
+                let v = f.low(v);
+                f.wide(v)
+            }
+            Operand::Imm(i) => f.b.ins().iconst(I64, i64::from(i as u32)),
+        };
+        let (a, b) = (half(self, Operand::Reg(dst)), half(self, src));
+        let (small, big) = if matches!(cond, Cond::Lt | Cond::Le) { (a, b) } else { (b, a) };
+        let difference = self.b.ins().isub(small, big);
+        let difference = match cond {
+            Cond::Le | Cond::Ge => self.b.ins().iadd_imm_s(difference, -1),
+            _ => difference,
+        };
+        Some(self.b.ins().ushr_imm_u(difference, 63))
+    }
+
+    /// The number that a value is, where it is a constant.
+    fn known(&self, v: Value) -> Option<i64> {
+        let inst = self.b.func.dfg.value_def(v).inst()?;
+        match self.b.func.dfg.insts[inst] {
+            InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => Some(imm.bits()),
+            _ => None,
+        }
     }
 
     fn step(&mut self, pc: usize) -> Option<()> {
@@ -292,6 +397,7 @@ impl Func<'_, '_> {
 
     fn op(&mut self, op: Op, pc: usize) -> Option<()> {
         match op {
+            Op::Alu { dst, .. } if self.scope.short.contains_key(&pc) => self.short_add(pc, dst),
             Op::Alu { op, width, dst, src } => self.alu(op, width, dst, src),
             Op::Neg { width, dst } => self.neg(width, dst),
             Op::MovSx { width, bits, dst, src } => self.mov_sx(width, bits, dst, src),

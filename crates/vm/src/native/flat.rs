@@ -8,6 +8,7 @@ use super::Run;
 use super::interp::{Frame, load, store};
 use skep_isa::{AluOp, Cond, Endian, Op, Operand, Reg, Size, Width, eval};
 use skep_jit::Step;
+use skep_jit::loops::Found;
 use skep_platform::env::Fault;
 
 /// One slot.
@@ -26,16 +27,61 @@ pub(super) struct Flat {
 /// Bytes of an entry. Programs have no more than a million: distances in bytes fit.
 const ENTRY: i32 = size_of::<Flat>() as i32;
 
-/// The entries of a lowered program, and one more that is never reached.
-pub(super) fn flatten(steps: &[Step]) -> Box<[Flat]> {
+/// The entries of a lowered program, one more that is never reached, and what is to be done before loops.
+pub(super) fn flatten(steps: &[Step], loops: &[Found]) -> Box<[Flat]> {
     let mut all: Vec<Flat> = steps.iter().enumerate().map(|(pc, s)| flat(*s, pc, steps.len())).collect();
     all.push(Flat::RARE);
+    let mut moved = Vec::new();
+    if !loops.is_empty() {
+        let target = |pc: usize| (pc as i64 + 1 + i64::from(all[pc].off / ENTRY)) as usize;
+        let jumps = (0..steps.len()).filter(|pc| all[*pc].code.jumps());
+        let mut jumps: Vec<(usize, usize)> = jumps.map(|pc| (target(pc), pc)).collect();
+        jumps.sort_unstable();
+        for (number, l) in loops.iter().enumerate() {
+            before(&mut all, &jumps, &mut moved, steps, l, number);
+        }
+    }
     for at in 0..steps.len().saturating_sub(1) {
-        if let Some(fused) = fuse(all[at], all[at + 1]) {
+        if let Some(fused) = fuse(all[at], all[at + 1]).filter(|_| moved.binary_search(&(at + 1)).is_err()) {
             all[at] = fused;
         }
     }
     all.into()
+}
+
+/// Lets control come into a loop by way of an entry behind the program that runs many turns at once ([`Code::Turns`]).
+/// `jumps`: target and place of every jump, ascending; `moved`: entries that have been moved there.
+fn before(
+    all: &mut Vec<Flat>,
+    jumps: &[(usize, usize)],
+    moved: &mut Vec<usize>,
+    steps: &[Step],
+    l: &Found,
+    number: usize,
+) {
+    let distance = |from: usize, to: usize| (to as i32 - from as i32 - 1) * ENTRY;
+    let turns =
+        |at: usize| Flat { code: Code::Turns, imm: number as i64, ..Flat::RARE }.at(distance(at, l.head));
+    let first = jumps.partition_point(|(to, _)| *to < l.head);
+    let into = jumps[first..].iter().take_while(|(to, _)| *to == l.head).map(|(_, pc)| *pc);
+    for pc in into.filter(|pc| !l.body.contains(pc)) {
+        all[pc].off = distance(pc, all.len());
+    }
+    all.push(turns(all.len()));
+    // The step before the loop, which control falls from into it, moves to the place before such an entry.
+    let Some(last) = l.head.checked_sub(1).filter(|_| l.head == l.body.start) else { return };
+    let wide = usize::from(steps[last] == Step::Second);
+    let at = last - wide;
+    let step = all[at];
+    if step.code == Code::Rare || step.code == Code::Exit || step.code == Code::Ja {
+        return;
+    }
+    let to = all.len();
+    all.push(if step.code.jumps() { step.at(step.off + distance(to, at + 1)) } else { step });
+    all.extend(vec![Flat::RARE; wide]);
+    all.push(turns(all.len()));
+    all[at] = Flat { code: Code::Ja, ..Flat::RARE }.at(distance(at, to));
+    moved.push(at);
 }
 
 impl Flat {
@@ -166,6 +212,8 @@ macro_rules! machine {
             AddJne,
             /// `dst += imm`, then a jump.
             AddJa,
+            /// Runs many turns of loop `imm` at once, then a jump.
+            Turns,
             Rare,
         }
 
@@ -178,6 +226,11 @@ macro_rules! machine {
                       (AluOp::$op, Width::W32, true) => Code::$k32,)*
                     _ => return None,
                 })
+            }
+
+            /// Does it go on elsewhere, by [`Flat::off`]?
+            fn jumps(self) -> bool {
+                matches!(self, Code::Ja $(| Code::$j64 | Code::$jk64 | Code::$j32 | Code::$jk32)*)
             }
 
             fn jump(cond: Cond, width: Width, imm: bool) -> Code {
@@ -287,6 +340,11 @@ macro_rules! machine {
                         Code::AddJa => {
                             *d = d.wrapping_add(k);
                             ip = ip.wrapping_add(1);
+                            go!(true)
+                        }
+                        Code::Turns => {
+                            f.turns(i.imm as usize);
+                            regs = f.regs.0.as_mut_ptr();
                             go!(true)
                         }
                         Code::Rare => {

@@ -50,6 +50,16 @@ pub(super) struct Frame<'r> {
 }
 
 impl Frame<'_> {
+    /// Runs as many turns of a loop as can be run at once.
+    #[inline(never)]
+    pub(super) fn turns(&mut self, number: usize) {
+        let (Some(l), Some(regs)) = (self.code.loops.get(number), self.regs.0.first_chunk_mut()) else {
+            return;
+        };
+        // SAFETY: the program was verified (`Native::new`), and control is about to enter the loop with these registers.
+        unsafe { l.turns.run(regs) }
+    }
+
     #[inline(always)]
     fn jump(&mut self, off: i32) {
         self.next = self.next.wrapping_add_signed(off as isize);

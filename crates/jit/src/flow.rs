@@ -1,57 +1,60 @@
-//! The control flow of one function: basic blocks, the order in which they are translated, what is live at their
-//! beginnings, loops.
+//! The control flow of one function, or of a loop alone: basic blocks, the order in which they are translated, what is live
+//! at their beginnings, loops.
 //!
 //! A jump over one cheap instruction is no jump here but a selection ([`Skip`]): eBPF has no conditional move, so clang
 //! writes booleans, minima and the like as jumps, which processors cannot foresee.
 
 use crate::code::{Code, Step};
-use skep_isa::{AluOp, Op};
-use skep_isa::{Reg, Regs};
+use skep_isa::{AluOp, Cond, Op, Operand, Reg, Regs, Width};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::rc::Rc;
 
 /// A conditional jump that skips one instruction: where its condition does not hold, `op` is executed; either way control
 /// goes on at `to`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Skip {
-    pub(super) op: usize,
-    pub(super) to: usize,
+pub(crate) struct Skip {
+    pub(crate) op: usize,
+    pub(crate) to: usize,
 }
 
+/// Most instructions of a loop that are translated twice so that it begins where the program has its beginning.
+const TURNED: usize = 16;
+
 /// The conditional jumps that are selections, by slot.
-pub(super) type Skips = BTreeMap<usize, Skip>;
+pub(crate) type Skips = BTreeMap<usize, Skip>;
 
 /// A basic block.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Block {
-    pub(super) start: usize,
+pub(crate) struct Block {
+    pub(crate) start: usize,
     /// The last instruction.
-    pub(super) last: usize,
+    pub(crate) last: usize,
     /// Indexes of the blocks that control may go to: for a conditional jump the one behind it, then the target.
-    pub(super) next: Vec<usize>,
-    pub(super) prev: Vec<usize>,
+    pub(crate) next: Vec<usize>,
+    pub(crate) prev: Vec<usize>,
     /// Registers that are read before they are written, from here on; bit `n` is register `n`.
-    pub(super) live: u16,
+    pub(crate) live: u16,
     /// Control comes back to it.
-    pub(super) head: bool,
+    pub(crate) head: bool,
     /// Indexes of the blocks of the innermost loop that it is the head of, itself included, in translation order; empty
     /// if it is the head of none.
-    pub(super) body: Vec<usize>,
+    pub(crate) body: Vec<usize>,
 }
 
 /// One function.
 #[derive(Clone, Debug)]
-pub(super) struct Flow {
+pub(crate) struct Flow {
     /// Reachable blocks in reverse postorder; the first is the function's beginning.
-    pub(super) blocks: Vec<Block>,
-    pub(super) skips: Rc<Skips>,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) skips: Rc<Skips>,
     /// Instructions that are part of it.
-    pub(super) size: usize,
+    pub(crate) size: usize,
     index: BTreeMap<usize, usize>,
 }
 
 /// Where control goes behind an instruction that ends a block.
-pub(super) enum Last {
+pub(crate) enum Last {
     /// To this slot only.
     To(usize),
     /// To the first, or if the condition holds to the second.
@@ -60,19 +63,60 @@ pub(super) enum Last {
     Out,
 }
 
+/// A register that counts up to a constant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counter {
+    /// The conditional jump that leaves the loop, or goes on, when it is reached.
+    pub(crate) jump: usize,
+    /// The addition before it.
+    pub(crate) grows: usize,
+    pub(crate) register: Reg,
+    pub(crate) width: Width,
+    /// It grows by this, which is more than 0, in every turn.
+    pub(crate) step: i32,
+    pub(crate) bound: i32,
+}
+
+impl Counter {
+    /// Is the bound the first value that is not below it, without sign, when the register begins with `start`? Then the jump
+    /// may as well ask for that, and the register never is more than the bound.
+    pub(crate) fn reaches(&self, start: u64) -> bool {
+        let bound = self.width.truncate(i64::from(self.bound) as u64);
+        let start = self.width.truncate(start);
+        start < bound && (bound - start).is_multiple_of(self.step as u64)
+    }
+}
+
 impl Flow {
     /// The function that begins at `start`. `decided` says of a conditional jump whether it always or never jumps.
-    pub(super) fn of(
+    pub(crate) fn of(
         code: &Code,
         start: usize,
         skips: &Rc<Skips>,
         decided: &dyn Fn(usize) -> Option<bool>,
     ) -> Option<Flow> {
+        Flow::within(code, start, 0..code.steps.len(), skips, decided, &|_| 0)
+    }
+
+    /// What is reached from `start` inside of `window`, whose last step is a jump. A slot outside that is jumped to becomes a
+    /// block that goes nowhere, and reads the registers that `live` says.
+    pub(crate) fn within(
+        code: &Code,
+        start: usize,
+        window: Range<usize>,
+        skips: &Rc<Skips>,
+        decided: &dyn Fn(usize) -> Option<bool>,
+        live: &dyn Fn(usize) -> u16,
+    ) -> Option<Flow> {
         let skips = skips.clone();
-        let leaders = leaders(code, start, &skips, decided)?;
+        let leaders = leaders(code, start, &window, &skips, decided)?;
         let mut flow = Flow { blocks: Vec::new(), skips, size: 0, index: BTreeMap::new() };
         let mut raw: BTreeMap<usize, (usize, Vec<usize>)> = BTreeMap::new();
         for &at in &leaders {
+            if !window.contains(&at) {
+                raw.insert(at, (at, Vec::new()));
+                continue;
+            }
             let mut pc = at;
             let next = loop {
                 flow.size += 1;
@@ -92,12 +136,13 @@ impl Flow {
         }
         flow.number(start, &raw)?;
         flow.find_loops();
-        flow.liveness(code);
+        let outside = |b: &Block| (!window.contains(&b.start)).then(|| live(b.start));
+        flow.liveness(code, &outside);
         Some(flow)
     }
 
     /// What an instruction does to control when it ends a block.
-    pub(super) fn ends(
+    pub(crate) fn ends(
         &self,
         code: &Code,
         pc: usize,
@@ -191,8 +236,9 @@ impl Flow {
         }
     }
 
-    fn liveness(&mut self, code: &Code) {
-        let effects: Vec<(u16, u16)> = self.blocks.iter().map(|b| self.effect(code, b)).collect();
+    fn liveness(&mut self, code: &Code, outside: &dyn Fn(&Block) -> Option<u16>) {
+        let effect = |b: &Block| outside(b).map_or_else(|| self.effect(code, b), |live| (live, 0));
+        let effects: Vec<(u16, u16)> = self.blocks.iter().map(effect).collect();
         let mut changed = true;
         while changed {
             changed = false;
@@ -227,7 +273,7 @@ impl Flow {
     }
 
     /// Calls `f` with every instruction of a block, those that are skipped over included.
-    pub(super) fn each(&self, code: &Code, block: &Block, f: &mut dyn FnMut(usize)) {
+    pub(crate) fn each(&self, code: &Code, block: &Block, f: &mut dyn FnMut(usize)) {
         let mut pc = block.start;
         loop {
             f(pc);
@@ -241,8 +287,83 @@ impl Flow {
         }
     }
 
+    /// The blocks of the loop with this head that come before its first one in the order of the program, in translation order,
+    /// when control comes into the loop at one place, in its middle, and they are short: compilers order loops so that a turn
+    /// jumps once. Empty if there is nothing to gain.
+    pub(crate) fn rotation(&self, code: &Code, head: usize) -> Vec<usize> {
+        let body = &self.blocks[head].body;
+        let first = body.iter().copied().min_by_key(|b| self.blocks[*b].start);
+        let entries = self.blocks[head].prev.iter().filter(|b| !body.contains(b)).count();
+        let Some(first) = first.filter(|f| *f != head && entries + usize::from(head == 0) == 1) else {
+            return Vec::new();
+        };
+        let (mut before, mut work) = (BTreeSet::from([head]), vec![head]);
+        while let Some(b) = work.pop() {
+            for to in self.blocks[b].next.iter().filter(|to| body.contains(to) && **to != first) {
+                if *to == head {
+                    return Vec::new();
+                }
+                if before.insert(*to) {
+                    work.push(*to);
+                }
+            }
+        }
+        let mut size = 0;
+        let mut calls = false;
+        for b in &before {
+            self.each(code, &self.blocks[*b], &mut |pc| {
+                size += 1;
+                calls |= !matches!(code.steps[pc], Step::Op(_) | Step::Wide { .. } | Step::Second);
+                calls |= matches!(code.steps[pc], Step::Op(Op::Call(_)));
+            });
+        }
+        if calls || size > TURNED { Vec::new() } else { before.into_iter().collect() }
+    }
+
+    /// The ways out of the loop with this head that compare a register with a constant right where it grows, the only place in
+    /// the loop where it changes.
+    pub(crate) fn counters(&self, code: &Code, head: usize) -> Vec<Counter> {
+        let body = &self.blocks[head].body;
+        let mut defs = [0u32; 11];
+        for b in body {
+            self.each(code, &self.blocks[*b], &mut |pc| {
+                let (_, d) = effect(&code.steps[pc]);
+                (0..11).filter(|r| d >> r & 1 == 1).for_each(|r| defs[r] += 1);
+            });
+        }
+        body.iter().filter_map(|b| self.counter(code, body, &self.blocks[*b], &defs)).collect()
+    }
+
+    fn counter(&self, code: &Code, body: &[usize], block: &Block, defs: &[u32; 11]) -> Option<Counter> {
+        let jump = block.last;
+        let Step::Op(Op::JumpIf { cond, width, dst, src: Operand::Imm(bound), .. }) = code.steps[jump] else {
+            return None;
+        };
+        let [falls, taken] = block.next[..] else { return None };
+        let out = match cond {
+            Cond::Eq => taken,
+            Cond::Ne => falls,
+            _ => return None,
+        };
+        if body.contains(&out) || defs[dst.index()] != 1 || self.skips.contains_key(&jump) {
+            return None;
+        }
+        let mut step = None;
+        self.each(code, block, &mut |pc| {
+            if let Step::Op(Op::Alu { op: AluOp::Add, width: w, dst: d, src: Operand::Imm(by) }) =
+                code.steps[pc]
+                && (w, d) == (width, dst)
+                && by > 0
+            {
+                step = Some((pc, by));
+            }
+        });
+        let (grows, step) = step?;
+        Some(Counter { jump, grows, register: dst, width, step, bound })
+    }
+
     /// Every reachable instruction.
-    pub(super) fn slots(&self, code: &Code) -> impl Iterator<Item = usize> {
+    pub(crate) fn slots(&self, code: &Code) -> impl Iterator<Item = usize> {
         let mut all = Vec::with_capacity(self.size);
         for b in &self.blocks {
             self.each(code, b, &mut |pc| all.push(pc));
@@ -251,7 +372,7 @@ impl Flow {
     }
 
     /// The next instruction of the same block.
-    pub(super) fn after(&self, code: &Code, pc: usize) -> usize {
+    pub(crate) fn after(&self, code: &Code, pc: usize) -> usize {
         self.skips.get(&pc).map_or_else(|| follow(code, pc), |s| s.to)
     }
 }
@@ -283,7 +404,7 @@ fn target(pc: usize, off: i64) -> usize {
     usize::try_from(pc as i64 + 1 + off).unwrap_or(usize::MAX)
 }
 
-fn jump_target(code: &Code, pc: usize) -> Option<usize> {
+pub(crate) fn jump_target(code: &Code, pc: usize) -> Option<usize> {
     match code.steps.get(pc)? {
         Step::Op(op) => op.jump_target(pc).map(|t| usize::try_from(t).unwrap_or(usize::MAX)),
         _ => None,
@@ -322,24 +443,26 @@ fn through(code: &Code, mut to: usize) -> usize {
     to
 }
 
-/// The conditional jumps that are selections, and whose sides are both taken.
-pub(super) fn skips(code: &Code, decided: &dyn Fn(usize) -> Option<bool>) -> Skips {
-    let mut landings: BTreeMap<usize, u32> = BTreeMap::new();
-    for pc in 0..code.steps.len() {
-        if let Some(to) = jump_target(code, pc) {
-            *landings.entry(to).or_default() += 1;
-        }
-    }
+/// The conditional jumps of a range of slots that are selections, and whose sides are both taken. Jumps from elsewhere go to
+/// `entry` alone.
+pub(crate) fn skips(
+    code: &Code,
+    window: Range<usize>,
+    entry: usize,
+    decided: &dyn Fn(usize) -> Option<bool>,
+) -> Skips {
+    let mut landings = BTreeSet::from([entry]);
+    landings.extend(window.clone().filter_map(|pc| jump_target(code, pc)));
     let mut skips = BTreeMap::new();
-    for pc in 0..code.steps.len() {
+    for pc in window {
         let Step::Op(Op::JumpIf { off, .. }) = code.steps[pc] else { continue };
         let (op, to) = (pc + 1, target(pc, off.into()));
-        let cheap = code.steps.get(op).is_some_and(cheap) && !landings.contains_key(&op);
+        let cheap = code.steps.get(op).is_some_and(cheap) && !landings.contains(&op);
         let meets = match to {
             t if t == pc + 2 => true,
             t => {
                 let goes = matches!(code.steps.get(pc + 2), Some(Step::Op(Op::Ja { .. })));
-                goes && jump_target(code, pc + 2) == Some(t) && !landings.contains_key(&(pc + 2))
+                goes && jump_target(code, pc + 2) == Some(t) && !landings.contains(&(pc + 2))
             }
         };
         if cheap && meets && to != pc && decided(pc).is_none() {
@@ -364,15 +487,19 @@ fn cheap(step: &Step) -> bool {
 fn leaders(
     code: &Code,
     start: usize,
+    window: &Range<usize>,
     skips: &Skips,
     decided: &dyn Fn(usize) -> Option<bool>,
 ) -> Option<BTreeSet<usize>> {
     let mut leaders = BTreeSet::from([start]);
-    let mut seen = vec![false; code.steps.len()];
+    let mut seen = vec![false; window.len()];
     let mut work = vec![start];
     while let Some(mut pc) = work.pop() {
-        while !*seen.get(pc)? {
-            seen[pc] = true;
+        if !window.contains(&pc) && pc < code.steps.len() {
+            continue;
+        }
+        while !*seen.get(pc.wrapping_sub(window.start))? {
+            seen[pc - window.start] = true;
             match ends(code, pc, skips, decided) {
                 Some(Last::To(to)) => {
                     if leaders.insert(to) {
@@ -405,15 +532,15 @@ const fn bit(r: Reg) -> u16 {
     1 << r.index()
 }
 
-fn operand(o: &skep_isa::Operand) -> u16 {
+fn operand(o: &Operand) -> u16 {
     match o {
-        skep_isa::Operand::Reg(r) => bit(*r),
-        skep_isa::Operand::Imm(_) => 0,
+        Operand::Reg(r) => bit(*r),
+        Operand::Imm(_) => 0,
     }
 }
 
 /// Registers that a step reads, and those that it writes.
-pub(super) fn effect(step: &Step) -> (u16, u16) {
+pub(crate) fn effect(step: &Step) -> (u16, u16) {
     match step {
         Step::Op(op) => (op.uses().bits(), op.defs().bits()),
         Step::Wide { dst, .. } => (0, bit(*dst)),

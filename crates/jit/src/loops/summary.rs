@@ -3,20 +3,18 @@
 //! The loop's blocks are walked once, in order; where paths meet again, values become selections. Anything that is more
 //! than arithmetic, loads, and stores on every path gives no summary.
 
-use super::super::Unit;
-use super::super::flow::{Flow, Last};
-use super::super::frame::Frame;
+use super::Source;
 use crate::code::Step;
+use crate::flow::{Flow, Last};
 use skep_isa::{AluOp, Cond, Endian, Op, Operand, Reg, Size, Width};
-use skep_platform::facts::Region;
 use std::collections::BTreeMap;
 
 /// An expression: index into [`Summary::nodes`].
-pub(super) type Id = usize;
+pub(crate) type Id = usize;
 
 /// An expression. All values are 64 bits wide.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Node {
+pub(crate) enum Node {
     /// A register when the turn begins.
     Entry(usize),
     Const(u64),
@@ -36,32 +34,32 @@ pub(super) enum Node {
 
 /// A store that every turn makes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Store {
-    pub(super) size: Size,
-    pub(super) addr: Id,
-    pub(super) value: Id,
+pub(crate) struct Store {
+    pub(crate) size: Size,
+    pub(crate) addr: Id,
+    pub(crate) value: Id,
 }
 
 /// A way out of the loop: taken when the comparison holds, or when it does not.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Exit {
-    pub(super) condition: Id,
-    pub(super) when: bool,
+pub(crate) struct Exit {
+    pub(crate) condition: Id,
+    pub(crate) when: bool,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Summary {
-    pub(super) nodes: Vec<Node>,
+pub(crate) struct Summary {
+    pub(crate) nodes: Vec<Node>,
     index: BTreeMap<Node, Id>,
     /// The registers when the turn ends.
-    pub(super) regs: [Id; 10],
-    pub(super) stores: Vec<Store>,
-    pub(super) exits: Vec<Exit>,
+    pub(crate) regs: [Id; 10],
+    pub(crate) stores: Vec<Store>,
+    pub(crate) exits: Vec<Exit>,
     /// Loads behind a store of the same turn: they may see it.
-    pub(super) loads_late: bool,
+    pub(crate) loads_late: bool,
 }
 
-pub(super) const ALU: [AluOp; 14] = [
+pub(crate) const ALU: [AluOp; 14] = [
     AluOp::Add,
     AluOp::Sub,
     AluOp::Mul,
@@ -77,7 +75,7 @@ pub(super) const ALU: [AluOp; 14] = [
     AluOp::Xor,
     AluOp::Mov,
 ];
-pub(super) const COND: [Cond; 11] = [
+pub(crate) const COND: [Cond; 11] = [
     Cond::Eq,
     Cond::Ne,
     Cond::Gt,
@@ -90,9 +88,9 @@ pub(super) const COND: [Cond; 11] = [
     Cond::Slt,
     Cond::Sle,
 ];
-pub(super) const ENDS: [Endian; 3] = [Endian::ToLe, Endian::ToBe, Endian::Swap];
+pub(crate) const ENDS: [Endian; 3] = [Endian::ToLe, Endian::ToBe, Endian::Swap];
 
-pub(super) fn width(wide: bool) -> Width {
+pub(crate) fn width(wide: bool) -> Width {
     if wide { Width::W64 } else { Width::W32 }
 }
 
@@ -108,7 +106,7 @@ const BLOCKS: usize = 24;
 
 impl Summary {
     /// The turn of the loop whose head is block `head`.
-    pub(super) fn of(unit: &Unit<'_>, flow: &Flow, frame: &Frame, head: usize) -> Option<Summary> {
+    pub(crate) fn of(source: &Source<'_>, flow: &Flow, head: usize) -> Option<Summary> {
         let body = &flow.blocks[head].body;
         if body.len() > BLOCKS {
             return None;
@@ -119,7 +117,7 @@ impl Summary {
         let mut end: Option<State> = None;
         for &b in body {
             let mut state = at.remove(&b)?;
-            for (to, next) in s.block(unit, flow, frame, b, body, &mut state)? {
+            for (to, next) in s.block(source, flow, b, body, &mut state)? {
                 let before = if to == head { end.take() } else { at.remove(&to) };
                 let merged = match before {
                     Some(old) => s.join(&old, &next)?,
@@ -138,9 +136,8 @@ impl Summary {
     /// Walks through a block: where it leads inside of the loop, with the state there.
     fn block(
         &mut self,
-        unit: &Unit<'_>,
+        source: &Source<'_>,
         flow: &Flow,
-        frame: &Frame,
         b: usize,
         body: &[usize],
         state: &mut State,
@@ -148,15 +145,15 @@ impl Summary {
         let block = &flow.blocks[b];
         let mut pc = block.start;
         loop {
-            let step = &unit.code.steps[pc];
-            match flow.ends(unit.code, pc, &|pc| unit.decided(pc)) {
-                None => self.step(unit, frame, pc, step, state)?,
+            let step = &source.code.steps[pc];
+            match flow.ends(source.code, pc, source.decided) {
+                None => self.step(source, pc, step, state)?,
                 Some(Last::Out) => return None,
                 Some(Last::To(_)) => {
                     if let Some(skip) = flow.skips.get(&pc) {
                         let condition = self.condition(step, state)?;
                         let before = state.regs;
-                        self.step(unit, frame, skip.op, &unit.code.steps[skip.op], state)?;
+                        self.step(source, skip.op, &source.code.steps[skip.op], state)?;
                         for (new, old) in state.regs.iter_mut().zip(before) {
                             *new = self.select(condition, old, *new);
                         }
@@ -187,7 +184,7 @@ impl Summary {
             if pc == block.last {
                 return Some(vec![(block.next[0], state.clone())]);
             }
-            pc = flow.after(unit.code, pc);
+            pc = flow.after(source.code, pc);
         }
     }
 
@@ -202,7 +199,7 @@ impl Summary {
         Some(State { path: path_a.to_vec(), regs })
     }
 
-    pub(super) fn node(&mut self, n: Node) -> Id {
+    pub(crate) fn node(&mut self, n: Node) -> Id {
         if let Some(id) = self.index.get(&n) {
             return *id;
         }
@@ -211,7 +208,7 @@ impl Summary {
         self.nodes.len() - 1
     }
 
-    pub(super) fn constant(&self, id: Id) -> Option<u64> {
+    pub(crate) fn constant(&self, id: Id) -> Option<u64> {
         match self.nodes[id] {
             Node::Const(c) => Some(c),
             _ => None,
@@ -284,14 +281,7 @@ impl Summary {
         Some(self.node(Node::Compare(kind, wide, a, b)))
     }
 
-    fn step(
-        &mut self,
-        unit: &Unit<'_>,
-        frame: &Frame,
-        pc: usize,
-        step: &Step,
-        state: &mut State,
-    ) -> Option<()> {
+    fn step(&mut self, source: &Source<'_>, pc: usize, step: &Step, state: &mut State) -> Option<()> {
         match *step {
             Step::Op(Op::Alu { op, width, dst, src }) => {
                 let wide = width == Width::W64;
@@ -310,7 +300,7 @@ impl Summary {
             Step::Wide { dst, bits } => *state.regs.get_mut(dst.index())? = self.node(Node::Const(bits)),
             Step::Second => {}
             Step::Op(Op::Load { size, sx, dst, src, off }) => {
-                self.in_memory(unit, frame, pc, size)?;
+                (!(source.variable)(pc, size)).then_some(())?;
                 // A load that not every turn makes may be of bytes that must not be touched.
                 if !state.path.is_empty() {
                     return None;
@@ -320,7 +310,7 @@ impl Summary {
                 *state.regs.get_mut(dst.index())? = self.node(Node::Load(size.bytes() as u8, sx, addr));
             }
             Step::Op(Op::Store { size, dst, off, src }) => {
-                self.in_memory(unit, frame, pc, size)?;
+                (!(source.variable)(pc, size)).then_some(())?;
                 if !state.path.is_empty() {
                     return None;
                 }
@@ -339,13 +329,5 @@ impl Summary {
         }
         let off = self.node(Node::Const(i64::from(off) as u64));
         Some(self.alu(AluOp::Add, true, base, off))
-    }
-
-    /// Is the access one to memory, not to a variable of the frame?
-    fn in_memory(&self, unit: &Unit<'_>, frame: &Frame, pc: usize, size: Size) -> Option<()> {
-        let fact = unit.facts.access(pc);
-        let variable = fact.region == Region::Stack(Some(0))
-            && fact.off.is_some_and(|off| frame.cell(off, size).is_some());
-        (!variable).then_some(())
     }
 }

@@ -1,29 +1,29 @@
-//! Loops that routines run many turns of at once: copies, fills, sums, counts and searches over arrays.
-//!
-//! Before such a loop is entered, the number of turns that surely follow is worked out, a routine does their work, and
-//! the registers are set to what they hold behind them; then the loop goes on as it is written.
+//! Loops that routines run many turns of at once ([`crate::loops`]), in optimised code.
 
-mod plan;
-mod summary;
-
-use super::flow::Flow;
 use super::translate::Func;
-use crate::routines::{self, Routine};
+use crate::flow::Flow;
+use crate::loops::plan::{Count, Effect, Plan, Role};
+use crate::loops::summary::{ALU, Id, Node, Summary};
+use crate::loops::{FEWEST, Source};
+use crate::routines;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, Value};
-use plan::{Count, Effect, Plan, Role};
 use skep_isa::{AluOp, Cond};
+use skep_platform::facts::Region;
 use std::collections::BTreeMap;
-use summary::{ALU, Id, Node, Summary};
-
-/// Fewer turns are left to the loop.
-const FEWEST: i64 = 8;
 
 impl Func<'_, '_> {
     /// Before a loop is entered: runs as many turns as a routine can.
     pub(super) fn many_turns(&mut self, flow: &Flow, head: usize) -> Result<(), usize> {
-        let summary = Summary::of(self.unit, flow, self.frame(), head);
+        let (unit, frame) = (self.unit, self.frame());
+        let variable = |pc: usize, size| {
+            let fact = unit.facts.access(pc);
+            let frame = |off| frame.cell(off, size).is_some();
+            fact.region == Region::Stack(Some(0)) && fact.off.is_some_and(frame)
+        };
+        let source = Source { code: unit.code, decided: &|pc| unit.decided(pc), variable: &variable };
+        let summary = Summary::of(&source, flow, head);
         if let Some(plan) = summary.and_then(|s| Plan::of(s, flow.blocks[head].live)) {
             self.turns(&plan);
         }
@@ -154,7 +154,7 @@ impl Func<'_, '_> {
             }
             Role::Sums { wide, bytes, from } => {
                 let from = self.value(p, from)?;
-                let sum = self.routine(routines::sum(bytes), &[from, count], 1)[0];
+                let sum = self.routine(routines::sum(bytes) as *const (), &[from, count], 1)[0];
                 Some(add(self, wide, sum))
             }
             Role::Counts { wide, from, set, weight } => {
@@ -199,7 +199,7 @@ impl Func<'_, '_> {
         }
         let mut args = vec![self.value(p, from)?, count];
         args.extend(routines::rows(&p.sets[set]).map(|w| self.b.ins().iconst(I64, w as i64)));
-        let out = self.routine(routines::classify(), &args, 2);
+        let out = self.routine(routines::classify() as *const (), &args, 2);
         found.insert((from, set), [out[0], out[1]]);
         Some([out[0], out[1]])
     }
@@ -210,7 +210,7 @@ impl Func<'_, '_> {
             Effect::Copy { size, to, from } => {
                 let (to, from) = (self.value(p, to)?, self.value(p, from)?);
                 let size = self.b.ins().iconst(I64, size.bytes() as i64);
-                self.routine(routines::copy(), &[to, from, count, size], 0);
+                self.routine(routines::copy() as *const (), &[to, from, count, size], 0);
             }
             Effect::Fill { size, to, value, period } => {
                 let to = self.value(p, to)?;
@@ -242,18 +242,18 @@ impl Func<'_, '_> {
                     self.set(super::reg(r), old);
                 }
                 let len = self.b.ins().imul_imm_s(count, bytes as i64);
-                self.routine(routines::fill(), &[to, len, words[0], words[1]], 0);
+                self.routine(routines::fill() as *const (), &[to, len, words[0], words[1]], 0);
             }
         }
         Some(())
     }
 
-    fn routine(&mut self, r: Routine, args: &[Value], results: usize) -> Vec<Value> {
+    fn routine(&mut self, r: *const (), args: &[Value], results: usize) -> Vec<Value> {
         let mut s = Signature::new(self.isa.default_call_conv());
         s.params = vec![AbiParam::new(I64); args.len()];
         s.returns = vec![AbiParam::new(I64); results];
         let s = self.b.import_signature(s);
-        let callee = self.b.ins().iconst(I64, r.address() as i64);
+        let callee = self.b.ins().iconst(I64, r.expose_provenance() as i64);
         let call = self.b.ins().call_indirect(s, callee, args);
         self.b.inst_results(call).to_vec()
     }

@@ -6,12 +6,14 @@
 //! itself, so registers that are only used behind it need no care.
 
 use super::summary::{ALU, COND, ENDS, Id, Node, Summary, width};
+use super::table::{self, Table};
 use skep_isa::{AluOp, Cond, Size, eval};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// What becomes of a register from turn to turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Role {
+pub(crate) enum Role {
     /// It stays, or nobody reads it.
     Stays,
     /// It grows by a constant.
@@ -27,7 +29,7 @@ pub(super) enum Role {
 
 /// What the loop does to memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Effect {
+pub(crate) enum Effect {
     None,
     /// Elements are copied.
     Copy {
@@ -46,32 +48,32 @@ pub(super) enum Effect {
 
 /// How many turns surely follow.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Count {
+pub(crate) struct Count {
     /// The turns go on while this holds of the value and the bound, of 32 or 64 bits.
-    pub(super) cond: Cond,
-    pub(super) wide: bool,
-    pub(super) value: Id,
-    pub(super) bound: Id,
-    pub(super) step: i64,
+    pub(crate) cond: Cond,
+    pub(crate) wide: bool,
+    pub(crate) value: Id,
+    pub(crate) bound: Id,
+    pub(crate) step: i64,
 }
 
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) summary: Summary,
-    pub(super) roles: [Role; 10],
-    pub(super) effect: Effect,
-    pub(super) count: Count,
+pub(crate) struct Plan {
+    pub(crate) summary: Summary,
+    pub(crate) roles: [Role; 10],
+    pub(crate) effect: Effect,
+    pub(crate) count: Count,
     /// Registers of 32 bits that must not wrap around meanwhile.
-    pub(super) narrow: BTreeSet<usize>,
+    pub(crate) narrow: BTreeSet<usize>,
     /// By how much the values of [`Role::Picks`] grow.
-    pub(super) steps: BTreeMap<Id, i64>,
+    pub(crate) steps: BTreeMap<Id, i64>,
     /// Sets of bytes.
-    pub(super) sets: Vec<[bool; 256]>,
+    pub(crate) sets: Vec<[bool; 256]>,
 }
 
 impl Plan {
     /// The plan for a loop. `live`: registers that are read behind the beginning of a turn.
-    pub(super) fn of(summary: Summary, live: u16) -> Option<Plan> {
+    pub(crate) fn of(summary: Summary, live: u16) -> Option<Plan> {
         let count = Count { cond: Cond::Ne, wide: true, value: 0, bound: 0, step: 1 };
         let (roles, effect) = ([Role::Stays; 10], Effect::None);
         let mut p = Plan {
@@ -181,11 +183,8 @@ impl Plan {
         if self.slope(from, steady)? != 1 {
             return None;
         }
-        let mut table = [0; 256];
-        for (v, out) in table.iter_mut().enumerate() {
-            *out = self.value(e, byte, v as u64)?;
-        }
-        Some((from, table))
+        let mut made = BTreeMap::new();
+        Some((from, *self.values(e, byte, &mut made)?))
     }
 
     /// Collects the loads of an expression of loads and constants.
@@ -210,38 +209,43 @@ impl Plan {
         Some(())
     }
 
-    /// The value of an expression when the load `byte` gives `v`.
-    fn value(&self, e: Id, byte: Id, v: u64) -> Option<u64> {
-        Some(match self.node(e) {
+    /// The values of an expression when the load `byte` gives 0, 1, …, 255; those of its parts are kept in `made`.
+    fn values(&self, e: Id, byte: Id, made: &mut BTreeMap<Id, Rc<Table>>) -> Option<Rc<Table>> {
+        if let Some(known) = made.get(&e) {
+            return Some(known.clone());
+        }
+        let mut part = |e: Id| self.values(e, byte, made);
+        let values = match self.node(e) {
             Node::Load(_, sx, _) if e == byte => {
-                if sx {
-                    eval::sign_extend(8, v)
-                } else {
-                    v
-                }
+                let signed = |v: usize| if sx { eval::sign_extend(8, v as u64) } else { v as u64 };
+                std::array::from_fn(signed)
             }
-            Node::Const(c) => c,
-            Node::Alu(op, wide, a, b) => {
-                ALU[op as usize].eval(width(wide), self.value(a, byte, v)?, self.value(b, byte, v)?)
-            }
+            Node::Const(c) => [c; 256],
+            Node::Alu(op, wide, a, b) => table::alu(ALU[op as usize], width(wide), &*part(a)?, &*part(b)?),
             Node::Compare(cond, wide, a, b) => {
-                let (a, b) = (self.value(a, byte, v)?, self.value(b, byte, v)?);
-                COND[cond as usize].eval(width(wide), a, b).into()
+                table::compare(COND[cond as usize], width(wide), &*part(a)?, &*part(b)?)
             }
             Node::Select(c, a, b) => {
-                let chosen = if self.value(c, byte, v)? != 0 { a } else { b };
-                self.value(chosen, byte, v)?
+                let (c, a, b) = (part(c)?, part(a)?, part(b)?);
+                std::array::from_fn(|i| if c[i] != 0 { a[i] } else { b[i] })
             }
-            Node::End(kind, bits, a) => ENDS[kind as usize].eval(bits, self.value(a, byte, v)?),
-            Node::Extend(bits, wide, a) => {
-                width(wide).truncate(eval::sign_extend(bits, self.value(a, byte, v)?))
-            }
+            Node::End(kind, bits, a) => part(a)?.map(|v| ENDS[kind as usize].eval(bits, v)),
+            Node::Extend(bits, wide, a) => part(a)?.map(|v| width(wide).truncate(eval::sign_extend(bits, v))),
             Node::Entry(_) | Node::Load(..) => return None,
-        })
+        };
+        let values = Rc::new(values);
+        made.insert(e, values.clone());
+        Some(values)
     }
 
     /// By how much an expression grows from turn to turn, if it grows evenly; 32-bit registers that it relies on are noted.
-    pub(super) fn slope(&mut self, e: Id, steady: &[usize]) -> Option<i64> {
+    pub(crate) fn slope(&mut self, e: Id, steady: &[usize]) -> Option<i64> {
+        // What a register of 32 bits becomes: as even as the register, while that does not wrap around.
+        let becomes = steady.iter().find(|r| self.summary.regs[**r] == e);
+        if let Some((r, Role::Grows { wide: false, step })) = becomes.map(|r| (*r, self.roles[*r])) {
+            self.narrow.insert(r);
+            return (step > 0).then_some(step);
+        }
         match self.node(e) {
             Node::Const(_) => Some(0),
             Node::Entry(r) if steady.contains(&r) => match self.roles[r] {
