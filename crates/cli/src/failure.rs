@@ -69,6 +69,16 @@ impl Failure {
         match e {
             skep::Error::Engine(e) => Failure::engine(path, e),
             skep::Error::Refused(r) => Failure::refused(path, &[(&r.program.name, r)]),
+            skep::Error::RefusedByKernel(k) if k.same => {
+                Failure::refused(path, &[(&k.rejection.program.name, &k.rejection)])
+            }
+            skep::Error::RefusedByKernel(k) => Failure::Refused(format!(
+                "{}: {}: {}{}",
+                path.display(),
+                k.rejection.program.name,
+                crate::cmd::verify::refusal(&k.rejection, None),
+                log(&k.refusal)
+            )),
             e => Failure::malformed(path, e),
         }
     }
@@ -91,7 +101,7 @@ impl Failure {
         match e {
             EngineError::Permission { .. } => Failure::Permission(text),
             EngineError::Unsupported { .. } => Failure::Unsupported(text),
-            EngineError::Refused(r) => Failure::Refused(format!("{text}\n{}", refusal(r))),
+            EngineError::Refused(r) => Failure::Refused(format!("{text}\n{}", log(r))),
             _ => Failure::Input(text),
         }
     }
@@ -120,14 +130,11 @@ impl fmt::Display for Failure {
 /// Lines of the log that are shown.
 const LOG_LINES: usize = 12;
 
-/// The source line of a refusal and the end of the log.
-fn refusal(r: &Refusal) -> String {
+/// The end of the kernel's log.
+fn log(r: &Refusal) -> String {
     let mut out = String::new();
-    if let Some(l) = r.line.as_ref().filter(|l| !l.text.trim().is_empty()) {
-        out.push_str(&format!("  source: {}\n", l.text.trim()));
-    }
     let hidden = r.log.lines().count().saturating_sub(LOG_LINES);
-    out.push_str("  log");
+    out.push_str("  the kernel's log");
     if hidden > 0 {
         out.push_str(&format!(", after {hidden} lines more"));
     }

@@ -2,7 +2,7 @@
 //!
 //! What compilers write and kernels refuse is changed as libbpf changes it: externs of `.ksyms` and `.kconfig` become plain
 //! variables of four bytes, extern functions global ones, and functions that the object hides are declared static, so that
-//! they are not verified on their own.
+//! they are not verified on their own. Parameters without a name are given one, which libbpf does not: kernels refuse such types.
 
 use crate::door::Door;
 use skep_btf::{Btf, BtfBuilder, BuildError, FuncLinkage, IntEncoding, Type, VarLinkage, VarSecinfo};
@@ -120,10 +120,15 @@ fn fit(btf: &Btf, made_static: &BTreeSet<u32>) -> Result<BtfBuilder, BuildError>
         match ty {
             Type::Func(f) if f.linkage == FuncLinkage::Extern => {
                 out.set_func_linkage(id, FuncLinkage::Global)?;
-                // Declarations need no names for what they take; kernels want them.
+                // Declarations, and what is not used, need no names in C; kernels want them.
                 out.name_params(f.type_id, "arg")?;
             }
-            Type::Func(_) if made_static.contains(&id) => out.set_func_linkage(id, FuncLinkage::Static)?,
+            Type::Func(f) => {
+                out.name_params(f.type_id, "arg")?;
+                if made_static.contains(&id) {
+                    out.set_func_linkage(id, FuncLinkage::Static)?;
+                }
+            }
             Type::Datasec(d) if d.name == ".ksyms" => {
                 let vars: Vec<VarSecinfo> = d.vars.collect();
                 externs.section(&mut out, btf, id, &vars)?;

@@ -7,6 +7,7 @@
 //! Always holds: every map of the object has its index here, `None` when the engine cannot make it (the reason is in
 //! [`Collection::missing`]); a program that cannot be loaded stops the opening only when it was asked for.
 
+use crate::refused::{KernelRejection, explained};
 use skep_btf::Btf;
 use skep_obj::{BindEnv, BindError, Kconfig, KconfigError, MapOrigin, Object, Slot};
 use skep_platform::map::{Handle, MapError, Side};
@@ -84,6 +85,8 @@ pub enum Error {
     Bind(Box<BindError>),
     /// The verifier refuses a program.
     Refused(Box<skep_verifier::Rejection>),
+    /// The kernel's verifier refuses a program.
+    RefusedByKernel(Box<KernelRejection>),
     /// The engine refuses a program.
     Engine(EngineError),
 }
@@ -96,6 +99,7 @@ impl fmt::Display for Error {
             Error::Kconfig(e) => e.fmt(f),
             Error::Bind(e) => e.fmt(f),
             Error::Refused(e) => e.fmt(f),
+            Error::RefusedByKernel(e) => e.fmt(f),
             Error::Engine(e) => e.fmt(f),
         }
     }
@@ -167,7 +171,13 @@ impl Collection {
                 continue;
             }
             let bound = self.object.bind_index(index, &mut env).map_err(|e| Error::Bind(Box::new(e)));
-            let loaded = bound.and_then(&mut *judge).and_then(|l| Ok(engine.load(l)?));
+            let loaded = bound.and_then(&mut *judge).and_then(|l| {
+                let program = l.program().clone();
+                engine.load(l).map_err(|e| match e {
+                    EngineError::Refused(r) => Error::RefusedByKernel(Box::new(explained(&program, *r))),
+                    e => Error::Engine(e),
+                })
+            });
             match loaded {
                 Ok(loaded) => self.programs.push(LoadedProgram { function: index, loaded, tail_called }),
                 Err(e) if named => return Err(e),

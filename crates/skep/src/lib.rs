@@ -8,10 +8,12 @@ mod collection;
 mod definition;
 pub mod explain;
 pub mod raw;
+mod refused;
 mod set;
 pub mod verify;
 
 pub use collection::{Collection, Error, LoadedProgram, Options, Select, create_maps};
+pub use refused::{KernelRejection, explained};
 pub use set::SetError;
 pub use skep_btf as btf;
 pub use skep_cbpf as cbpf;

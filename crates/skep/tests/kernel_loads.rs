@@ -12,7 +12,6 @@
 
 use serde_json::Value;
 use skep::btf::Btf;
-use skep::descriptors::EngineError;
 use skep::kernel::{Kernel, Options as KernelOptions};
 use skep::{Collection, Error, Loadable, Object, Options, Select};
 use std::collections::HashMap;
@@ -40,7 +39,7 @@ fn load(object: &Object, prog: &str, flags: u32, btf: &Arc<Btf>) -> Outcome {
     let judge = &mut |p| Ok(Loadable::Unverified(Arc::new(p)));
     match Collection::open(object.clone(), &engine, &options, judge) {
         Ok(_) => Outcome::Accepted,
-        Err(Error::Engine(EngineError::Refused(r))) => Outcome::Refused(r.message.clone()),
+        Err(Error::RefusedByKernel(r)) => Outcome::Refused(r.refusal.message.clone()),
         Err(e) => Outcome::Failed(e.to_string()),
     }
 }

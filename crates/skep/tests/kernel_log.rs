@@ -7,7 +7,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and say what it did")]
 
 use skep::btf::Btf;
-use skep::descriptors::EngineError;
 use skep::kernel::{Kernel, KernelProgram, Options as KernelOptions};
 use skep::verifier::Options as How;
 use skep::verify::{Refusal, verify_object};
@@ -37,7 +36,7 @@ fn kernels(object: &Object, prog: &str, flags: u32, btf: &Arc<Btf>) -> Option<St
             let loaded = &c.program(prog)?.loaded;
             Some(loaded.as_any().downcast_ref::<KernelProgram>()?.log().to_owned())
         }
-        Err(Error::Engine(EngineError::Refused(r))) => Some(r.log.clone()),
+        Err(Error::RefusedByKernel(r)) => Some(r.refusal.log.clone()),
         Err(_) => None,
     }
 }

@@ -47,6 +47,7 @@ pub mod maps;
 mod mem;
 mod modes;
 pub mod options;
+mod phrases;
 mod precise;
 pub mod range;
 mod regions;
@@ -63,6 +64,7 @@ pub mod value;
 mod verify;
 
 pub use options::{Limits, Mode, Options, Stats};
+pub use phrases::rule_of;
 pub use reject::{Reject, Rule};
 pub use skep_platform::{Facts, Platform, Program, Verified};
 pub use verify::{Outcome, RegisterWords, Rejection, verify, verify_claims, verify_full};

@@ -278,6 +278,12 @@ pub(crate) fn choose<'c>(
             skep::Error::Refused(r) if row.is_some_and(|r| fits(r.user)) => {
                 refused.push((name.as_str(), &**r))
             }
+            skep::Error::RefusedByKernel(k) if k.same && row.is_some_and(|r| fits(r.user)) => {
+                refused.push((name.as_str(), &k.rejection))
+            }
+            skep::Error::RefusedByKernel(_) if chosen.is_empty() && row.is_some_and(|r| fits(r.user)) => {
+                return Err(Failure::open(path, why));
+            }
             skep::Error::Refused(r) => {
                 eprintln!("skep: program {name} is left out: the verifier refuses it: {}", r.message());
             }
