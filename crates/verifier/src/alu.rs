@@ -198,7 +198,7 @@ impl Vm<'_> {
         self.masked_number(op, dst)?;
         let d = if matches!(op, AluOp::And | AluOp::Or) { self.fork(dst, &d, &s)? } else { d };
         let mut out = number(op, width, &d, &s);
-        if !self.capable() {
+        if !self.capable() || self.lacks.ability("tied-by-constant") {
             clear_id(&mut out);
         }
         self.set(dst, out);

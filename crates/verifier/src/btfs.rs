@@ -5,7 +5,6 @@ use crate::mem::How;
 use crate::reject::{Check, refuse};
 use crate::value::{Base, BtfType, Flags, Reg};
 use skep_btf::{Btf, Type};
-use skep_platform::Version;
 
 /// Parameters of a function: type ids.
 pub(crate) fn params(btf: &Btf, func: u32) -> Option<Vec<(String, u32)>> {
@@ -106,13 +105,13 @@ impl Vm<'_> {
         if r.flags.has(Flags::ALLOC) && t.own {
             self.object_fields(n, t, off, size)?;
             return Ok(match find(&b, t.id, off as u32, size)? {
-                Found::Bytes if self.version() >= Version(6, 17) => probed(),
+                Found::Bytes if !self.lacks.ability("void-pointers") => probed(),
                 _ => Reg::UNKNOWN,
             });
         }
         match find(&b, t.id, off as u32, size)? {
             Found::Number => Ok(Reg::UNKNOWN),
-            Found::Bytes if self.version() >= Version(6, 17) => Ok(probed()),
+            Found::Bytes if !self.lacks.ability("void-pointers") => Ok(probed()),
             Found::Bytes => Ok(Reg::UNKNOWN),
             Found::Pointer { target, tags, member, doubtful } => {
                 let mut flags = self.member_flags(r, t, &tags, &member);

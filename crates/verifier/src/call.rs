@@ -124,7 +124,10 @@ impl Vm<'_> {
             refuse!(HelperUnknown, "invalid func unknown#{id}")
         };
         let Some(proto) = proto else {
-            refuse!(HelperUnknown, "program of this type cannot use helper {}#{id}", h.name);
+            let phrase = format!("program of this type cannot use helper {}#{id}", h.name);
+            let (prog, attach) = (self.program.prog_type, self.program.attach_type);
+            let since = h.proto(prog, attach).map_or(h.since, |p| p.since.max(h.since));
+            return Err(self.told_version(Reject::new(Broken::HelperUnknown, phrase), since));
         };
         self.helper_allowed(h, proto)?;
         let mut args = Args::default();
@@ -700,7 +703,9 @@ impl Vm<'_> {
             RetType::Void => Reg::NOT_INIT,
             RetType::MapValue { nullable } => {
                 let Some((m, uid)) = args.map else { refuse!(Internal, "no map to look up in") };
-                let certain = h.rule == Rule::LooksUp && self.certain_key(m, args.key);
+                let certain = h.rule == Rule::LooksUp
+                    && self.certain_key(m, args.key)
+                    && !self.lacks.ability("array-elements");
                 if let (true, Some((_, Some(place)))) = (certain, args.key) {
                     self.make_precise(&[place])?;
                 }

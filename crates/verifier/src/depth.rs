@@ -28,7 +28,9 @@ impl Vm<'_> {
     pub(crate) fn check_depth(&mut self) -> Check<u32> {
         let code = self.code.clone();
         let mut own = vec![Own::Unknown; code.funcs.len()];
-        let private = private_stack(self.program.prog_type) && !code.funcs.iter().any(|f| f.tail_calls);
+        let private = private_stack(self.program.prog_type)
+            && !self.lacks.ability("private-stack")
+            && !code.funcs.iter().any(|f| f.tail_calls);
         let mut deepest = 0;
         for f in (0..code.funcs.len()).rev() {
             if f == 0 || code.funcs[f].async_callback || code.exception_callback == Some(f) {

@@ -288,7 +288,7 @@ impl Vm<'_> {
             (Mode::Exact, _) | (_, false) => (mode, self.live_regs.as_slice()),
             _ => (Mode::Within, [].as_slice()),
         };
-        let (all_precise, uninit_ok) = (!self.capable(), self.leaks_allowed());
+        let (all_precise, uninit_ok) = (!self.capable(), self.reads_unwritten());
         let exact_numbers = self.barriers.exact_numbers;
         let k = &mut self.kept[id as usize];
         let c = Compare { mode, all_precise, exact_numbers, live, uninit_ok };

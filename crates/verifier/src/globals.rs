@@ -5,6 +5,7 @@ use crate::machine::Vm;
 use crate::reject::{Check, refuse};
 use crate::state::{Frame, State};
 use crate::value::{Base, BtfType, Dynptr, Flags, Reg};
+use crate::versions::Lacks;
 use skep_btf::{Btf, Kind, Type, essential_name};
 use skep_platform::helper::DynptrKind;
 use skep_platform::{Arg, ArgKind, AttachType, ProgType};
@@ -66,7 +67,7 @@ impl Vm<'_> {
     }
 
     fn parameter(&mut self, b: &Btf, func: u32, i: usize, ty: u32, name: &str) -> Check<Param> {
-        let tags = tags_of(b, func, i)?;
+        let tags = tags_of(b, func, i, &self.lacks)?;
         let real = b.skip_mods_and_typedefs(ty).and_then(|t| b.type_by_id(t));
         let Some(Type::Ptr(to)) = real else {
             if tags.any() {
@@ -353,10 +354,11 @@ impl Vm<'_> {
     }
 }
 
-fn tags_of(b: &Btf, func: u32, i: usize) -> Check<Tags> {
+fn tags_of(b: &Btf, func: u32, i: usize, lacks: &Lacks) -> Check<Tags> {
     let mut tags = Tags::default();
     for t in b.own_decl_tags_of(func).filter(|t| t.component == Some(i as u32)) {
         let Some(tag) = t.name.strip_prefix("arg:") else { continue };
+        lacks.tag(i, tag)?;
         match tag {
             "ctx" => tags.ctx = true,
             "trusted" => tags.trusted = true,

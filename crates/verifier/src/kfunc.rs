@@ -129,7 +129,8 @@ impl Vm<'_> {
             _ => true,
         };
         if row.prog_types.is_some_and(|l| !l.contains(&t)) || !attached || row.since > self.version() {
-            refuse!(Kfunc, "calling kernel function {} is not allowed", row.name);
+            let phrase = format!("calling kernel function {} is not allowed", row.name);
+            return Err(self.told_version(Reject::new(Rule::Kfunc, phrase), row.since));
         }
         if row.sleepable() && !self.cur.sleepable {
             refuse!(Kfunc, "program must be sleepable to call sleepable kfunc {}", row.name);

@@ -11,6 +11,7 @@
 //!  one step    step ─► alu, jump, mem (stackmem, regions, btfs, special), call, func, kfunc, dynptr
 //!  all paths   explore ─► equal (is it covered?), precise (which ranges matter?)
 //!  secrets     modes, speculate                          loaders without CAP_PERFMON
+//!  older       versions (.tsv)                           what older kernels lack
 //!  outcome     depth, log, reject, options, explain
 //! ```
 //!
@@ -62,6 +63,7 @@ mod step;
 pub mod tnum;
 pub mod value;
 mod verify;
+mod versions;
 
 pub use options::{Limits, Mode, Options, Stats};
 pub use phrases::rule_of;

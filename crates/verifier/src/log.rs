@@ -185,7 +185,7 @@ impl Vm<'_> {
         if self.log.all() && self.log.whole {
             let prev = self.prev.map_or(-1, |p| p as i64);
             let state = self.state_text(&self.cur, self.cur.depth());
-            let _ = writeln!(self.log.text, "\nfrom {prev} to {pc}:{state}");
+            let _ = writeln!(self.log.text, "\nfrom {prev} to {pc}{}:{state}", guessed(self.cur.speculative));
         }
         self.log.whole = false;
         self.log_touched(pc);
@@ -232,7 +232,7 @@ impl Vm<'_> {
         }
         let prev = self.prev.map_or(-1, |p| p as i64);
         let _ = match self.log.whole {
-            true => writeln!(self.log.text, "\nfrom {prev} to {pc}: safe"),
+            true => writeln!(self.log.text, "\nfrom {prev} to {pc}{}: safe", guessed(self.cur.speculative)),
             false => writeln!(self.log.text, "{pc}: safe"),
         };
     }
@@ -543,4 +543,8 @@ pub(crate) fn words(r: &Reg) -> String {
             format!("a pointer ({}) at offset {}{null}", r.type_name(), r.off)
         }
     }
+}
+
+fn guessed(speculative: bool) -> &'static str {
+    if speculative { " (speculative execution)" } else { "" }
 }

@@ -125,6 +125,8 @@ pub(crate) struct Vm<'a> {
     pub(crate) kfuncs: CalledKfuncs,
     /// How pointers are bounded that an instruction moves, for loaders without `CAP_PERFMON`.
     pub(crate) masking: HashMap<usize, crate::modes::Masking>,
+    /// What the kernel lacks by whose rules the program is judged.
+    pub(crate) lacks: crate::versions::Lacks,
     /// Where guessed paths end.
     pub(crate) barriers: crate::speculate::Barriers,
     /// Kernel type looked up by name.

@@ -69,6 +69,7 @@ rules! {
     MapBinding = "SK-601", "map-binding", "Maps exist, and this program may use them.";
     Load = "SK-602", "load", "The program's type, attach point and flags go together.";
     TypeInfo = "SK-603", "type-info", "BTF says what is asked of it.";
+    KernelVersion = "SK-604", "kernel-version", "The Linux that the program is judged for has what it uses.";
     PacketLoad = "SK-310", "packet-load", "Legacy packet loads stand where they may.";
     Internal = "SK-901", "internal", "The verifier's own error: a bug, not a refusal.";
     NotYet = "SK-902", "not-yet", "Something that this verifier does not judge yet; it refuses what it cannot prove.";

@@ -48,7 +48,7 @@ impl Vm<'_> {
             return Ok(Flow::End);
         }
         match self.step() {
-            Err(why) if preventable(&why) => {
+            Err(why) if preventable(&why) && !self.lacks.ability("barrier") => {
                 self.barriers.before[pc] = true;
                 self.masking.remove(&pc);
                 Ok(Flow::End)

@@ -42,7 +42,7 @@ impl Vm<'_> {
         };
         // Who may not read what was never written may not read below it either.
         let deepest = match r.base {
-            Base::Stack(f) if !write && !self.leaks_allowed() => {
+            Base::Stack(f) if !write && !self.reads_unwritten() => {
                 self.cur.frames[f as usize].stack.len() as i64 * 8
             }
             _ => MAX_STACK,
@@ -172,7 +172,7 @@ impl Vm<'_> {
             let b = bytes[byte.wrapping_sub(i) & 7];
             let ok = match b {
                 Byte::Misc | Byte::Zero | Byte::Spill => true,
-                Byte::Invalid => self.leaks_allowed(),
+                Byte::Invalid => self.reads_unwritten(),
                 _ => false,
             };
             if !ok {
@@ -211,7 +211,7 @@ impl Vm<'_> {
         if size == 8 {
             self.life.write(frame, 1 << spi);
         }
-        let aligned = off % 8 == 0;
+        let aligned = off % 8 == 0 && (size == 8 || !self.lacks.ability("narrow-spill"));
         match what {
             Store::Reg(v) if aligned && self.capable() && self.reg(v).is_scalar() => {
                 let fits = self.reg(v).bits() <= 8 * size;
@@ -225,7 +225,7 @@ impl Vm<'_> {
                 }
                 self.spill(frame, spi, reg, size);
             }
-            Store::Imm(i) if aligned && self.capable() => {
+            Store::Imm(i) if aligned && self.capable() && !self.lacks.ability("immediate-spill") => {
                 self.spill(frame, spi, Reg::known(i as i64 as u64), size)
             }
             Store::Reg(v) if self.reg(v).is_pointer() => {
@@ -389,7 +389,7 @@ impl Vm<'_> {
     ) -> Check {
         let (spi, b) = slot_of(o);
         let slot = &self.cur.frames[frame].stack[spi];
-        let uninit = self.leaks_allowed();
+        let uninit = self.reads_unwritten();
         match slot.bytes[b] {
             Byte::Misc => {}
             Byte::Zero => {
@@ -402,7 +402,7 @@ impl Vm<'_> {
                     self.cur.frame_at_mut(frame).stack[spi].bytes[b] = Byte::Misc;
                 }
             }
-            _ if slot.is_spill() && (slot.reg.is_scalar() || uninit) => {
+            _ if slot.is_spill() && (slot.reg.is_scalar() || self.leaks_allowed()) => {
                 if clobber {
                     let s = &mut self.cur.frame_at_mut(frame).stack[spi];
                     s.reg = Reg::scalar(Scalar::UNKNOWN);

@@ -30,6 +30,7 @@ impl Vm<'_> {
         if self.cfg.marks[pc].poisoned {
             return Err(self.poisoned(pc, &op));
         }
+        self.lacks.form(&op)?;
         let next = Flow::To(pc + len);
         match op {
             Op::Alu { op, width, dst, src } => self.alu(op, width, dst.index(), src)?,

@@ -213,12 +213,14 @@ pub(crate) fn prepare<'a>(
         version: options.as_kernel.unwrap_or(platform.version),
     };
     let tail = |id: i32| u32::try_from(id).ok().and_then(|i| platform.helper(i)).is_some_and(|h| h.tail_call);
+    let lacks = crate::versions::Lacks::new(caller.version);
+    let maps = map_infos(program);
+    lacks.program(program, platform, desc, &maps)?;
     let mut code = Code::new(program, tail)?;
     code.resolve(&program.insns)?;
     crate::modes::open_to(options.mode, desc, &code, &program.insns)?;
     let kfuncs = CalledKfuncs::new(&code, kernel.as_deref(), platform);
     kernel_functions(&code, kernel.as_deref(), &kfuncs)?;
-    let maps = map_infos(program);
     kernel_variables(&code, kernel.as_deref(), options)?;
     resolve_maps(&code, &maps, program.prog_type)?;
     arena(&code, &maps, options.mode)?;
@@ -283,6 +285,7 @@ pub(crate) fn prepare<'a>(
         kfuncs,
         claims: None,
         masking: HashMap::new(),
+        lacks,
         barriers: if options.mode.trusted() { Barriers::default() } else { Barriers::new(n) },
         names: HashMap::new(),
         attach,

@@ -1,15 +1,15 @@
 //! The verifier's own cases: one file a program, with what the verifier says of it below a line of dashes.
 //!
 //! A file: comments (`#`), `type NAME` (program type without prefix, lower case), `map TYPE KEY VALUE ENTRIES` for each
-//! map (`map[idx:N]` refers to them), then assembly. `SKEP_BLESS=1` rewrites what stands below the dashes.
+//! map (`map[idx:N]` refers to them), `as-kernel VERSION`, `as cap-bpf|unprivileged`, then assembly. `SKEP_BLESS=1` rewrites what stands below the dashes.
 #![allow(clippy::print_stdout)]
 
 mod support;
 
 use skep_isa::asm::parse_insns;
 use skep_platform::facts::{InsnFact, Ways};
-use skep_platform::{Facts, Map, MapType, ProgType, Program};
-use skep_verifier::{Options, verify_full};
+use skep_platform::{Facts, Map, MapType, ProgType, Program, Version};
+use skep_verifier::{Mode, Options, verify_full};
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use support::raw::PLATFORM;
 
 const LINE: &str = "----";
 
-fn program(text: &str) -> Program {
+fn program(text: &str) -> (Program, Options) {
+    let mut options = Options { log_level: 1, ..Options::default() };
     let (mut prog_type, mut maps, mut asm) =
         (ProgType::SocketFilter, Vec::<Arc<dyn Map>>::new(), String::new());
     for line in text.lines() {
@@ -34,11 +35,18 @@ fn program(text: &str) -> Program {
                 let n: Vec<u32> = rest.iter().map(|w| w.parse().expect("a number")).collect();
                 maps.push(paper(def(kind, t, n[0], n[1], n[2])));
             }
+            ["as-kernel", version] => {
+                let (major, minor) = version.split_once('.').expect("a version");
+                let number = |n: &str| n.parse().expect("a number");
+                options.as_kernel = Some(Version(number(major), number(minor)));
+            }
+            ["as", "cap-bpf"] => options.mode = Mode::Bpf,
+            ["as", "unprivileged"] => options.mode = Mode::Unprivileged,
             _ if line.starts_with('#') => {}
             _ => asm.extend([line, "\n"]),
         }
     }
-    Program {
+    let program = Program {
         name: "case".into(),
         section: String::new(),
         prog_type,
@@ -54,12 +62,13 @@ fn program(text: &str) -> Program {
         btf: None,
         kernel_btf: None,
         poisoned: Vec::new(),
-    }
+    };
+    (program, options)
 }
 
 fn said(text: &str) -> String {
-    let options = Options { log_level: 1, ..Options::default() };
-    match verify_full(&Arc::new(program(text)), &PLATFORM, &options) {
+    let (program, options) = program(text);
+    match verify_full(&Arc::new(program), &PLATFORM, &options) {
         Ok(o) => format!(
             "accepted: {} instructions walked, {} bytes of stack\n{}",
             o.stats.insns,
