@@ -1,10 +1,13 @@
-//! `cargo xtask fuzz verifier [--minutes N] [--seed N] [--as root|cap-bpf|unprivileged]`: the verifier's soundness, tried for as long as you like.
+//! `cargo xtask fuzz verifier [--minutes N] [--seed N] [--as root|cap-bpf|unprivileged]`: the verifier's soundness, tried
+//! for as long as you like.
 //!
 //! Three tests, each of which CI runs for seconds: the scalar operators against brute force, the claims of accepted programs
 //! against what happens in the checked tier, and the verdicts on changed programs against the running kernel (root). The
 //! first ends by itself; the other two share the minutes. Verdicts are compared for root and for a loader with `CAP_BPF`
-//! alone, or only for the one that `--as` names; for `unprivileged` the kernel is opened to such programs meanwhile. The fuzz targets for readers of hostile input are in `fuzz/`.
-
+//! alone, or only for the one that `--as` names; for `unprivileged` the kernel is opened to such programs meanwhile. The
+//! fuzz targets for readers of hostile input are in `fuzz/`.
+//!
+//! `cargo xtask fuzz scalars`: the scalar domain against brute force, every pair at 5 and 6 bits, tnums at 8.
 //!
 //! `cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel]`: generated programs on every tier, compared; see
 //! `crates/skep/examples/tiers.rs`.
@@ -17,6 +20,21 @@ const TESTS: [(&str, &str, bool); 3] = [
     ("skep-vm", "verifier_state", true),
     ("skep-vm", "verifier_fuzz", true),
 ];
+
+/// The scalar domain at small widths, every pair: some minutes, with all cores.
+fn scalars() -> Result<(), String> {
+    let words = ["test", "--quiet", "--release", "-p", "skep-verifier", "--test", "scalar"];
+    let status = Command::new("cargo")
+        .args(words)
+        .args(["--", "--include-ignored", "--nocapture"])
+        .current_dir(crate::root())
+        .status();
+    match status {
+        Ok(s) if s.success() => Ok(()),
+        Ok(s) => Err(format!("it ended with {s}")),
+        Err(e) => Err(format!("cannot run cargo: {e}")),
+    }
+}
 
 /// The comparison of tiers.
 fn tiers(args: &[String]) -> Result<(), String> {
@@ -33,6 +51,9 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     if args.first().is_some_and(|a| a == "tiers") {
         return tiers(&args[1..]);
     }
+    if args.first().is_some_and(|a| a == "scalars") {
+        return scalars();
+    }
     let (mut minutes, mut seed, mut who, mut what) = (10.0, None, None, None);
     let mut words = args.iter();
     while let Some(word) = words.next() {
@@ -46,7 +67,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     }
     if what != Some("verifier") {
         return Err(
-            "what to fuzz: tiers or verifier; usage: cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel]\n       cargo xtask fuzz verifier [--minutes N] [--seed N] [--as root|cap-bpf|unprivileged]".into()
+            "what to fuzz: tiers, scalars or verifier; usage: cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel]\n       cargo xtask fuzz scalars\n       cargo xtask fuzz verifier [--minutes N] [--seed N] [--as root|cap-bpf|unprivileged]".into()
         );
     }
     let loaders = if who.is_some() { 1 } else { 2 };

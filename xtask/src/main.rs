@@ -37,7 +37,7 @@ static CHORES: &[Chore] = &[
     },
     Chore {
         name: "fuzz",
-        about: "tiers (on generated programs, compared), or verifier (its numbers, its claims, its verdicts)",
+        about: "tiers (on generated programs, compared), scalars (all at small widths), or verifier (its claims, its verdicts)",
         run: fuzz::run,
     },
     Chore { name: "suites", about: "run other people's suites, one line each", run: suites::run },

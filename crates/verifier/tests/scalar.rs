@@ -1,9 +1,13 @@
-//! The scalar domain against brute force: exhaustively at small widths, by random cases at 64 bits.
+//! The scalar domain against brute force: exhaustively at 4 bits (and 5, 6; tnums 8, by `cargo xtask fuzz scalars`), by
+//! random products at 8 bits, by random cases at 64 bits.
 //!
 //! Always holds: what an operation can yield lies in what the domain says of it; what a branch lets through is still
 //! there after the branch has been learned from.
 
+#![allow(clippy::print_stdout)]
+
 use skep_isa::{AluOp, Cond, Endian, Width};
+use skep_testkit::generate::{Random, Seed};
 use skep_verifier::branch::{self, Claim};
 use skep_verifier::scalar::{Dom, Scalar};
 use skep_verifier::tnum::Tnum;
@@ -37,8 +41,6 @@ const CONDS: [Cond; 11] = [
     Cond::Slt,
     Cond::Sle,
 ];
-
-type Small = Dom<4, 2>;
 
 fn ones(bits: u32) -> u64 {
     u64::MAX >> (64 - bits)
@@ -82,31 +84,33 @@ fn holds(cond: Cond, bits: u32, a: u64, b: u64) -> bool {
         }
 }
 
-/// Domains of width 4: constants, every unsigned and signed interval, every tnum, each synced.
-fn small_domains() -> Vec<Small> {
+/// Domains of width `W` (at most 6): every unsigned and signed interval, every tnum, every interval of the lower half, each
+/// synced.
+fn domains<const W: u32, const H: u32>() -> Vec<Dom<W, H>> {
     let mut all = Vec::new();
-    for lo in 0..16u64 {
-        for hi in lo..16 {
-            all.push(Small::between(lo, hi));
-            let mut s = Small::UNKNOWN;
-            s.r.clamp_s(lo as i64 - 8, hi as i64 - 8);
-            s.sync();
-            all.push(s);
+    let mut add = |mut d: Dom<W, H>| {
+        d.sync();
+        all.push(d);
+    };
+    let half = 1i64 << (W - 1);
+    for lo in 0..=ones(W) {
+        for hi in lo..=ones(W) {
+            add(Dom::between(lo, hi));
+            let mut s = Dom::UNKNOWN;
+            s.r.clamp_s(lo as i64 - half, hi as i64 - half);
+            add(s);
         }
     }
-    for mask in 0..16u64 {
-        for value in (0..16).filter(|v| v & mask == 0) {
-            let mut t = Small { bits: Tnum { value, mask }, ..Small::UNKNOWN };
-            t.sync();
-            all.push(t);
+    for mask in 0..=ones(W) {
+        for value in (0..=ones(W)).filter(|v| v & mask == 0) {
+            add(Dom { bits: Tnum { value, mask }, ..Dom::UNKNOWN });
         }
     }
-    for lo in 0..4u64 {
-        for hi in lo..4 {
-            let mut h = Small::UNKNOWN;
+    for lo in 0..=ones(H) {
+        for hi in lo..=ones(H) {
+            let mut h = Dom::UNKNOWN;
             h.sub.clamp_u(lo, hi);
-            h.sync();
-            all.push(h);
+            add(h);
         }
     }
     all.sort_by_key(|d| format!("{d:?}"));
@@ -114,37 +118,280 @@ fn small_domains() -> Vec<Small> {
     all
 }
 
-fn members(d: &Small) -> Vec<u64> {
-    (0..16).filter(|v| d.contains(*v)).collect()
+/// A set of numbers of at most 6 bits, a bit each.
+type Set = u64;
+
+fn each(set: Set) -> impl Iterator<Item = u64> {
+    let mut rest = set;
+    std::iter::from_fn(move || {
+        let v = rest.trailing_zeros();
+        (rest != 0).then(|| {
+            rest &= rest - 1;
+            u64::from(v)
+        })
+    })
 }
 
-#[test]
-fn every_operator_at_four_bits() {
-    let all = small_domains();
-    for a in &all {
-        let ma = members(a);
-        assert!(!ma.is_empty(), "{a:?} lost its numbers");
-        for b in &all {
-            let mb = members(b);
-            for op in OPS {
-                for width in [Width::W64, Width::W32] {
-                    let bits = if width == Width::W64 { 4 } else { 2 };
-                    let out = a.alu(op, width, b);
-                    for (x, y) in ma.iter().flat_map(|x| mb.iter().map(move |y| (*x, *y))) {
-                        if let Some(v) = eval(op, bits, x, y) {
-                            assert!(out.contains(v), "{x} {op:?} {y} = {v} not in {out:?} from {a:?}, {b:?}");
-                        }
-                    }
-                }
-            }
-        }
+fn set(numbers: impl Iterator<Item = u64>) -> Set {
+    numbers.fold(0, |s, v| s | 1 << v)
+}
+
+fn members<const W: u32, const H: u32>(d: &Dom<W, H>) -> Set {
+    set((0..=ones(W)).filter(|v| d.contains(*v)))
+}
+
+/// The members of domains without asking for each number: what each part allows is looked up.
+struct Members<const W: u32, const H: u32> {
+    /// By value and mask.
+    tnums: Vec<Set>,
+    /// By lower half.
+    lower: Vec<Set>,
+}
+
+impl<const W: u32, const H: u32> Members<W, H> {
+    fn new() -> Self {
+        let all = || 0..=ones(W);
+        let tnum = |value, mask| set(all().filter(|v| Tnum { value, mask }.contains(*v)));
+        let tnums = all().flat_map(|v| all().map(move |m| tnum(v, m))).collect();
+        let lower = (0..=ones(H)).map(|h| set(all().filter(|v| v & ones(H) == h))).collect();
+        Members { tnums, lower }
+    }
+
+    fn of(&self, d: &Dom<W, H>) -> Set {
+        let upto = |n: u64| if n >= 63 { u64::MAX } else { (1 << (n + 1)) - 1 };
+        let between = |lo: u64, hi: u64| if lo > hi { 0 } else { upto(hi) & !(upto(lo) >> 1) };
+        let unsigned = between(d.r.umin, d.r.umax);
+        let half = 1i64 << (W - 1);
+        // Negative numbers are the upper half of the set.
+        let signed = between((d.r.smin + half) as u64, (d.r.smax + half) as u64);
+        let turned = (signed >> half) | (signed << half) & upto(ones(W));
+        let lower = (0..=ones(H)).filter(|h| d.sub.contains(*h)).fold(0, |s, h| s | self.lower[h as usize]);
+        let bits =
+            self.tnums[(d.bits.value & ones(W)) as usize * (1 << W) + (d.bits.mask & ones(W)) as usize];
+        unsigned & turned & lower & bits
     }
 }
 
 #[test]
+fn members_are_looked_up_right() {
+    let m = Members::<5, 2>::new();
+    for d in domains::<5, 2>() {
+        assert_eq!(m.of(&d), members(&d), "{d:?}");
+        assert_ne!(members(&d), 0, "{d:?} lost its numbers");
+    }
+}
+
+/// Every operator on every pair of domains (or on every `step`th pair): no result is lost.
+fn every_operator<const W: u32, const H: u32>(step: usize) {
+    let (all, lookup) = (domains::<W, H>(), Members::<W, H>::new());
+    let sets: Vec<Set> = all.iter().map(members).collect();
+    let mut count = 0u64;
+    for op in OPS {
+        for width in [Width::W64, Width::W32] {
+            let bits = if width == Width::W64 { W } else { H };
+            let table: Vec<Vec<Option<u64>>> =
+                (0..=ones(W)).map(|x| (0..=ones(W)).map(|y| eval(op, bits, x, y)).collect()).collect();
+            for (b, mb) in all.iter().zip(&sets) {
+                // What each number becomes with all of `b`.
+                let images: Vec<Set> = (0..=ones(W))
+                    .map(|x| set(each(*mb).filter_map(|y| table[x as usize][y as usize])))
+                    .collect();
+                let first = count as usize % step;
+                for (a, ma) in all.iter().zip(&sets).skip(first).step_by(step) {
+                    let out = a.alu(op, width, b);
+                    let results = each(*ma).fold(0, |s, x| s | images[x as usize]);
+                    let lost = results & !lookup.of(&out);
+                    assert!(
+                        lost == 0,
+                        "{op:?} {width:?} of {a:?}, {b:?}: {out:?} lacks {:?}",
+                        each(lost).next()
+                    );
+                    count += 1;
+                }
+                count += 1;
+            }
+        }
+    }
+    println!("scalars, {W} bits: {} domains, {count} operations, no result lost", all.len());
+}
+
+/// Every comparison of every pair of domains: no number is lost on either way, and no way is wrongly excluded.
+fn every_branch<const W: u32, const H: u32>(step: usize) {
+    let (all, lookup) = (domains::<W, H>(), Members::<W, H>::new());
+    let sets: Vec<Set> = all.iter().map(members).collect();
+    let mut count = 0u64;
+    for cond in CONDS {
+        for width in [Width::W64, Width::W32] {
+            let bits = if width == Width::W64 { W } else { H };
+            let taken: Vec<Set> =
+                (0..=ones(W)).map(|x| set((0..=ones(W)).filter(|y| holds(cond, bits, x, *y)))).collect();
+            for (i, (b, mb)) in all.iter().zip(&sets).enumerate() {
+                for (a, ma) in all.iter().zip(&sets).skip(i % step).step_by(step) {
+                    let certain = branch::outcome(cond, width, a, b);
+                    for way in [true, false] {
+                        let (mut na, mut nb) = (*a, *b);
+                        let claim = if way { Claim::Is(cond) } else { Claim::not(cond) };
+                        branch::refine(claim, width, &mut na, &mut nb);
+                        let (mut left, mut right) = (0, 0);
+                        for x in each(*ma) {
+                            let ys = mb & if way { taken[x as usize] } else { !taken[x as usize] };
+                            left |= u64::from(ys != 0) << x;
+                            right |= ys;
+                        }
+                        assert!(
+                            left & !lookup.of(&na) == 0 && right & !lookup.of(&nb) == 0,
+                            "{cond:?} {width:?} {way}: {na:?} {nb:?} from {a:?} {b:?}"
+                        );
+                        let excluded = certain == Some(!way);
+                        assert!(!excluded || left == 0, "{cond:?} {width:?}: {certain:?} from {a:?} {b:?}");
+                    }
+                    count += 1;
+                }
+            }
+        }
+    }
+    println!("scalars, {W} bits: {} domains, {count} comparisons, no number lost", all.len());
+}
+
+#[test]
+fn operators_at_four_bits() {
+    every_operator::<4, 2>(1);
+}
+
+#[test]
+fn branches_at_four_bits() {
+    every_branch::<4, 2>(1);
+}
+
+/// One pair in some hundreds at 6 bits; `cargo xtask fuzz scalars` takes them all.
+#[test]
+fn some_pairs_at_six_bits() {
+    every_operator::<6, 3>(997);
+    every_branch::<6, 3>(997);
+}
+
+#[test]
+#[ignore = "minutes; cargo xtask fuzz scalars"]
+fn all_operators_at_five_and_six_bits() {
+    every_operator::<5, 2>(1);
+    every_operator::<6, 3>(1);
+}
+
+#[test]
+#[ignore = "minutes; cargo xtask fuzz scalars"]
+fn all_branches_at_five_and_six_bits() {
+    every_branch::<5, 2>(1);
+    every_branch::<6, 3>(1);
+}
+
+/// A domain of 8 bits around a number: bits, two intervals and a lower half that all hold it.
+fn around(random: &mut Seed, v: u64) -> Dom<8, 4> {
+    let mut d = Dom::<8, 4>::UNKNOWN;
+    let (kinds, noise) = (random.bits(), random.bits());
+    let byte = |n: u32| noise >> (8 * n) & 0xff;
+    if kinds & 1 != 0 {
+        let mask = byte(0) & byte(1);
+        d.bits = Tnum { value: v & !mask, mask };
+    }
+    if kinds & 2 != 0 {
+        d.r.clamp_u(v - byte(2) % (v + 1), v + byte(3) % (256 - v));
+    }
+    if kinds & 4 != 0 {
+        let s = sext(8, v);
+        d.r.clamp_s(s - byte(4) as i64 % (s + 129), s + byte(5) as i64 % (128 - s));
+    }
+    if kinds & 8 != 0 {
+        let l = v & 15;
+        d.sub.clamp_u(l - byte(6) % (l + 1), l + byte(7) % (16 - l));
+    }
+    d.sync();
+    d
+}
+
+/// Random products of bits and intervals at 8 bits, every pair of members tried.
+fn random_at_eight_bits(rounds: u32) {
+    let mut random = Seed(u64::from(rounds) | 1);
+    let all = |d: &Dom<8, 4>| (0..256).filter(|v| d.contains(*v)).collect::<Vec<u64>>();
+    for _ in 0..rounds {
+        let (v, w) = (random.bits() & 0xff, random.bits() & 0xff);
+        let (a, b) = (around(&mut random, v), around(&mut random, w));
+        let (ma, mb) = (all(&a), all(&b));
+        assert!(ma.contains(&v) && mb.contains(&w), "{v} or {w} lost: {a:?} {b:?}");
+        let width = if random.bits() & 1 == 0 { Width::W64 } else { Width::W32 };
+        let bits = if width == Width::W64 { 8 } else { 4 };
+        let (op, cond) = (random.pick(&OPS), random.pick(&CONDS));
+        let out = a.alu(op, width, &b);
+        let certain = branch::outcome(cond, width, &a, &b);
+        let (mut ta, mut tb, mut fa, mut fb) = (a, b, a, b);
+        branch::refine(Claim::Is(cond), width, &mut ta, &mut tb);
+        branch::refine(Claim::not(cond), width, &mut fa, &mut fb);
+        for x in &ma {
+            for y in &mb {
+                if let Some(r) = eval(op, bits, *x, *y) {
+                    assert!(out.contains(r), "{x} {op:?} {y} = {r} not in {out:?} from {a:?}, {b:?}");
+                }
+                let taken = holds(cond, bits, *x, *y);
+                assert!(certain.is_none_or(|c| c == taken), "{x} {cond:?} {y}: {certain:?} from {a:?} {b:?}");
+                let (na, nb) = if taken { (&ta, &tb) } else { (&fa, &fb) };
+                assert!(
+                    na.contains(*x) && nb.contains(*y),
+                    "{x} {cond:?} {y}: {na:?} {nb:?} from {a:?} {b:?}"
+                );
+            }
+        }
+    }
+    println!("scalars, 8 bits: {rounds} random pairs, one operator and one comparison each, nothing lost");
+}
+
+#[test]
+fn random_pairs_at_eight_bits() {
+    random_at_eight_bits(3_000);
+}
+
+#[test]
+#[ignore = "minutes; cargo xtask fuzz scalars"]
+fn many_random_pairs_at_eight_bits() {
+    random_at_eight_bits(2_000_000);
+}
+
+/// Every pair of 8-bit tnums under every operator of tnums: 43 million pairs.
+#[test]
+#[ignore = "minutes; cargo xtask fuzz scalars"]
+fn all_tnums_at_eight_bits() {
+    type Op = (&'static str, fn(Tnum, Tnum) -> Tnum, fn(u64, u64) -> u64);
+    let ops: [Op; 6] = [
+        ("add", Tnum::add, u64::wrapping_add),
+        ("sub", Tnum::sub, u64::wrapping_sub),
+        ("mul", Tnum::mul, u64::wrapping_mul),
+        ("and", Tnum::and, |a, b| a & b),
+        ("or", Tnum::or, |a, b| a | b),
+        ("xor", Tnum::xor, |a, b| a ^ b),
+    ];
+    let all: Vec<Tnum> = (0..256u64)
+        .flat_map(|mask| (0..256).filter(move |v| v & mask == 0).map(move |value| Tnum { value, mask }))
+        .collect();
+    let numbers: Vec<Vec<u64>> = all.iter().map(|t| (0..256).filter(|v| t.contains(*v)).collect()).collect();
+    for (name, abs, real) in ops {
+        for (a, na) in all.iter().zip(&numbers) {
+            for (b, nb) in all.iter().zip(&numbers) {
+                let out = abs(*a, *b);
+                let wrong = |x: u64, y: u64| (real(x, y) ^ out.value) & !out.mask & 0xff != 0;
+                let lost = na.iter().any(|x| nb.iter().any(|y| wrong(*x, *y)));
+                assert!(!lost, "{a:?} {name} {b:?}: {out:?}");
+            }
+        }
+    }
+    println!(
+        "scalars, 8 bits: {} pairs of tnums, {} operators, nothing lost",
+        all.len() * all.len(),
+        ops.len()
+    );
+}
+
+#[test]
 fn extensions_at_four_bits() {
-    for d in small_domains() {
-        for v in members(&d) {
+    for d in domains::<4, 2>() {
+        for v in each(members(&d)) {
             for bits in 1..4 {
                 let (mut t, mut s) = (d, d);
                 t.truncate(bits);
@@ -159,39 +406,6 @@ fn extensions_at_four_bits() {
             z.zext();
             assert!(z.contains(v & 3));
         }
-    }
-}
-
-#[test]
-fn every_branch_at_four_bits() {
-    let all = small_domains();
-    for a in &all {
-        let ma = members(a);
-        for b in &all {
-            let mb = members(b);
-            for cond in CONDS {
-                for width in [Width::W64, Width::W32] {
-                    check_branch(cond, width, (a, &ma), (b, &mb));
-                }
-            }
-        }
-    }
-}
-
-fn check_branch(cond: Cond, width: Width, (a, ma): (&Small, &[u64]), (b, mb): (&Small, &[u64])) {
-    let bits = if width == Width::W64 { 4 } else { 2 };
-    let certain = branch::outcome(cond, width, a, b);
-    let (mut ta, mut tb, mut fa, mut fb) = (*a, *b, *a, *b);
-    branch::refine(Claim::Is(cond), width, &mut ta, &mut tb);
-    branch::refine(Claim::not(cond), width, &mut fa, &mut fb);
-    for (x, y) in ma.iter().flat_map(|x| mb.iter().map(move |y| (*x, *y))) {
-        let taken = holds(cond, bits, x, y);
-        assert!(certain.is_none_or(|c| c == taken), "{x} {cond:?} {y}: {certain:?} from {a:?} {b:?}");
-        let (na, nb) = if taken { (&ta, &tb) } else { (&fa, &fb) };
-        assert!(
-            na.contains(x) && nb.contains(y),
-            "{x} {cond:?} {y} taken {taken}: {na:?} {nb:?} from {a:?} {b:?}"
-        );
     }
 }
 
