@@ -1,11 +1,15 @@
 //! `bench filters`: the usual filters of suite `filters` beside libpcap: length, instructions executed for a packet,
 //! nanoseconds to compile, and nanoseconds a packet on each tier.
 //!
-//! libpcap's figures are the suite's; they were measured on another machine. A packet's figure is that of a test run, in the
+//! Compile times of libpcap are measured here, in the same rounds, where the machine has the library; its other figures are
+//! the suite's, which were measured on another machine. A packet's figure is that of a test run, in the
 //! kernel as here: the same packet many times, less the same of a filter that looks at nothing; the mean over packets from all
 //! parts of the suite.
 
+mod compile;
+
 use crate::{ROUNDS, machine, median};
+use compile::Pcap;
 use serde_json::{Value, json};
 use skep::Loadable;
 use skep::cbpf::{Filter, FilterOptions, Meta, Packet, Target};
@@ -22,8 +26,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Compilations in one sample.
-const BATCH: usize = 20;
 /// Tiers that run packets.
 const TIERS: [Tier; 3] = [Tier::Interp, Tier::Baseline, Tier::Optimized];
 /// Every so many packets of the suite are timed.
@@ -52,18 +54,24 @@ pub(crate) fn run(json: bool) -> Result<(), String> {
     let packets = packets(&dir.join("eth_mut.bin.gz"))?;
     let kernel =
         Kernel::open(*skep::platform()).map_err(|e| eprintln!("bench: without the running kernel: {e}")).ok();
+    let libpcap = Pcap::open(FilterOptions::default().snaplen);
     let mut rows = Vec::new();
     for line in table.lines().filter(|l| !l.starts_with('#')) {
-        match row(line, &packets, kernel.as_ref()) {
+        match row(line, &packets, kernel.as_ref(), libpcap.as_ref()) {
             Ok(row) => rows.push(row),
             Err(why) => eprintln!("bench: left out: {why}"),
         }
     }
-    print(&rows, json);
+    print(&rows, libpcap.as_ref(), json);
     Ok(())
 }
 
-fn row(line: &str, packets: &[(u32, Vec<u8>)], kernel: Option<&Kernel>) -> Result<Row, String> {
+fn row(
+    line: &str,
+    packets: &[(u32, Vec<u8>)],
+    kernel: Option<&Kernel>,
+    libpcap: Option<&Pcap>,
+) -> Result<Row, String> {
     let cells: Vec<&str> = line.split('\t').collect();
     let number =
         |n: usize| cells.get(n).and_then(|c| c.parse::<f64>().ok()).ok_or(format!("not a row: {line}"));
@@ -75,17 +83,7 @@ fn row(line: &str, packets: &[(u32, Vec<u8>)], kernel: Option<&Kernel>) -> Resul
         filter.program().run_counting(&Packet { len: *len, ..Packet::new(bytes, &meta) }).1
     });
     let executed = steps.sum::<usize>() as f64 / packets.len() as f64;
-    let compile = median(
-        (0..ROUNDS * 3)
-            .map(|_| {
-                let began = Instant::now();
-                for _ in 0..BATCH {
-                    black_box(Filter::compile(black_box(expr), &options).is_ok());
-                }
-                began.elapsed().as_nanos() as f64 / (BATCH * 1000) as f64
-            })
-            .collect(),
-    );
+    let (compile, theirs) = compile::times(expr, &options, libpcap)?;
     let nothing = Filter::compile("", &options).map_err(|e| e.to_string())?;
     // What a verifier refuses has no figure; the suite has none of the kernel's either for such a filter.
     let mut sides: Vec<Option<[Side<'_>; 2]>> = Vec::new();
@@ -104,7 +102,7 @@ fn row(line: &str, packets: &[(u32, Vec<u8>)], kernel: Option<&Kernel>) -> Resul
         expr: expr.to_owned(),
         insns: [filter.insns().len(), number(0)? as usize],
         executed: [executed, number(5)?],
-        compile_us: [compile, number(2)?],
+        compile_us: [compile, theirs.unwrap_or(number(2)?)],
         ns,
         live_ns,
         kernel_ns: number(9)?,
@@ -208,20 +206,24 @@ fn packets(path: &Path) -> Result<Vec<(u32, Vec<u8>)>, String> {
     Ok(out)
 }
 
-fn print(rows: &[Row], json: bool) {
+fn print(rows: &[Row], libpcap: Option<&Pcap>, json: bool) {
     if json {
         let rows: Vec<Value> = rows.iter().flat_map(|r| {
             TIERS.iter().zip(&r.ns).map(move |(tier, ns)| json!({
                 "engine": tier.name(), "program": r.expr, "ns": ns, "ratio": ns / r.kernel_ns, "compile_ns": r.compile_us[0] * 1000.0,
-                "insns": r.insns[0], "executed": r.executed[0],
+                "insns": r.insns[0], "executed": r.executed[0], "libpcap_compile_ns": r.compile_us[1] * 1000.0,
             }))
         }).collect();
         println!("{}", json!({"apiVersion": 1, "machine": machine(), "rows": rows}));
         return;
     }
     println!(
-        "{}; libpcap's figures and those of `kernel` are the suite's, `live` is the running kernel",
-        machine()
+        "{}; libpcap's figures and those of `kernel` are the suite's, `live` is the running kernel; {}",
+        machine(),
+        match libpcap {
+            Some(p) => format!("compile times beside ours are those of {} here", p.version),
+            None => "compile times, too: there is no libpcap.so here".into(),
+        }
     );
     let tiers: String = TIERS.iter().map(|t| format!("{:>9}", t.name())).collect();
     println!(
@@ -252,12 +254,14 @@ fn print(rows: &[Row], json: bool) {
         sum(|r| r.executed[0]),
         sum(|r| r.executed[1])
     );
+    let above = rows.iter().filter(|r| r.compile_us[0] > r.compile_us[1]).count();
     println!(
-        "compile time, us: sum {:.0} (libpcap {:.0}), median {:.2} ({:.1})",
+        "compile time, us: sum {:.0} (libpcap {:.0}), median {:.2} ({:.1}); above libpcap's: {above} of {}",
         sum(|r| r.compile_us[0]),
         sum(|r| r.compile_us[1]),
         mid(|r| r.compile_us[0]),
-        mid(|r| r.compile_us[1])
+        mid(|r| r.compile_us[1]),
+        rows.len()
     );
     let seen = |f: &dyn Fn(&Row) -> f64| median(rows.iter().map(f).filter(|ns| !ns.is_nan()).collect());
     let (live, kernel) = (seen(&|r| r.live_ns), mid(|r| r.kernel_ns));

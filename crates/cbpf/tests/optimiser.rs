@@ -40,6 +40,35 @@ fn optimised_filters_accept_the_same_packets() {
     arbtest::arbtest(check).budget_ms(3_000).size_min(64).size_max(1 << 14);
 }
 
+/// Lists as long as block lists are: several thousand tests of the same fields, numbers in a row and ranges.
+#[test]
+fn long_lists_are_compiled() {
+    let hosts: Vec<String> = (0..300).map(|n| format!("host 10.0.{}.{}", n / 40, n % 40 * 5)).collect();
+    let ports: Vec<String> = (0..800).map(|n| format!("dst port {}", n + n / 3)).collect();
+    let expr = format!("({}) and not ({})", hosts.join(" or "), ports.join(" or "));
+    let filter = Filter::compile(&expr, &FilterOptions::default()).expect("compiles");
+    let frame = |source: [u8; 4], port: u16| {
+        let mut bytes = [[0; 12].as_slice(), &[8, 0, 0x45], &[0; 8], &[17, 0, 0], &source, &[0; 4]].concat();
+        bytes.extend([0, 9]);
+        bytes.extend(port.to_be_bytes());
+        bytes
+    };
+    let meta = Meta::default();
+    for (source, port, accepted) in [
+        ([10, 0, 1, 15], 3, true),
+        ([10, 0, 1, 16], 3, false),
+        ([10, 0, 7, 95], 2000, true),
+        ([10, 0, 7, 100], 2000, false),
+        ([10, 0, 0, 0], 4, false),
+        ([10, 0, 0, 0], 1064, false),
+        ([10, 0, 0, 0], 1066, true),
+    ] {
+        let bytes = frame(source, port);
+        let got = filter.program().run(&Packet::new(&bytes, &meta)) != 0;
+        assert_eq!(got, accepted, "{source:?} to port {port}");
+    }
+}
+
 /// With `scoped` a tag, a label or a session counts inside its parentheses alone.
 #[test]
 fn scoped_layers_end_with_their_parentheses() {

@@ -73,24 +73,36 @@ pub(super) fn regroup(graph: &mut Graph, root: To, parts: &mut Parts) -> Regroup
     Regrouped { root: rebuilt, moved: true, twice }
 }
 
+/// Regions with more tests are judged as wholes alone, and not also from each of their tests on.
+const WHOLE: usize = 64;
+
 /// Builds the tests of one value anew where that takes fewer or earlier comparisons. The new root.
 pub(super) fn decide(graph: &mut Graph, root: To, parts: &mut Parts) -> To {
     parts.update(graph, root);
     let mut inside = std::mem::take(&mut parts.inside);
+    let mut settled = std::mem::take(&mut parts.settled);
     refill(&mut inside, graph.nodes.len(), false);
+    // Nodes of regions whose parts need no look of their own.
+    refill(&mut settled, graph.nodes.len(), [false; 2]);
     let mut heads: Vec<(usize, Region)> = Vec::new();
     let mut nodes = Vec::new();
     for &id in &parts.order {
-        if inside[id] {
+        if inside[id] || settled[id][0] {
             continue;
         }
         let Some(of) = parts.region(graph, id, &mut nodes) else { continue };
-        if let Some(better) = (Tests { graph, of, nodes: &nodes }).better() {
-            nodes[1..].iter().for_each(|n| inside[*n] = true);
-            heads.push((id, better));
+        let tests = Tests { graph, entries: &parts.entries, of, nodes: &nodes };
+        match tests.better() {
+            Better::Built(better) => {
+                nodes[1..].iter().for_each(|n| inside[*n] = true);
+                heads.push((id, better));
+            }
+            Better::InOrder => nodes.iter().for_each(|n| settled[*n][0] = true),
+            Better::No if nodes.len() > WHOLE => nodes.iter().for_each(|n| settled[*n][0] = true),
+            Better::No => {}
         }
     }
-    parts.inside = inside;
+    (parts.inside, parts.settled) = (inside, settled);
     if heads.is_empty() {
         return root;
     }
@@ -311,16 +323,26 @@ enum Splits {
 /// Numbers from the first to the second go there.
 type Run = (u32, u32, To);
 
+/// What building tests anew brings.
+enum Better {
+    Built(Region),
+    /// Nothing: they are numbers in a row, frequent ones first, and so is what begins at any of them.
+    InOrder,
+    /// Nothing for all of them.
+    No,
+}
+
 /// Tests of one value as they are: nodes of the graph, the first of which is where they begin.
 struct Tests<'a> {
     graph: &'a Graph,
+    entries: &'a [u32],
     of: Id,
     nodes: &'a [usize],
 }
 
 impl Tests<'_> {
     /// The tests built anew, if that is better.
-    fn better(&self) -> Option<Region> {
+    fn better(&self) -> Better {
         if let Some(end) = self.numbers_in_a_row() {
             return self.by_weight(end);
         }
@@ -345,7 +367,7 @@ impl Tests<'_> {
                 .iter()
                 .position(|n| ranged(self.graph, *n).is_some_and(|(_, min, max)| (min, max) == (k, k)))
         };
-        equal.sort_by_key(|(k, _)| (std::cmp::Reverse(weight(*k, *k)), place(*k)));
+        equal.sort_by_cached_key(|(k, _)| (std::cmp::Reverse(weight(*k, *k)), place(*k)));
         let gt = |low: u32| {
             let is = |n: &usize| {
                 matches!(self.graph.nodes[*n].step, Step::Test(t)
@@ -357,11 +379,11 @@ impl Tests<'_> {
         let splits = Splits::of(&runs, &gt);
         // What decides nothing is there for its load.
         if equal.is_empty() && splits.size() == 0 {
-            return None;
+            return Better::No;
         }
         let new = Region { of: self.of, equal, splits };
         let (old, now) = (self.cost(&classes), new.cost(&classes));
-        (now < old).then_some(new)
+        if now < old { Better::Built(new) } else { Better::No }
     }
 
     /// Where the last of the tests ends, if each asks for one number and the next is asked when it is another, and if these
@@ -371,21 +393,21 @@ impl Tests<'_> {
         for (i, id) in self.nodes.iter().enumerate() {
             let k = self.number(*id)?;
             let node = self.graph.nodes[*id];
-            let apart = |other: &usize| self.number(*other).is_some_and(|o| o.abs_diff(k) > 2);
             let goes_on = self.nodes.get(i + 1).is_none_or(|next| node.no == To::new(*next));
-            if !goes_on
-                || node.yes == last.no
-                || !(2..=u32::MAX - 2).contains(&k)
-                || !self.nodes[..i].iter().all(apart)
-            {
-                return None;
-            }
-            // No way leads from one of the numbers to the others.
-            if node.yes.node().is_some_and(|yes| self.nodes.contains(&yes)) {
+            if !goes_on || node.yes == last.no || !(2..=u32::MAX - 2).contains(&k) {
                 return None;
             }
         }
-        Some(last.no)
+        let numbers = self.nodes.iter().filter_map(|id| self.number(*id));
+        let apart = match self.nodes {
+            [a, b] => self.number(*a)?.abs_diff(self.number(*b)?) > 2,
+            _ => {
+                let mut sorted: Vec<u32> = numbers.collect();
+                sorted.sort_unstable();
+                sorted.windows(2).all(|w| w[1] - w[0] > 2)
+            }
+        };
+        apart.then_some(last.no)
     }
 
     /// The number that a node asks for.
@@ -396,15 +418,15 @@ impl Tests<'_> {
     }
 
     /// Numbers in a row, frequent ones first, if they are not in that order.
-    fn by_weight(&self, end: To) -> Option<Region> {
+    fn by_weight(&self, end: To) -> Better {
         let of = |id: &usize| self.number(*id).map(|k| (k, self.graph.nodes[*id].yes));
         let heavy = |id: &usize| self.number(*id).map_or(0, |k| weight(k, k));
         if self.nodes.is_sorted_by(|a, b| heavy(a) >= heavy(b)) {
-            return None;
+            return Better::InOrder;
         }
         let mut equal: Vec<(u32, To)> = self.nodes.iter().filter_map(of).collect();
-        equal.sort_by_key(|(k, _)| std::cmp::Reverse(weight(*k, *k)));
-        Some(Region { of: self.of, equal, splits: Splits::To(end) })
+        equal.sort_by_cached_key(|(k, _)| std::cmp::Reverse(weight(*k, *k)));
+        Better::Built(Region { of: self.of, equal, splits: Splits::To(end) })
     }
 
     /// Where numbers go: the classes that the tests make of them, ascending.
@@ -426,8 +448,11 @@ impl Tests<'_> {
     /// Where a number goes, and the instructions on the way.
     fn walk(&self, number: u32) -> (To, u32) {
         let (mut to, mut steps) = (To::new(self.nodes[0]), 0);
-        while let Some(n) = to.node().filter(|n| self.nodes.contains(n)) {
-            let Some((_, min, max)) = ranged(self.graph, n) else { break };
+        while let Some(n) = to.node()
+            && (n == self.nodes[0] || self.entries[n] == 1)
+            && let Some((of, min, max)) = ranged(self.graph, n)
+            && of == self.of
+        {
             let node = self.graph.nodes[n];
             to = if (min..=max).contains(&number) { node.yes } else { node.no };
             steps += self.size(n);
