@@ -83,7 +83,7 @@ pub fn compile(code: &Code, token: u64) -> Result<Compiled, Error> {
         return Err(Error::Machine);
     }
     let made = baseline::compile(code, token).map_err(Error::Internal)?;
-    let pages = Pages::new(&made.bytes, true).map_err(Error::Memory)?;
+    let pages = Pages::new(&made.bytes, None).map_err(Error::Memory)?;
     Ok(Compiled {
         pages,
         len: made.bytes.len(),
@@ -120,8 +120,7 @@ pub fn optimize(code: &Code, facts: &Facts, token: u64) -> Result<Compiled, Erro
     #[cfg(feature = "optimized")]
     {
         let made = optimized::compile(code, facts, token).map_err(Error::Internal)?;
-        // A fault of this code ends the process: it does not note how it is left.
-        let pages = Pages::new(&made.bytes, false).map_err(Error::Memory)?;
+        let pages = Pages::new(&made.bytes, Some(made.frames)).map_err(Error::Memory)?;
         let (entries, places) = (made.entries, made.places);
         Ok(Compiled {
             pages,
@@ -173,10 +172,6 @@ impl Compiled {
         let enter: EntryFn = unsafe { std::mem::transmute(self.pages.start().add(self.entries[0].1)) };
         let [r1, r2, r3, r4, r5] = args;
         fault::enter(head);
-        if self.call.is_none() {
-            // SAFETY: the caller's promise. Optimised code has no way out from anywhere.
-            unsafe { (*head).exit = [0; 2] };
-        }
         // SAFETY: the caller's promise.
         unsafe { enter(r1, r2, r3, r4, r5, head) }
     }

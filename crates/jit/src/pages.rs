@@ -1,8 +1,32 @@
-//! Memory for code: written once, then executable and read-only for ever. A page that may not be touched lies on each
-//! side.
+//! Memory for code: written once, then executable and read-only until it is given back. A page that may not be touched lies
+//! on each side. A few mappings that were given back are kept for the next programs, as memory that may not be touched.
 
-use crate::fault::Registered;
+use crate::fault::{FrameOf, Registered};
 use std::ptr::NonNull;
+use std::sync::{Mutex, PoisonError};
+
+/// A mapping that nobody uses: address and bytes.
+static FREE: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
+/// Most of them, and their most bytes.
+const KEPT: usize = 16;
+const SMALL: usize = 1 << 16;
+
+/// A kept mapping of so many bytes.
+fn kept(len: usize) -> Option<NonNull<u8>> {
+    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+    let at = free.iter().position(|(_, l)| *l == len)?;
+    NonNull::new(std::ptr::with_exposed_provenance_mut(free.swap_remove(at).0))
+}
+
+/// Keeps a mapping; whether there was room.
+fn keep(base: NonNull<u8>, len: usize) -> bool {
+    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+    let room = len <= SMALL && free.len() < KEPT;
+    if room {
+        free.push((base.as_ptr().expose_provenance(), len));
+    }
+    room
+}
 
 /// Executable memory.
 #[derive(Debug)]
@@ -21,21 +45,16 @@ unsafe impl Send for Pages {}
 unsafe impl Sync for Pages {}
 
 impl Pages {
-    /// Copies code into fresh pages and makes them executable. `leaves`: the code notes how it is left ([`crate::Head::exit`]),
-    /// so that its faults can be caught. Cost: three system calls.
-    pub(crate) fn new(code: &[u8], leaves: bool) -> std::io::Result<Pages> {
+    /// Copies code into fresh pages and makes them executable. `frames`: those of its functions; `None`: the code notes how it
+    /// is left ([`crate::Head::exit`]). Cost: two or three system calls.
+    pub(crate) fn new(code: &[u8], frames: Option<Box<[FrameOf]>>) -> std::io::Result<Pages> {
         // SAFETY: asks for a constant of the system.
         let guard = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
         let inner = code.len().next_multiple_of(guard);
         let len = inner + 2 * guard;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a new private mapping at an address that the system chooses.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return Err(std::io::Error::last_os_error());
-        }
-        let Some(base) = NonNull::new(base.cast::<u8>()) else {
-            return Err(std::io::Error::other("mmap returned address 0"));
+        let base = match kept(len) {
+            Some(base) => base,
+            None => fresh(len)?,
         };
         let mut pages = Pages { base, len, guard, registered: None };
         pages.protect(inner, libc::PROT_READ | libc::PROT_WRITE)?;
@@ -46,7 +65,7 @@ impl Pages {
             std::ptr::copy_nonoverlapping(code.as_ptr(), pages.start().cast_mut(), code.len());
         }
         pages.protect(inner, libc::PROT_READ | libc::PROT_EXEC)?;
-        pages.registered = leaves.then(|| Registered::new(pages.start(), code.len()));
+        pages.registered = Some(Registered::new(pages.start(), code.len(), frames));
         Ok(pages)
     }
 
@@ -68,9 +87,23 @@ impl Pages {
     }
 }
 
+/// A new mapping that may not be touched.
+fn fresh(len: usize) -> std::io::Result<NonNull<u8>> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new private mapping at an address that the system chooses.
+    let base = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
+    if base == libc::MAP_FAILED {
+        return Err(std::io::Error::last_os_error());
+    }
+    NonNull::new(base.cast::<u8>()).ok_or_else(|| std::io::Error::other("mmap returned address 0"))
+}
+
 impl Drop for Pages {
     fn drop(&mut self) {
         self.registered = None;
+        if self.protect(self.len - 2 * self.guard, libc::PROT_NONE).is_ok() && keep(self.base, self.len) {
+            return;
+        }
         // SAFETY: the mapping was made by `new` and is used by nobody any more. A failure cannot be mended here.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
     }

@@ -52,15 +52,16 @@ pub(crate) fn lower(
     let program = verified.program().clone();
     let ops = decode(&program)?;
     let layout = moved_layout(&program, platform);
+    let functions = functions(&program, &ops);
+    let meets = track::meets(&ops, &functions);
     let bases = match layout {
-        Some(_) => track::bases(&program, &ops),
+        Some(_) if verified.facts().insns.is_empty() => track::bases(&ops, &functions, &meets),
+        Some(_) => track::Bases::of(verified.facts(), &ops),
         None => track::Bases::default(),
     };
-    let functions = functions(&program, &ops);
     let callbacks = callbacks(&ops);
     let value = |op: &Option<Op>| matches!(op, Some(Op::LoadImm64 { imm: Imm64::MapIdxValue { .. }, .. }));
     let values = (0..ops.len()).filter(|pc| value(&ops[*pc])).collect();
-    let meets = track::meets(&ops, &functions);
     let (sites, reasons) = (Vec::new(), Vec::new());
     let facts = verified.facts();
     let mut l =

@@ -47,7 +47,7 @@ pub(crate) fn execute(code: &Code, loops: &[Found], bmi2: bool, args: [u64; 5]) 
     let mut emit = Emit::new(code, loops, 0, super::emit::bounds(code, loops));
     emit.bmi2 &= bmi2;
     let made = emit.program().expect("the bounds hold");
-    let pages = Pages::new(&made.bytes, true).expect("there is memory");
+    let pages = Pages::new(&made.bytes, None).expect("there is memory");
     let compiled = Compiled {
         pages,
         len: made.bytes.len(),

@@ -69,6 +69,8 @@ pub(crate) struct Plan {
     pub(crate) steps: BTreeMap<Id, i64>,
     /// Sets of bytes.
     pub(crate) sets: Vec<[bool; 256]>,
+    /// The tables of what depends on one byte, which is a load.
+    made: Option<(Id, BTreeMap<Id, Rc<Table>>)>,
 }
 
 impl Plan {
@@ -84,6 +86,7 @@ impl Plan {
             narrow: BTreeSet::new(),
             steps: BTreeMap::new(),
             sets: Vec::new(),
+            made: None,
         };
         let live: Vec<usize> = (0..10).filter(|r| live >> r & 1 == 1).collect();
         for &r in &live {
@@ -183,8 +186,11 @@ impl Plan {
         if self.slope(from, steady)? != 1 {
             return None;
         }
-        let mut made = BTreeMap::new();
-        Some((from, *self.values(e, byte, &mut made)?))
+        let made = self.made.take().filter(|(of, _)| *of == byte);
+        let mut made = made.map_or(BTreeMap::new(), |(_, made)| made);
+        let values = self.values(e, byte, &mut made);
+        self.made = Some((byte, made));
+        Some((from, *values?))
     }
 
     /// Collects the loads of an expression of loads and constants.

@@ -1,10 +1,12 @@
 //! Puts compiled functions side by side and fills in the calls between them.
 
 use super::Made;
+use crate::fault::FrameOf;
 use cranelift_codegen::CompiledCode;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::ir::{ExternalName, UserExternalNameRef};
-use cranelift_codegen::{FinalizedMachReloc, FinalizedRelocTarget};
+use cranelift_codegen::isa::unwind::UnwindInst;
+use cranelift_codegen::{FinalizedMachReloc, FinalizedRelocTarget, RegClass};
 use std::collections::BTreeMap;
 
 /// A compiled function.
@@ -14,6 +16,7 @@ pub(super) struct Part {
     /// Where another function's address belongs: offset, kind, slot of that function, addend.
     holes: Vec<(usize, Reloc, usize, i64)>,
     places: Vec<(u32, u32)>,
+    frame: FrameOf,
 }
 
 impl Part {
@@ -27,8 +30,26 @@ impl Part {
         };
         let holes = made.buffer.relocs().iter().map(hole).collect::<Option<Vec<_>>>()?;
         let places = made.buffer.get_srclocs_sorted().iter().map(|l| (l.start, l.loc.bits())).collect();
-        Some(Part { start, bytes: made.code_buffer().to_vec(), holes, places })
+        let frame = frame(&made.buffer.unwind_info);
+        Some(Part { start, bytes: made.code_buffer().to_vec(), holes, places, frame })
     }
+}
+
+/// The frame of a function. Vector registers are kept for no caller by x86-64's convention, the only one whose faults are caught.
+fn frame(notes: &[(u32, UnwindInst)]) -> FrameOf {
+    let (mut clobbers, mut saved) = (0, Vec::new());
+    for (_, note) in notes {
+        match note {
+            UnwindInst::DefineNewFrame { offset_downward_to_clobbers, .. } => {
+                clobbers = *offset_downward_to_clobbers as i32;
+            }
+            UnwindInst::SaveReg { clobber_offset, reg } if reg.class() == RegClass::Int => {
+                saved.push((reg.hw_enc(), *clobber_offset as i32 - clobbers));
+            }
+            _ => {}
+        }
+    }
+    FrameOf { start: 0, body: notes.iter().map(|(at, _)| *at).max(), saved: saved.into() }
 }
 
 fn slot(name: UserExternalNameRef, names: &[usize]) -> Option<usize> {
@@ -40,12 +61,16 @@ const ALIGN: usize = 32;
 
 /// All functions, one behind the other.
 pub(super) fn join(parts: Vec<Part>, constants: Box<[u64]>) -> Result<Made, usize> {
-    let mut made = Made { bytes: Vec::new(), entries: Vec::new(), places: Vec::new(), constants };
+    let (entries, places, frames) = (Vec::new(), Vec::new(), Box::default());
+    let mut made = Made { bytes: Vec::new(), entries, places, frames, constants };
+    let mut frames = Vec::new();
     let mut at = BTreeMap::new();
     for p in &parts {
         made.bytes.resize(made.bytes.len().next_multiple_of(ALIGN), 0xcc);
         at.insert(p.start, made.bytes.len());
         made.entries.push((p.start, made.bytes.len()));
+        let start = made.bytes.len() as u32;
+        frames.push(FrameOf { start, body: p.frame.body.map(|b| b + start), saved: p.frame.saved.clone() });
         made.places.extend(p.places.iter().map(|(off, slot)| (off + made.bytes.len() as u32, *slot)));
         made.bytes.extend_from_slice(&p.bytes);
     }
@@ -56,6 +81,7 @@ pub(super) fn join(parts: Vec<Part>, constants: Box<[u64]>) -> Result<Made, usiz
         }
     }
     made.entries.sort_unstable();
+    made.frames = frames.into();
     Ok(made)
 }
 

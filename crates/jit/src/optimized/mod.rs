@@ -23,6 +23,7 @@ mod translate;
 mod turns;
 
 use crate::code::{Code, Step};
+use crate::fault::FrameOf;
 use crate::flow::{self, Flow, Skips};
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
@@ -39,6 +40,8 @@ pub(crate) struct Made {
     pub(crate) entries: Vec<(usize, usize)>,
     /// Offsets of code with the slot that it comes from, ascending.
     pub(crate) places: Vec<(u32, u32)>,
+    /// How its functions keep their callers' registers, ascending.
+    pub(crate) frames: Box<[FrameOf]>,
     /// What the code reads.
     pub(crate) constants: Box<[u64]>,
 }
@@ -257,7 +260,8 @@ fn host() -> Option<OwnedTargetIsa> {
         ("opt_level", "speed"),
         ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
         ("enable_probestack", "false"),
-        ("unwind_info", "false"),
+        // For `crate::fault`.
+        ("unwind_info", "true"),
         ("enable_heap_access_spectre_mitigation", "false"),
         ("enable_table_access_spectre_mitigation", "false"),
     ] {

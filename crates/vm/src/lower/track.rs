@@ -1,5 +1,5 @@
-//! Which loads and stores of a verified program go to the context: a forward data-flow analysis over registers and stack
-//! slots.
+//! Which loads and stores of a verified program go to the context: as the verifier found ([`Bases::of`]), and for programs
+//! without its facts by a forward data-flow analysis over registers and stack slots ([`bases`]).
 //!
 //! The values: nothing yet, the context plus a constant, the own frame plus a constant, memory of some stack, none of
 //! these, anything. Where paths meet, values that differ become `Stack` or `Any`. An access through `Any` is decided by
@@ -9,7 +9,7 @@
 
 use super::target;
 use skep_isa::{AluOp, Callee, Imm64, Op, Operand, Reg, Size, Width};
-use skep_platform::program::Program;
+use skep_platform::facts::{Access, Facts, InsnFact, Region};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What an access goes to.
@@ -28,6 +28,29 @@ pub(super) enum Base {
 pub(super) struct Bases(BTreeMap<usize, Base>);
 
 impl Bases {
+    /// What the verifier found. Where it says nothing of an access that it has seen, the address decides.
+    pub(super) fn of(facts: &Facts, ops: &[Option<Op>]) -> Bases {
+        let mut out = BTreeMap::new();
+        for (pc, op) in ops.iter().enumerate() {
+            let Some(Op::Load { off, .. } | Op::Store { off, .. }) = op else { continue };
+            match facts.insns.get(pc) {
+                Some(InsnFact::Access(Access { region: Region::Ctx, off: Some(at) })) => {
+                    out.insert(pc, Base::Ctx(at - i32::from(*off)));
+                }
+                Some(InsnFact::Access(Access { region: Region::Ctx, off: None })) => {
+                    out.insert(pc, Base::Unknown);
+                }
+                // One instruction never accesses both the context and something else.
+                Some(InsnFact::Access(_)) => {}
+                _ if facts.is_dead(pc) => {}
+                _ => {
+                    out.insert(pc, Base::Unknown);
+                }
+            }
+        }
+        Bases(out)
+    }
+
     pub(super) fn at(&self, pc: usize) -> Base {
         self.0.get(&pc).copied().unwrap_or(Base::Elsewhere)
     }
@@ -183,14 +206,14 @@ fn slot(off: i32) -> Option<usize> {
 struct Flow<'p> {
     ops: &'p [Option<Op>],
     /// Where paths meet, and where functions begin.
-    meets: Vec<bool>,
+    meets: &'p [bool],
     at: BTreeMap<usize, State>,
     /// Places to walk on from.
     work: BTreeSet<usize>,
     /// The program has functions that helpers call.
     callbacks: bool,
     /// Function of an instruction: its first slot.
-    starts: Vec<usize>,
+    starts: &'p [usize],
     /// What functions return, and who calls them.
     returns: BTreeMap<usize, V>,
     callers: BTreeMap<usize, Vec<usize>>,
@@ -198,11 +221,11 @@ struct Flow<'p> {
 }
 
 /// Finds the context accesses. Cost: a few passes over the instructions; memory for the places where paths meet.
-pub(super) fn bases(program: &Program, ops: &[Option<Op>]) -> Bases {
-    let starts = super::functions(program, ops);
+/// `starts` are the first slots of functions, `meets` what [`meets`] gives.
+pub(super) fn bases(ops: &[Option<Op>], starts: &[usize], meets: &[bool]) -> Bases {
     let mut f = Flow {
         ops,
-        meets: meets(ops, &starts),
+        meets,
         at: BTreeMap::new(),
         work: BTreeSet::new(),
         callbacks: ops.iter().any(|o| matches!(o, Some(Op::LoadImm64 { imm: Imm64::Func(_), .. }))),

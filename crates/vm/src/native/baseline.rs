@@ -70,10 +70,10 @@ pub(super) fn faulted(fault: &skep_jit::fault::Fault) -> Fault {
 /// The registers that the instruction uses.
 #[cold]
 pub(super) fn registers(fault: &skep_jit::fault::Fault, program: &Program, at: usize) -> Vec<RegisterNote> {
-    let Ok((op, _)) = Op::decode(&program.insns, at) else { return Vec::new() };
+    let (Ok((op, _)), Some(regs)) = (Op::decode(&program.insns, at), fault.regs) else { return Vec::new() };
     let used = (0..11).filter(|r| Reg::new(*r).is_some_and(|r| op.uses().contains(r)));
     let note = |r: u8| {
-        let value = fault.regs[usize::from(r)];
+        let value = regs[usize::from(r)];
         RegisterNote { reg: r, value, text: format!("{value:#x}"), region: None }
     };
     used.map(note).collect()
