@@ -5,7 +5,7 @@ use skep_btf::{Btf, Type};
 use skep_isa::{Callee, Op};
 use skep_platform::helper::Caller;
 use skep_platform::{Helper, Kfunc, Platform, Proto};
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// A helper as this program calls it.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +116,7 @@ impl CalledKfunc {
 
 /// What a program calls of the kernel, by id.
 #[derive(Debug, Default)]
-pub(crate) struct CalledKfuncs(Vec<Arc<CalledKfunc>>);
+pub(crate) struct CalledKfuncs(Vec<Rc<CalledKfunc>>);
 
 impl CalledKfuncs {
     /// Of a program; none without the kernel's BTF.
@@ -130,11 +130,11 @@ impl CalledKfuncs {
             .collect();
         ids.sort_unstable();
         ids.dedup();
-        CalledKfuncs(ids.into_iter().map(|id| Arc::new(CalledKfunc::new(id, b, platform))).collect())
+        CalledKfuncs(ids.into_iter().map(|id| Rc::new(CalledKfunc::new(id, b, platform))).collect())
     }
 
     /// By id; cost: a search among the functions that the program calls.
-    pub(crate) fn get(&self, id: i32) -> Option<&Arc<CalledKfunc>> {
+    pub(crate) fn get(&self, id: i32) -> Option<&Rc<CalledKfunc>> {
         self.0.binary_search_by_key(&id, |r| r.id).ok().map(|i| &self.0[i])
     }
 }

@@ -70,6 +70,7 @@ impl Code {
     }
 
     /// Number of slots.
+    #[inline]
     pub fn len(&self) -> usize {
         self.slots.len()
     }
@@ -80,6 +81,7 @@ impl Code {
     }
 
     /// The instruction at a slot.
+    #[inline]
     pub fn op(&self, pc: usize) -> Option<&Op> {
         match self.slots.get(pc) {
             Some(Slot::Op(op, _)) => Some(op),

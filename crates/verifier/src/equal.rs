@@ -26,11 +26,13 @@ pub(crate) struct Ids {
 }
 
 impl Ids {
+    #[inline]
     fn clear(&mut self) {
         self.pairs.clear();
         self.made_up = 0;
     }
 
+    #[inline]
     fn same(&mut self, old: u32, cur: u32) -> bool {
         if (old == 0) != (cur == 0) {
             return false;
@@ -51,6 +53,7 @@ impl Ids {
     }
 
     /// Numbers: no tie in the kept state asks for none in the current one.
+    #[inline]
     fn scalar(&mut self, old: u32, cur: u32) -> bool {
         if old == 0 {
             return true;
@@ -86,7 +89,8 @@ pub(crate) struct Compare<'a> {
 
 impl Compare<'_> {
     /// Is the current state covered by the kept one? `differs` is where the kept state was not like the last one that it
-    /// was compared with: looked at first, and written when the answer is no.
+    /// was compared with: looked at first, and written. A place that stands there after the answer is no is one that
+    /// counts, and differs.
     pub(crate) fn states(
         &self,
         old: &State,
@@ -94,20 +98,18 @@ impl Compare<'_> {
         ids: &mut Ids,
         differs: &mut Option<Place>,
     ) -> bool {
-        if old.frames.len() != cur.frames.len()
-            || old.sleepable != cur.sleepable
-            || (old.speculative && !cur.speculative)
-        {
-            return false;
+        let alike = old.frames.len() == cur.frames.len()
+            && old.sleepable == cur.sleepable
+            && (cur.speculative || !old.speculative);
+        if let Some(p) = differs.filter(|_| alike) {
+            ids.clear();
+            if !self.place(old, cur, &p, ids) {
+                return false;
+            }
         }
+        *differs = None;
         ids.clear();
-        if let Some(p) = differs
-            && !self.place(old, cur, p, ids)
-        {
-            return false;
-        }
-        ids.clear();
-        if !refs_equal(old, cur, ids) {
+        if !alike || !refs_equal(old, cur, ids) {
             return false;
         }
         for i in 0..old.frames.len() {
@@ -211,11 +213,22 @@ impl Compare<'_> {
         s.bytes.iter().all(misc).then_some(&UNKNOWN)
     }
 
+    #[inline]
     fn reg(&self, old: &Reg, cur: &Reg, ids: &mut Ids) -> bool {
+        if self.mode != Mode::Exact
+            && let (Base::Scalar, Base::Scalar) = (old.base, cur.base)
+        {
+            return old.flags == cur.flags && self.number(old, cur, ids);
+        }
+        self.any_reg(old, cur, ids)
+    }
+
+    fn any_reg(&self, old: &Reg, cur: &Reg, ids: &mut Ids) -> bool {
         if self.mode == Mode::Exact {
             return exact(old, cur, ids);
         }
-        if old.base == Base::NotInit && (self.mode == Mode::Finished || cur.base == Base::NotInit) {
+        let none = |r: &Reg| matches!(r.base, Base::NotInit);
+        if none(old) && (self.mode == Mode::Finished || none(cur)) {
             return true;
         }
         let same_type = match (old.base, cur.base) {
@@ -248,6 +261,7 @@ impl Compare<'_> {
         }
     }
 
+    #[inline]
     fn number(&self, old: &Reg, cur: &Reg, ids: &mut Ids) -> bool {
         if self.exact_numbers {
             return old.val == cur.val && old.off == cur.off && ids.scalar(old.id, cur.id);
@@ -255,14 +269,18 @@ impl Compare<'_> {
         if !old.precise && !self.all_precise && self.mode == Mode::Finished {
             return true;
         }
+        if !cur.val.is_within(&old.val) {
+            return false;
+        }
         let (a, b) = (old.id & ADD_CONST != 0, cur.id & ADD_CONST != 0);
         if (a && !b) || (old.id != 0 && !a && b) || (a && old.off != cur.off) {
             return false;
         }
-        ids.scalar(old.id, cur.id) && cur.val.is_within(&old.val)
+        ids.scalar(old.id, cur.id)
     }
 }
 
+#[inline]
 fn exact(old: &Reg, cur: &Reg, ids: &mut Ids) -> bool {
     old.base == cur.base
         && old.flags == cur.flags
@@ -333,24 +351,22 @@ pub(crate) fn iterators_differ(old: &State, cur: &State) -> bool {
 /// Numbers that differ from the last visit and that nobody needs exactly become unknown, so that the loop settles.
 pub(crate) fn widen(old: &State, cur: &mut State) {
     let mut ids = Ids::default();
-    for f in (0..cur.frames.len().min(old.frames.len())).rev() {
-        let o = &old.frames[f];
-        let frame = std::sync::Arc::make_mut(&mut cur.frames[f]);
-        for (a, b) in o.regs.iter().zip(frame.regs.iter_mut()) {
-            widen_reg(a, b, &mut ids);
+    for (o, frame) in old.frames.iter().zip(cur.frames.iter_mut()).rev() {
+        let mut differs = |a: &Reg, b: &Reg| {
+            let free = a.is_scalar() && b.is_scalar() && !a.precise && !b.precise;
+            free && !exact(a, b, &mut ids)
+        };
+        let bit = |set: u64, (i, wide): (usize, bool)| set | u64::from(wide) << i;
+        let regs = o.regs.iter().zip(&frame.regs).map(|(a, b)| differs(a, b)).enumerate().fold(0, bit);
+        let slots = o.stack.iter().zip(frame.stack.iter());
+        let both = |a: &Slot, b: &Slot| a.is_scalar_spill() && b.is_scalar_spill();
+        let slots = slots.map(|(a, b)| both(a, b) && differs(&a.reg, &b.reg)).enumerate().fold(0, bit);
+        if regs | slots == 0 {
+            continue;
         }
-        for (i, a) in o.stack.iter().enumerate().take(frame.stack.len()) {
-            let spilled = a.is_scalar_spill() && frame.stack[i].is_scalar_spill();
-            if spilled && !a.reg.precise && !frame.stack[i].reg.precise {
-                widen_reg(&a.reg, &mut frame.stack[i].reg, &mut ids);
-            }
-        }
+        let frame = std::rc::Rc::make_mut(frame);
+        let picked = |set: u64| (0..64).filter(move |i| set >> i & 1 == 1);
+        picked(regs).for_each(|i| frame.regs[i] = Reg::UNKNOWN);
+        picked(slots).for_each(|i| frame.stack[i].reg = Reg::UNKNOWN);
     }
-}
-
-fn widen_reg(old: &Reg, cur: &mut Reg, ids: &mut Ids) {
-    if !old.is_scalar() || !cur.is_scalar() || old.precise || cur.precise || exact(old, cur, ids) {
-        return;
-    }
-    *cur = Reg::UNKNOWN;
 }

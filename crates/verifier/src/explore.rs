@@ -7,12 +7,12 @@
 //! the loop's entry is done.
 
 use crate::equal::{Compare, Mode, iterators_differ, maybe_looping};
-use crate::machine::{Kept, LoopKey, LoopVisit, Vm};
+use crate::machine::{Kept, LoopKey, LoopVisit, Probe, Vm};
 use crate::reject::{Check, refuse};
-use crate::state::{Frame, Slot, State, StateId, Tracked};
+use crate::state::{Frame, Place, Slot, State, StateId, Tracked};
 use crate::step::Flow;
 use crate::value::{ADD_CONST, Base, Reg};
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// Turns in which precision is carried over back edges before all numbers are marked.
 const MAX_BACKEDGE_TURNS: usize = 64;
@@ -187,7 +187,14 @@ impl Vm<'_> {
         let mut staying = 0;
         for i in 0..list.len() {
             let id = list[i];
-            let met = self.meets(id, pc, force, keep);
+            let met = if self.rejected(id) {
+                if self.kept[id as usize].branches > 0 {
+                    self.space_out(force, keep);
+                }
+                Ok(None)
+            } else {
+                self.meets(id, pc, force, keep)
+            };
             if let Ok(None) = met {
                 self.trace_missed(id, pc);
                 if !self.miss(id, checkpoint, *keep) {
@@ -201,6 +208,13 @@ impl Vm<'_> {
         }
         list.truncate(staying);
         Ok(None)
+    }
+
+    /// A glance at a kept state tells that it does not cover the current one, in whichever mode they would be compared.
+    #[inline]
+    fn rejected(&self, id: StateId) -> bool {
+        let k = &self.kept[id as usize];
+        k.probe.is_some_and(|p| (p.precise || k.branches > 0) && p.rejects(&self.cur))
     }
 
     /// Whether a kept state covers the current one: `Some(true)` when its precision is not final.
@@ -244,6 +258,7 @@ impl Vm<'_> {
     }
 
     /// In loops states are kept less often.
+    #[inline]
     fn space_out(&self, force: bool, keep: &mut bool) {
         if !force && self.jumps - self.last_jumps < 20 && self.stats.insns - self.last_insns < 100 {
             *keep = false;
@@ -252,7 +267,13 @@ impl Vm<'_> {
 
     fn endless(&mut self, id: StateId, pc: usize) -> Check {
         let k = &mut self.kept[id as usize];
-        if !maybe_looping(&k.state, &self.cur, &mut k.differs) || !self.covers(id, Mode::Exact) {
+        if !maybe_looping(&k.state, &self.cur, &mut k.differs) {
+            let live = |at: &Place| self.live_regs[k.state.insn] >> at.index & 1 == 1;
+            let probe = |at: Place| Probe::new(&k.state, &self.cur, &at);
+            k.probe = k.differs.filter(live).and_then(probe).or(k.probe);
+            return Ok(());
+        }
+        if !self.covers(id, Mode::Exact) {
             return Ok(());
         }
         let old = &self.kept[id as usize].state;
@@ -283,6 +304,7 @@ impl Vm<'_> {
         slot.is_some_and(|s| matches!(s.reg.base, Base::IterSlot { active: true, .. }))
     }
 
+    #[inline]
     fn covers(&mut self, id: StateId, mode: Mode) -> bool {
         let (mode, live) = match (mode, self.claims.is_some()) {
             (Mode::Exact, _) | (_, false) => (mode, self.live_regs.as_slice()),
@@ -292,10 +314,15 @@ impl Vm<'_> {
         let exact_numbers = self.barriers.exact_numbers;
         let k = &mut self.kept[id as usize];
         let c = Compare { mode, all_precise, exact_numbers, live, uninit_ok };
-        c.states(&k.state, &self.cur, &mut self.same_ids, &mut k.differs)
+        let covered = c.states(&k.state, &self.cur, &mut self.same_ids, &mut k.differs);
+        if !covered {
+            k.probe = k.differs.and_then(|at| Probe::new(&k.state, &self.cur, &at));
+        }
+        covered
     }
 
     /// Counts a miss; true when the state is no longer worth a comparison.
+    #[inline]
     fn miss(&mut self, id: StateId, checkpoint: bool, keep: bool) -> bool {
         let k = &mut self.kept[id as usize];
         if keep {
@@ -332,6 +359,7 @@ impl Vm<'_> {
             free: false,
             in_loop,
             differs: None,
+            probe: None,
         };
         let id = match self.free.pop() {
             Some(id) => {
@@ -396,7 +424,7 @@ impl Vm<'_> {
     }
 
     fn clean_state(&mut self, id: StateId) {
-        self.kept[id as usize].cleaned = true;
+        (self.kept[id as usize].cleaned, self.kept[id as usize].probe) = (true, None);
         let st = &self.kept[id as usize].state;
         let mut w = std::mem::take(&mut self.there);
         self.life.locate(&self.code, st.chain(), &mut w);
@@ -505,7 +533,7 @@ impl Vm<'_> {
 }
 
 /// Registers and slots that cannot be read any more are gone.
-fn forget_dead(frame: &mut Arc<Frame>, regs: u16, slots: u64) {
+fn forget_dead(frame: &mut Rc<Frame>, regs: u16, slots: u64) {
     let reg = |i: usize, r: &Reg| regs >> i & 1 == 0 && r.base != Base::NotInit;
     let slot = |i: usize, s: &Slot| slots >> i & 1 == 0 && *s != Slot::EMPTY;
     let some = frame.regs.iter().take(10).enumerate().any(|(i, r)| reg(i, r))
@@ -513,7 +541,7 @@ fn forget_dead(frame: &mut Arc<Frame>, regs: u16, slots: u64) {
     if !some {
         return;
     }
-    let frame = Arc::make_mut(frame);
+    let frame = Rc::make_mut(frame);
     for (_, r) in frame.regs.iter_mut().take(10).enumerate().filter(|(i, r)| reg(*i, r)) {
         *r = Reg::NOT_INIT;
     }

@@ -7,7 +7,7 @@ use crate::step::Flow;
 use crate::value::{Base, Dynptr, Flags, Reg};
 use skep_platform::ProgType;
 use skep_platform::helper::CallbackParams;
-use std::sync::Arc;
+use std::rc::Rc;
 
 impl Vm<'_> {
     /// `call` of the function that begins at `target`.
@@ -24,7 +24,7 @@ impl Vm<'_> {
         let mut frame = Frame::new(f, pc, self.cur.frames.len());
         frame.regs[1..=5].copy_from_slice(&self.cur.frame().regs[1..=5]);
         self.clear_caller_saved();
-        self.cur.frames.push(Arc::new(frame));
+        self.cur.frames.push(Rc::new(frame));
         self.log_entered();
         Ok(Flow::To(target))
     }
@@ -81,7 +81,7 @@ impl Vm<'_> {
         frame.regs[1..=5].copy_from_slice(&regs);
         frame.callback = true;
         frame.callback_ret = Some(ret);
-        state.frames.push(Arc::new(frame));
+        state.frames.push(Rc::new(frame));
         self.cur.frame_mut().callback_depth = 0;
         self.log.touch_all();
         Ok(())
@@ -96,7 +96,7 @@ impl Vm<'_> {
         sleepable: bool,
     ) -> Check {
         let regs = self.callback_regs(params, map)?;
-        let code = Arc::make_mut(&mut self.code);
+        let code = Rc::make_mut(&mut self.code);
         code.funcs[f].async_callback = true;
         let start = code.funcs[f].start;
         let mut frame = Frame::new(f, usize::MAX, 0);
@@ -181,8 +181,7 @@ impl Vm<'_> {
             return Ok(Flow::To(to));
         }
         if let Some(id) = self.earlier_visit(site, self.cur.dfs_depth) {
-            let old = self.kept[id as usize].state.clone();
-            crate::equal::widen(&old, &mut self.cur);
+            crate::equal::widen(&self.kept[id as usize].state, &mut self.cur);
         }
         Ok(Flow::To(site))
     }
@@ -260,7 +259,7 @@ impl State {
     /// A state at the entry of a function.
     pub(crate) fn new(frame: Frame, insn: usize, sleepable: bool) -> State {
         State {
-            frames: vec![Arc::new(frame)],
+            frames: vec![Rc::new(frame)],
             refs: Vec::new(),
             rcu: 0,
             preempt: 0,

@@ -7,7 +7,7 @@ use crate::reject::{Check, Reject, Rule, refuse};
 use crate::state::{Frame, LockOf, RefKind};
 use crate::value::{Base, BtfType, Flags, Reg};
 use skep_platform::{Kfunc, KfuncKind};
-use std::sync::Arc;
+use std::rc::Rc;
 
 impl Vm<'_> {
     /// Is this the walk of a tree's comparison?
@@ -199,7 +199,7 @@ impl Vm<'_> {
         (frame.regs[1], frame.regs[2]) = (a, b);
         frame.callback = true;
         frame.callback_ret = Some((0, 1));
-        state.frames.push(Arc::new(frame));
+        state.frames.push(Rc::new(frame));
         self.cur.frame_mut().callback_depth = 0;
         Ok(())
     }

@@ -115,18 +115,17 @@ impl Vm<'_> {
         let head = self.cur.frames[f].stack[spi].reg.base;
         let Base::IterSlot { ty, active, first, depth } = head else { refuse!(Internal, "no iterator") };
         if active {
-            let before = self.visit_before(pc).map(|id| self.kept[id as usize].state.clone());
-            let maps = std::mem::take(&mut self.maps);
-            let pushed = self.push(pc + 1, pc).map(|queued| {
-                let next = Base::IterSlot { ty, active: true, first, depth: depth + 1 };
-                queued.frame_at_mut(f).stack[spi].reg.base = next;
-                if let Some(old) = &before {
-                    crate::equal::widen(old, queued);
-                }
-                crate::jump::not_null(&maps, queued.reg_mut(0));
-            });
-            self.maps = maps;
-            pushed?;
+            let before = self.visit_before(pc);
+            self.push(pc + 1, pc)?;
+            let Some(queued) = self.pending.last_mut().map(|p| &mut p.state) else {
+                refuse!(Internal, "no branch")
+            };
+            let next = Base::IterSlot { ty, active: true, first, depth: depth + 1 };
+            queued.frame_at_mut(f).stack[spi].reg.base = next;
+            if let Some(id) = before {
+                crate::equal::widen(&self.kept[id as usize].state, queued);
+            }
+            crate::jump::not_null(&self.maps, queued.reg_mut(0));
         }
         let drained = Base::IterSlot { ty, active: false, first, depth };
         self.cur.frame_at_mut(f).stack[spi].reg.base = drained;

@@ -10,7 +10,6 @@
 
 use crate::cfg::{Cfg, successors};
 use crate::code::Code;
-use std::collections::HashMap;
 
 /// A set of slots of one frame.
 pub type Slots = u64;
@@ -71,6 +70,8 @@ impl Set {
 struct Instance {
     func: usize,
     start: usize,
+    /// What it calls: call site, function, instance.
+    callees: Vec<(u32, u32, u32)>,
     /// By frame, by instruction of the function, once something is known.
     frames: Vec<Vec<Masks>>,
     /// Instructions that were walked, and calls of which it is known what the callee overwrites.
@@ -134,8 +135,8 @@ impl Flow {
 pub struct StackLife {
     flow: Flow,
     instances: Vec<Instance>,
-    /// By outer instance (`u32::MAX`: none), call site and function.
-    by_call: HashMap<(u32, u32, u32), u32>,
+    /// Outermost functions: call site (`u32::MAX`: none), function, instance.
+    roots: Vec<(u32, u32, u32)>,
     /// Frames overwritten by the instruction at hand.
     pending: Vec<Slots>,
     masks: usize,
@@ -173,7 +174,15 @@ impl Instance {
         let n = f.end - f.start;
         let set = || Set::with_room(n);
         let frames = vec![Vec::new(); depth + 1];
-        Instance { func, start: f.start, frames, visited: set(), called: set(), work: set() }
+        Instance {
+            func,
+            start: f.start,
+            callees: Vec::new(),
+            frames,
+            visited: set(),
+            called: set(),
+            work: set(),
+        }
     }
 
     fn masks(&self, frame: usize, pc: usize) -> Masks {
@@ -196,10 +205,19 @@ impl StackLife {
         for (depth, (callsite, func, at)) in chain.enumerate() {
             let site = if depth == 0 { u32::MAX } else { callsite as u32 };
             let next = self.instances.len() as u32;
-            outer = *self.by_call.entry((outer, site, func as u32)).or_insert(next);
-            if outer == next {
-                self.instances.push(Instance::new(code, func, depth));
-            }
+            let known = match self.instances.get_mut(outer as usize) {
+                Some(i) => &mut i.callees,
+                None => &mut self.roots,
+            };
+            let call = |k: &&(u32, u32, u32)| (k.0, k.1) == (site, func as u32);
+            outer = match known.iter().find(call) {
+                Some(k) => k.2,
+                None => {
+                    known.push((site, func as u32, next));
+                    self.instances.push(Instance::new(code, func, depth));
+                    next
+                }
+            };
             w.chain.push(outer);
             w.at.push(at);
         }

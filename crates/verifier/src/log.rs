@@ -66,11 +66,13 @@ impl Log {
     }
 
     /// Is anything written?
+    #[inline]
     pub(crate) fn on(&self) -> bool {
         self.level > 0
     }
 
     /// Is everything written?
+    #[inline]
     pub(crate) fn all(&self) -> bool {
         self.level > 1
     }
@@ -86,6 +88,7 @@ impl Log {
     }
 
     /// A slot was written or read.
+    #[inline]
     pub(crate) fn touch_slot(&mut self, spi: usize) {
         self.slots |= 1 << spi;
     }
@@ -178,10 +181,14 @@ impl Vm<'_> {
     }
 
     /// The instruction about to be walked, after the state that the one before it left.
+    #[inline]
     pub(crate) fn log_insn(&mut self, pc: usize) {
-        if !self.log.on() {
-            return;
+        if self.log.on() {
+            self.write_insn(pc);
         }
+    }
+
+    fn write_insn(&mut self, pc: usize) {
         if self.log.all() && self.log.whole {
             let prev = self.prev.map_or(-1, |p| p as i64);
             let state = self.state_text(&self.cur, self.cur.depth());
@@ -207,9 +214,16 @@ impl Vm<'_> {
 
     /// Registers and slots concerned since the last time: at the end of the instruction's line, or on a line of their own
     /// where something was written in between.
+    #[inline]
     pub(crate) fn log_touched(&mut self, pc: usize) {
+        if self.log.on() {
+            self.write_touched(pc);
+        }
+    }
+
+    fn write_touched(&mut self, pc: usize) {
         let (regs, slots) = (self.log.regs, self.log.slots);
-        if !self.log.on() || regs == 0 && slots == 0 {
+        if regs == 0 && slots == 0 {
             return;
         }
         let state = self.masked_text(&self.cur, self.cur.depth(), regs, slots);
@@ -251,7 +265,7 @@ impl Vm<'_> {
     pub(crate) fn log_left(&mut self, callee: &Frame, to: usize) {
         if self.log.on() {
             let mut before = self.cur.clone();
-            before.frames.push(Arc::new(callee.clone()));
+            before.frames.push(std::rc::Rc::new(callee.clone()));
             let callee = self.state_text(&before, before.depth());
             let caller = self.state_text(&self.cur, self.cur.depth());
             let _ = writeln!(self.log.text, "returning from callee:\n{callee}\nto caller at {to}:\n{caller}");

@@ -19,6 +19,7 @@ use skep_platform::helper::{Callback, Caller};
 use skep_platform::{CtxLayout, Helper, Platform, ProgTypeDesc, Program};
 use skep_platform::{Kfunc, KfuncKind};
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// A branch to be walked later.
@@ -47,6 +48,38 @@ pub(crate) struct Kept {
     pub(crate) in_loop: Option<u32>,
     /// Where it was not like the last state that it was compared with.
     pub(crate) differs: Option<Place>,
+    /// Tells most states that it does not cover.
+    pub(crate) probe: Option<Probe>,
+}
+
+/// A number of a kept state: what is not in its range is not covered. Stands beside the state so that it need not be
+/// looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probe {
+    frame: u8,
+    reg: u8,
+    /// It counts whichever way states are compared.
+    pub(crate) precise: bool,
+    min: u64,
+    max: u64,
+}
+
+impl Probe {
+    /// From a register of `old` whose range is why it does not cover `cur`.
+    pub(crate) fn new(old: &State, cur: &State, at: &Place) -> Option<Probe> {
+        let r = old.frames.get(at.frame as usize).filter(|_| !at.slot)?.regs.get(at.index as usize)?;
+        let (min, max) = (r.val.r.umin, r.val.r.umax);
+        let p = Probe { frame: at.frame, reg: at.index, precise: r.precise, min, max };
+        (r.is_scalar() && p.rejects(cur)).then_some(p)
+    }
+
+    /// The state is surely not covered.
+    #[inline]
+    pub(crate) fn rejects(&self, cur: &State) -> bool {
+        let Some(f) = cur.frames.get(self.frame as usize) else { return false };
+        let r = &f.regs[self.reg as usize];
+        !r.is_scalar() || r.val.r.umin < self.min || r.val.r.umax > self.max
+    }
 }
 
 /// One loop, reached by one chain of calls: back edges whose precision is still to be settled.
@@ -69,8 +102,8 @@ pub(crate) struct Vm<'a> {
     pub(crate) options: &'a Options,
     pub(crate) desc: &'static ProgTypeDesc,
     pub(crate) layout: Option<&'static CtxLayout>,
-    pub(crate) code: Arc<Code>,
-    pub(crate) cfg: Arc<Cfg>,
+    pub(crate) code: Rc<Code>,
+    pub(crate) cfg: Rc<Cfg>,
     pub(crate) live_regs: Vec<u16>,
     pub(crate) maps: Vec<MapInfo>,
     pub(crate) kernel: Option<Arc<Btf>>,
@@ -137,30 +170,35 @@ pub(crate) struct Vm<'a> {
 
 impl<'a> Vm<'a> {
     /// A fresh id.
+    #[inline]
     pub(crate) fn new_id(&mut self) -> u32 {
         self.ids += 1;
         self.ids
     }
 
     /// Are addresses no secret to the loader?
+    #[inline]
     pub(crate) fn leaks_allowed(&self) -> bool {
         self.options.mode.trusted()
     }
 
     /// The current register.
+    #[inline]
     pub(crate) fn reg(&self, n: usize) -> &Reg {
         self.cur.reg(n)
     }
 
     /// The register must have been written.
+    #[inline]
     pub(crate) fn readable(&self, n: usize) -> Check {
-        if self.reg(n).base == crate::value::Base::NotInit {
+        if matches!(self.reg(n).base, crate::value::Base::NotInit) {
             refuse!(Uninitialised, "R{n} !read_ok");
         }
         Ok(())
     }
 
     /// The register may be written.
+    #[inline]
     pub(crate) fn writable(&self, n: usize) -> Check {
         if n == 10 {
             refuse!(FramePointer, "frame pointer is read only");
@@ -169,11 +207,13 @@ impl<'a> Vm<'a> {
     }
 
     /// Writes a register.
+    #[inline]
     pub(crate) fn set(&mut self, n: usize, r: Reg) {
         *self.cur.reg_mut(n) = r;
     }
 
     /// Would this register give an address away?
+    #[inline]
     pub(crate) fn leaks(&self, n: usize) -> bool {
         !self.leaks_allowed() && self.reg(n).is_pointer()
     }
@@ -216,6 +256,7 @@ impl<'a> Vm<'a> {
     }
 
     /// A helper's row.
+    #[inline]
     pub(crate) fn helper(&self, id: i32) -> Option<&'static Helper> {
         self.called.get(id).map(|c| c.helper)
     }
@@ -278,6 +319,7 @@ impl<'a> Vm<'a> {
     }
 
     /// The instruction reads stack slots of a frame.
+    #[inline]
     pub(crate) fn stack_read(&mut self, frame: usize, slots: u64) {
         self.life.read(&self.here, frame, slots);
     }

@@ -91,6 +91,7 @@ fn back_edge(code: &Code) -> Option<(usize, usize)> {
 
 impl Vm<'_> {
     /// The loader has `CAP_BPF`: numbers are followed on the stack, across additions and back to where they came from.
+    #[inline]
     pub(crate) fn capable(&self) -> bool {
         self.options.mode != Mode::Unprivileged
     }
@@ -195,6 +196,7 @@ impl Vm<'_> {
     }
 
     /// The operation is bounded by a mask: nothing else keeps a CPU from guessing with it.
+    #[inline]
     fn masks(&self, op: AluOp) -> bool {
         !self.leaks_allowed() && matches!(op, AluOp::Add | AluOp::Sub) && !self.barriers.before(self.cur.insn)
     }

@@ -10,7 +10,7 @@ use crate::machine::Vm;
 use crate::reject::Check;
 use crate::state::{Hist, Place, Settled, State, StateId};
 use skep_isa::{AluOp, AtomicOp, Callee, Op, Operand};
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// Registers and slots, by frame, whose origin is looked for.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +80,7 @@ impl Wanted {
         format!("regs={} stack={}", reg_list(self.regs[frame]), slot_list(self.slots[frame]))
     }
 
+    #[inline]
     fn is_empty(&self) -> bool {
         if self.regs[self.frame] != 0 || self.slots[self.frame] != 0 {
             return false;
@@ -87,14 +88,17 @@ impl Wanted {
         self.regs[..=self.frame].iter().all(|r| *r == 0) && self.slots[..=self.frame].iter().all(|s| *s == 0)
     }
 
+    #[inline]
     fn has(&self, r: usize) -> bool {
         self.regs[self.frame] >> r & 1 == 1
     }
 
+    #[inline]
     fn want(&mut self, r: usize) {
         self.regs[self.frame] |= 1 << r;
     }
 
+    #[inline]
     fn drop(&mut self, r: usize) {
         self.regs[self.frame] &= !(1 << r);
     }
@@ -252,6 +256,7 @@ impl Vm<'_> {
         }
     }
 
+    #[inline]
     fn state_at(&self, at: Option<StateId>) -> &State {
         at.map_or(&self.cur, |id| &self.kept[id as usize].state)
     }
@@ -340,7 +345,7 @@ impl Vm<'_> {
             if w.regs[f] == 0 && w.slots[f] == 0 {
                 continue;
             }
-            let frame = Arc::make_mut(&mut st.frames[f]);
+            let frame = Rc::make_mut(&mut st.frames[f]);
             self.marks += 1;
             ones(w.regs[f].into()).for_each(|i| frame.regs[i].precise = true);
             ones(w.slots[f]).for_each(|i| frame.stack[i].reg.precise = true);

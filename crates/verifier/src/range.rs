@@ -29,16 +29,19 @@ impl<const N: u32> Range<N> {
     pub const FULL: Self = Range { umin: 0, umax: Self::MAX, smin: Self::SMIN, smax: Self::SMAX };
 
     /// `v`'s lower `N` bits as a signed number.
+    #[inline]
     pub const fn sext(v: u64) -> i64 {
         ((v << (64 - N)) as i64) >> (64 - N)
     }
 
     /// A signed number's `N` bits.
+    #[inline]
     pub const fn zext(v: i64) -> u64 {
         v as u64 & Self::MAX
     }
 
     /// Exactly one number.
+    #[inline]
     pub const fn constant(v: u64) -> Self {
         let v = v & Self::MAX;
         Range { umin: v, umax: v, smin: Self::sext(v), smax: Self::sext(v) }
@@ -94,11 +97,13 @@ impl<const N: u32> Range<N> {
     }
 
     /// Unsigned bounds not known.
+    #[inline]
     pub fn forget_u(&mut self) {
         (self.umin, self.umax) = (0, Self::MAX);
     }
 
     /// Signed bounds not known.
+    #[inline]
     pub fn forget_s(&mut self) {
         (self.smin, self.smax) = (Self::SMIN, Self::SMAX);
     }
@@ -146,16 +151,19 @@ impl<const N: u32> Range<N> {
         }
     }
 
+    #[inline]
     fn checked_u(lo: u128, hi: u128) -> Option<(u64, u64)> {
         // Both ends wrapped the same number of times: the interval stays one.
         (lo >> N == hi >> N).then_some((lo as u64 & Self::MAX, hi as u64 & Self::MAX))
     }
 
+    #[inline]
     fn checked_s(lo: i128, hi: i128) -> Option<(i64, i64)> {
         let wraps = |v: i128| (v + (1 << (N - 1))) >> N;
         (wraps(lo) == wraps(hi)).then_some((Self::sext(lo as u64), Self::sext(hi as u64)))
     }
 
+    #[inline]
     fn from_parts(u: Option<(u64, u64)>, s: Option<(i64, i64)>) -> Self {
         let (umin, umax) = u.unwrap_or((0, Self::MAX));
         let (smin, smax) = s.unwrap_or((Self::SMIN, Self::SMAX));

@@ -29,6 +29,7 @@ impl<const W: u32, const H: u32> Dom<W, H> {
         Dom { bits: Tnum { value: 0, mask: ones(W) }, r: Range::<W>::FULL, sub: Range::<H>::FULL };
 
     /// Exactly one number.
+    #[inline]
     pub const fn constant(v: u64) -> Self {
         let v = v & ones(W);
         Dom { bits: Tnum::constant(v), r: Range::constant(v), sub: Range::constant(v) }
@@ -49,12 +50,14 @@ impl<const W: u32, const H: u32> Dom<W, H> {
     }
 
     /// The lower half, when it can only be one.
+    #[inline]
     pub const fn sub_const(&self) -> Option<u64> {
         let low = self.bits.truncate(H);
         if low.is_const() { Some(low.value) } else { None }
     }
 
     /// May it be this number?
+    #[inline]
     pub const fn contains(&self, v: u64) -> bool {
         self.bits.contains(v) && self.r.contains(v) && self.sub.contains(v & ones(H))
     }
@@ -71,11 +74,13 @@ impl<const W: u32, const H: u32> Dom<W, H> {
     }
 
     /// No number fits: the branch that led here cannot be taken.
+    #[inline]
     pub const fn is_empty(&self) -> bool {
         self.r.is_empty() || self.sub.is_empty()
     }
 
     /// Ranges not known; bits stay.
+    #[inline]
     pub fn forget_ranges(&mut self) {
         (self.r, self.sub) = (Range::FULL, Range::FULL);
     }
@@ -86,13 +91,15 @@ impl<const W: u32, const H: u32> Dom<W, H> {
         if self.is_settled() {
             return;
         }
-        for _ in 0..3 {
-            let before = *self;
-            self.deduce_sub();
-            self.r.deduce_crossing();
-            self.deduce_whole();
-            if *self == before {
-                break;
+        if !self.is_small() {
+            for _ in 0..3 {
+                let before = *self;
+                self.deduce_sub();
+                self.r.deduce_crossing();
+                self.deduce_whole();
+                if *self == before {
+                    break;
+                }
             }
         }
         self.learn_ranges();
@@ -110,6 +117,17 @@ impl<const W: u32, const H: u32> Dom<W, H> {
         }
     }
 
+    /// One interval of numbers that are positive in the lower half's signed view, known alike in all four: they have
+    /// nothing to learn from each other.
+    #[inline]
+    fn is_small(&self) -> bool {
+        let (r, sub) = (&self.r, &self.sub);
+        r.umax <= Range::<H>::SMAX as u64
+            && r.umin <= r.umax
+            && (r.smin, r.smax) == (r.umin as i64, r.umax as i64)
+            && (sub.umin, sub.umax, sub.smin, sub.smax) == (r.umin, r.umax, r.smin, r.smax)
+    }
+
     #[inline]
     fn learn_bits(&mut self) {
         self.sub.learn_bits(self.bits);
@@ -123,6 +141,9 @@ impl<const W: u32, const H: u32> Dom<W, H> {
     /// `__update_reg64_bounds`).
     fn learn_only(&mut self) {
         let (lo, hi) = (self.r.umin, self.r.umax);
+        if lo < hi && self.bits.contains(lo) && self.bits.contains(hi) {
+            return;
+        }
         let first = if self.bits.contains(lo) { Some(lo) } else { self.bits.above(lo) };
         let Some(first) = first.filter(|v| *v <= hi) else { return };
         if self.bits.above(first).is_none_or(|next| next > hi) {
@@ -195,6 +216,7 @@ impl<const W: u32, const H: u32> Dom<W, H> {
     }
 
     /// The lower half is this number; the rest stays as known (`__mark_reg32_known`).
+    #[inline]
     pub fn know_sub(&mut self, v: u64) {
         let v = v & ones(H);
         self.bits = self.bits.with_low(H, Tnum::constant(v));

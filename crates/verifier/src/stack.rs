@@ -2,7 +2,7 @@
 
 use crate::state::{MAX_STACK, Slot};
 use std::ops::{Index, IndexMut};
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// Slots of a chunk: what is copied at the first write after a branch.
 const CHUNK: usize = 8;
@@ -14,17 +14,19 @@ type Chunk = [Slot; CHUNK];
 /// is there panics.
 #[derive(Clone, Default, Debug)]
 pub struct Stack {
-    chunks: [Option<Arc<Chunk>>; CHUNKS],
+    chunks: [Option<Rc<Chunk>>; CHUNKS],
     len: usize,
 }
 
 impl Stack {
     /// Slots that there are.
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// None at all?
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -34,10 +36,11 @@ impl Stack {
         let slots = (bytes.clamp(0, MAX_STACK) as usize).div_ceil(8);
         self.len = self.len.max(slots);
         for c in self.chunks.iter_mut().take(slots.div_ceil(CHUNK)).filter(|c| c.is_none()) {
-            *c = Some(Arc::new([Slot::EMPTY; CHUNK]));
+            *c = Some(Rc::new([Slot::EMPTY; CHUNK]));
         }
     }
 
+    #[inline]
     fn chunk(&self, i: usize) -> &[Slot] {
         match &self.chunks[i] {
             Some(c) => &c[..CHUNK.min(self.len - i * CHUNK)],
@@ -46,16 +49,18 @@ impl Stack {
     }
 
     /// A slot.
+    #[inline]
     pub fn get(&self, i: usize) -> Option<&Slot> {
         let c = self.chunks.get(i / CHUNK)?.as_ref()?;
         if i < self.len { Some(&c[i % CHUNK]) } else { None }
     }
 
     /// A slot, to be written.
+    #[inline]
     pub fn get_mut(&mut self, i: usize) -> Option<&mut Slot> {
         let inside = i < self.len;
         let c = self.chunks.get_mut(i / CHUNK)?.as_mut().filter(|_| inside)?;
-        Some(&mut Arc::make_mut(c)[i % CHUNK])
+        Some(&mut Rc::make_mut(c)[i % CHUNK])
     }
 
     /// All slots.
@@ -69,15 +74,16 @@ impl Stack {
             let picked = |i: &usize| wanted(n * CHUNK + i, &self.chunk(n)[*i]);
             let hits = (0..self.chunk(n).len()).filter(picked).fold(0u32, |set, i| set | 1 << i);
             let Some(c) = self.chunks[n].as_mut().filter(|_| hits != 0) else { continue };
-            let c = Arc::make_mut(c);
+            let c = Rc::make_mut(c);
             (0..CHUNK).filter(|i| hits >> i & 1 == 1).for_each(|i| f(n * CHUNK + i, &mut c[i]));
         }
     }
 
     /// Is the slot the very same in memory?
+    #[inline]
     pub fn shares(&self, other: &Stack, i: usize) -> bool {
         match (&self.chunks[i / CHUNK], &other.chunks[i / CHUNK]) {
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (Some(a), Some(b)) => Rc::ptr_eq(a, b),
             _ => false,
         }
     }
@@ -86,12 +92,14 @@ impl Stack {
 impl Index<usize> for Stack {
     type Output = Slot;
 
+    #[inline]
     fn index(&self, i: usize) -> &Slot {
         self.get(i).expect("callers have grown the stack to this slot")
     }
 }
 
 impl IndexMut<usize> for Stack {
+    #[inline]
     fn index_mut(&mut self, i: usize) -> &mut Slot {
         self.get_mut(i).expect("callers have grown the stack to this slot")
     }

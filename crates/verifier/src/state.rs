@@ -1,11 +1,11 @@
 //! The machine's state at a point of a path: frames with registers and stack, references, locks.
 //!
-//! Frames are shared between states and copied when they are written (`Arc::make_mut`): a branch costs a few counts.
+//! Frames are shared between states and copied when they are written (`Rc::make_mut`): a branch costs a few counts.
 //! A state also knows how it was reached since its parent state: the history that precision is tracked back through.
 
 use crate::stack::Stack;
 use crate::value::{Base, Reg};
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// Most frames open at once (`MAX_CALL_FRAMES`).
 pub const MAX_FRAMES: usize = 8;
@@ -41,21 +41,25 @@ impl Slot {
     pub const EMPTY: Slot = Slot { bytes: [Byte::Invalid; 8], reg: Reg::NOT_INIT };
 
     /// Holds it (some bytes of) a spilled register?
+    #[inline]
     pub fn is_spill(&self) -> bool {
         self.bytes[7] == Byte::Spill
     }
 
     /// A number was spilled.
+    #[inline]
     pub fn is_scalar_spill(&self) -> bool {
         self.is_spill() && self.reg.is_scalar()
     }
 
     /// All 64 bits of a number were spilled.
+    #[inline]
     pub fn is_scalar_spill64(&self) -> bool {
         self.bytes[0] == Byte::Spill && self.reg.is_scalar()
     }
 
     /// Dynptr, iterator or saved flags.
+    #[inline]
     pub fn is_special(&self) -> bool {
         matches!(self.bytes[7], Byte::Dynptr | Byte::Iter | Byte::IrqFlag)
     }
@@ -182,6 +186,7 @@ pub struct Settled {
 
 impl Settled {
     /// Do both begin at one point?
+    #[inline]
     pub fn same_point(&self, other: &Settled) -> bool {
         (self.insn, self.hist, self.frame) == (other.insn, other.hist, other.frame)
     }
@@ -197,6 +202,7 @@ pub struct Tracked {
 
 impl Tracked {
     /// The points, the youngest first.
+    #[inline]
     pub fn points(&self) -> &[Settled] {
         &self.points[..self.len as usize]
     }
@@ -222,7 +228,7 @@ pub type StateId = u32;
 #[derive(Clone, Debug)]
 pub struct State {
     /// Frames, the innermost last.
-    pub frames: Vec<Arc<Frame>>,
+    pub frames: Vec<Rc<Frame>>,
     /// References and locks held, oldest first.
     pub refs: Vec<Ref>,
     /// `bpf_rcu_read_lock` nesting.
@@ -278,6 +284,7 @@ impl Frame {
 }
 
 /// Slot and byte of a stack offset (negative, above -512).
+#[inline]
 pub fn slot_of(off: i64) -> (usize, usize) {
     let depth = (-off - 1) as usize;
     (depth / 8, depth % 8)
@@ -285,32 +292,38 @@ pub fn slot_of(off: i64) -> (usize, usize) {
 
 impl State {
     /// Number of the innermost frame.
+    #[inline]
     pub fn depth(&self) -> usize {
         self.frames.len() - 1
     }
 
     /// The innermost frame.
+    #[inline]
     pub fn frame(&self) -> &Frame {
         &self.frames[self.depth()]
     }
 
     /// The innermost frame, to be written.
+    #[inline]
     pub fn frame_mut(&mut self) -> &mut Frame {
         let top = self.depth();
-        Arc::make_mut(&mut self.frames[top])
+        Rc::make_mut(&mut self.frames[top])
     }
 
     /// A frame, to be written.
+    #[inline]
     pub fn frame_at_mut(&mut self, i: usize) -> &mut Frame {
-        Arc::make_mut(&mut self.frames[i])
+        Rc::make_mut(&mut self.frames[i])
     }
 
     /// Register of the innermost frame.
+    #[inline]
     pub fn reg(&self, n: usize) -> &Reg {
         &self.frame().regs[n]
     }
 
     /// The same, to be written.
+    #[inline]
     pub fn reg_mut(&mut self, n: usize) -> &mut Reg {
         &mut self.frame_mut().regs[n]
     }
@@ -323,13 +336,14 @@ impl State {
             if !hit {
                 continue;
             }
-            let frame = Arc::make_mut(frame);
+            let frame = Rc::make_mut(frame);
             frame.regs.iter_mut().filter(|r| wanted(r)).for_each(&mut f);
             frame.stack.change(|_, s| spilled(s) && wanted(&s.reg), |_, s| f(&mut s.reg));
         }
     }
 
     /// Where the frame `i` stands: the innermost at the current instruction, the others at their calls.
+    #[inline]
     pub fn insn_of_frame(&self, i: usize) -> usize {
         if i == self.depth() { self.insn } else { self.frames[i + 1].callsite }
     }
@@ -345,6 +359,7 @@ impl State {
     }
 }
 
+#[inline]
 fn spilled(s: &Slot) -> bool {
     s.is_spill() || s.is_special()
 }

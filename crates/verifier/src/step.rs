@@ -275,11 +275,10 @@ impl Vm<'_> {
         let pc = self.cur.insn;
         let before = self.visit_before(pc);
         self.push(pc + 1, pc)?;
-        let widened = before.map(|id| self.kept[id as usize].state.clone());
         if let Some(p) = self.pending.last_mut() {
             p.state.may_goto_depth += 1;
-            if let Some(old) = &widened {
-                crate::equal::widen(old, &mut p.state);
+            if let Some(id) = before {
+                crate::equal::widen(&self.kept[id as usize].state, &mut p.state);
             }
         }
         Ok(Flow::To((pc as i64 + 1 + off as i64) as usize))
@@ -287,9 +286,7 @@ impl Vm<'_> {
 
     /// `r0` to `r5` after a call.
     pub(crate) fn clear_caller_saved(&mut self) {
-        for r in 0..=5 {
-            self.set(r, Reg::NOT_INIT);
-        }
+        self.cur.frame_mut().regs[..6].fill(Reg::NOT_INIT);
     }
 
     fn call(&mut self, callee: Callee) -> Check<Flow> {

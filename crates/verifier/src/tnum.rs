@@ -14,6 +14,7 @@ pub struct Tnum {
 }
 
 /// The lowest `bits` bits set.
+#[inline]
 pub(crate) const fn ones(bits: u32) -> u64 {
     if bits >= 64 { u64::MAX } else { (1 << bits) - 1 }
 }
@@ -23,16 +24,19 @@ impl Tnum {
     pub const UNKNOWN: Tnum = Tnum { value: 0, mask: u64::MAX };
 
     /// Exactly `v`.
+    #[inline]
     pub const fn constant(v: u64) -> Tnum {
         Tnum { value: v, mask: 0 }
     }
 
     /// From bits known to be one or not known; bits in both count as not known.
+    #[inline]
     const fn make(value: u64, mask: u64) -> Tnum {
         Tnum { value: value & !mask, mask }
     }
 
     /// The best tnum that holds every number from `min` to `max`.
+    #[inline]
     pub const fn range(min: u64, max: u64) -> Tnum {
         let differing = 64 - (min ^ max).leading_zeros();
         let mask = ones(differing);
@@ -40,6 +44,7 @@ impl Tnum {
     }
 
     /// The least number above `v`; `None` when there is none.
+    #[inline]
     pub const fn above(self, v: u64) -> Option<u64> {
         if v == u64::MAX {
             return None;
@@ -63,26 +68,31 @@ impl Tnum {
     }
 
     /// All bits known.
+    #[inline]
     pub const fn is_const(self) -> bool {
         self.mask == 0
     }
 
     /// Nothing known of any bit.
+    #[inline]
     pub const fn is_unknown(self) -> bool {
         self.mask == u64::MAX
     }
 
     /// Every number of `self` is a number of `outer`.
+    #[inline]
     pub const fn is_within(self, outer: Tnum) -> bool {
         self.mask & !outer.mask == 0 && outer.value == self.value & !outer.mask
     }
 
     /// Is `v` one of its numbers?
+    #[inline]
     pub const fn contains(self, v: u64) -> bool {
         v & !self.mask == self.value
     }
 
     /// Has the two a number in common?
+    #[inline]
     pub const fn overlaps(self, other: Tnum) -> bool {
         (self.value ^ other.value) & !self.mask & !other.mask == 0
     }
@@ -94,12 +104,14 @@ impl Tnum {
 
     /// What both say. Means nothing when they do not overlap.
     #[must_use]
+    #[inline]
     pub const fn intersect(self, other: Tnum) -> Tnum {
         Tnum::make(self.value | other.value, self.mask & other.mask)
     }
 
     /// Numbers of either.
     #[must_use]
+    #[inline]
     pub const fn union(self, other: Tnum) -> Tnum {
         let mask = (self.value ^ other.value) | self.mask | other.mask;
         Tnum { value: self.value & !mask, mask }
@@ -107,30 +119,35 @@ impl Tnum {
 
     /// The lowest `bits` bits, zero above.
     #[must_use]
+    #[inline]
     pub const fn truncate(self, bits: u32) -> Tnum {
         Tnum { value: self.value & ones(bits), mask: self.mask & ones(bits) }
     }
 
     /// The bits from `bits` upwards, zero below.
     #[must_use]
+    #[inline]
     pub const fn clear_low(self, bits: u32) -> Tnum {
         Tnum { value: self.value & !ones(bits), mask: self.mask & !ones(bits) }
     }
 
     /// The lowest `bits` bits replaced.
     #[must_use]
+    #[inline]
     pub const fn with_low(self, bits: u32, low: Tnum) -> Tnum {
         self.clear_low(bits).or(low.truncate(bits))
     }
 
     /// Left shift by less than 64.
     #[must_use]
+    #[inline]
     pub const fn lsh(self, by: u32) -> Tnum {
         Tnum { value: self.value << by, mask: self.mask << by }
     }
 
     /// Right shift by less than 64.
     #[must_use]
+    #[inline]
     pub const fn rsh(self, by: u32) -> Tnum {
         Tnum { value: self.value >> by, mask: self.mask >> by }
     }
@@ -146,6 +163,7 @@ impl Tnum {
 
     /// Sum: a carry may or may not come into every bit where the extreme sums differ.
     #[must_use]
+    #[inline]
     pub const fn add(self, other: Tnum) -> Tnum {
         let values = self.value.wrapping_add(other.value);
         let masks = self.mask.wrapping_add(other.mask);
@@ -155,6 +173,7 @@ impl Tnum {
 
     /// Difference: the same with borrows.
     #[must_use]
+    #[inline]
     pub const fn sub(self, other: Tnum) -> Tnum {
         let values = self.value.wrapping_sub(other.value);
         let most = values.wrapping_add(self.mask);
@@ -170,6 +189,7 @@ impl Tnum {
 
     /// Bitwise and.
     #[must_use]
+    #[inline]
     pub const fn and(self, other: Tnum) -> Tnum {
         let possible = (self.value | self.mask) & (other.value | other.mask);
         let certain = self.value & other.value;
@@ -178,6 +198,7 @@ impl Tnum {
 
     /// Bitwise or.
     #[must_use]
+    #[inline]
     pub const fn or(self, other: Tnum) -> Tnum {
         let certain = self.value | other.value;
         Tnum { value: certain, mask: (self.mask | other.mask) & !certain }
@@ -185,6 +206,7 @@ impl Tnum {
 
     /// Bitwise exclusive or.
     #[must_use]
+    #[inline]
     pub const fn xor(self, other: Tnum) -> Tnum {
         Tnum::make(self.value ^ other.value, self.mask | other.mask)
     }

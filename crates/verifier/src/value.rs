@@ -148,23 +148,27 @@ impl Flags {
     pub const NONE: Flags = Flags(0);
 
     /// All of `other`?
+    #[inline]
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
     }
 
     /// Any of `other`?
+    #[inline]
     pub const fn any(self, other: Flags) -> bool {
         self.0 & other.0 != 0
     }
 
     /// Both.
     #[must_use]
+    #[inline]
     pub const fn with(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
     }
 
     /// Without `other`.
     #[must_use]
+    #[inline]
     pub const fn without(self, other: Flags) -> Flags {
         Flags(self.0 & !other.0)
     }
@@ -282,36 +286,43 @@ impl Reg {
     }
 
     /// Is it a number?
+    #[inline]
     pub fn is_scalar(&self) -> bool {
-        self.base == Base::Scalar
+        matches!(self.base, Base::Scalar)
     }
 
     /// Is it a pointer (anything but a number or nothing)?
+    #[inline]
     pub fn is_pointer(&self) -> bool {
         !matches!(self.base, Base::Scalar | Base::NotInit)
     }
 
     /// Is it a number that can only be zero?
+    #[inline]
     pub fn is_null(&self) -> bool {
         self.is_scalar() && self.val.as_const() == Some(0)
     }
 
     /// May it be NULL?
+    #[inline]
     pub fn maybe_null(&self) -> bool {
         self.flags.has(Flags::MAYBE_NULL)
     }
 
     /// Packet or packet metadata pointer.
+    #[inline]
     pub fn is_packet(&self) -> bool {
         matches!(self.base, Base::Packet | Base::PacketMeta)
     }
 
     /// Any pointer into or to the end of the packet.
+    #[inline]
     pub fn is_packet_any(&self) -> bool {
-        self.is_packet() || self.base == Base::PacketEnd
+        self.is_packet() || matches!(self.base, Base::PacketEnd)
     }
 
     /// A socket pointer.
+    #[inline]
     pub fn is_socket(&self) -> bool {
         matches!(self.base, Base::Socket | Base::SockCommon | Base::TcpSock | Base::XdpSock)
     }
@@ -322,6 +333,7 @@ impl Reg {
     }
 
     /// Bits that its number needs, unsigned.
+    #[inline]
     pub fn bits(&self) -> u32 {
         64 - self.val.r.umax.leading_zeros()
     }

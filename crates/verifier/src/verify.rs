@@ -21,6 +21,7 @@ use skep_platform::map::MapDef;
 use skep_platform::{Facts, LineInfo, MapType, Platform, ProgType, Program, Verified};
 use std::collections::HashMap;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -244,8 +245,8 @@ pub(crate) fn prepare<'a>(
         options,
         desc,
         layout: desc.layout(program.attach_type),
-        code: Arc::new(code),
-        cfg: Arc::new(cfg),
+        code: Rc::new(code),
+        cfg: Rc::new(cfg),
         live_regs,
         maps,
         kernel,

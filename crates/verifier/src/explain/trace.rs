@@ -103,7 +103,14 @@ impl Vm<'_> {
     }
 
     /// An instruction is about to be walked.
+    #[inline]
     pub(crate) fn trace_step(&mut self, pc: usize) {
+        if self.trace.is_some() {
+            self.record_step(pc);
+        }
+    }
+
+    fn record_step(&mut self, pc: usize) {
         self.trace_after();
         let Some(t) = &mut self.trace else { return };
         t.counts[pc].visits += 1;
@@ -152,10 +159,14 @@ impl Vm<'_> {
     }
 
     /// A kept state does not cover the current one.
+    #[inline]
     pub(crate) fn trace_missed(&mut self, id: StateId, pc: usize) {
-        if self.trace.is_none() {
-            return;
+        if self.trace.is_some() {
+            self.record_missed(id, pc);
         }
+    }
+
+    fn record_missed(&mut self, id: StateId, pc: usize) {
         let place = self.difference(id);
         if let Some(t) = &mut self.trace {
             t.counts[pc].missed += 1;
