@@ -53,6 +53,8 @@ pub struct CallShape {
 pub struct Cfg {
     /// By slot.
     pub marks: Vec<Mark>,
+    /// By slot: [`successors`].
+    pub ways: Vec<Ways>,
     /// Instructions of every function in postorder.
     pub postorder: Vec<Vec<usize>>,
 }
@@ -60,7 +62,8 @@ pub struct Cfg {
 impl Cfg {
     /// Walks the program from its first instruction through jumps, calls and callback addresses.
     pub fn new(code: &mut Code, shape: &dyn Fn(&Op) -> CallShape) -> Check<Cfg> {
-        let mut cfg = Cfg { marks: vec![Mark::default(); code.len()], postorder: Vec::new() };
+        let ways = (0..code.len()).map(|pc| successors(code, pc)).collect();
+        let mut cfg = Cfg { marks: vec![Mark::default(); code.len()], ways, postorder: Vec::new() };
         let seen = cfg.walk(code, shape)?;
         for (pc, slot) in code.slots.iter().enumerate() {
             match slot {
@@ -73,7 +76,7 @@ impl Cfg {
             }
         }
         cfg.propagate_effects(code, shape);
-        cfg.postorder = code.funcs.iter().map(|f| postorder(code, f)).collect();
+        cfg.postorder = code.funcs.iter().map(|f| postorder(&cfg.ways, f)).collect();
         cfg.loops(code);
         Ok(cfg)
     }
@@ -87,12 +90,13 @@ impl Cfg {
                 continue;
             }
             let Slot::Op(op, _) = code.slots[pc] else {
-                todo.extend(successors(code, pc));
+                todo.extend(self.ways[pc]);
                 todo.extend(crate::code::target(&code.slots[pc], pc).map(|t| t as usize));
                 continue;
             };
-            self.mark(code, pc, &op, &shape(&op));
-            for next in successors(code, pc) {
+            let shape = if let Op::Call(_) = op { shape(&op) } else { CallShape::default() };
+            self.mark(code, pc, &op, &shape);
+            for next in self.ways[pc] {
                 if next >= code.len() {
                     refuse!(ControlFlow, "jump out of range from insn {pc} to {next}");
                 }
@@ -166,14 +170,17 @@ impl Cfg {
     /// A function changes packets or sleeps when it or anything it calls does.
     fn propagate_effects(&mut self, code: &mut Code, shape: &dyn Fn(&Op) -> CallShape) {
         let mut calls = Vec::new();
-        for pc in 0..code.len() {
-            let Some(op) = code.op(pc).copied() else { continue };
-            let f = code.func_of(pc);
-            let s = shape(&op);
-            code.funcs[f].changes_packet |= s.changes_packet;
-            code.funcs[f].might_sleep |= s.might_sleep;
-            if let Some(callee) = op.subprog_target(pc).and_then(|t| code.func_at(t as usize)) {
-                calls.push((f, callee));
+        for f in 0..code.funcs.len() {
+            for pc in code.funcs[f].start..code.funcs[f].end {
+                let Some(op @ (Op::Call(_) | Op::LoadImm64 { .. })) = code.op(pc).copied() else { continue };
+                if let Op::Call(_) = op {
+                    let s = shape(&op);
+                    code.funcs[f].changes_packet |= s.changes_packet;
+                    code.funcs[f].might_sleep |= s.might_sleep;
+                }
+                if let Some(callee) = op.subprog_target(pc).and_then(|t| code.func_at(t as usize)) {
+                    calls.push((f, callee));
+                }
             }
         }
         loop {
@@ -209,7 +216,7 @@ impl Cfg {
                     stack.push(pc);
                     on_stack[pc] = true;
                 }
-                let next = successors(code, pc);
+                let next = self.ways[pc];
                 let nth = |edge: usize| next.into_iter().nth(edge);
                 if let Some(child) = edge.checked_sub(1).and_then(nth).filter(|c| on_stack[*c]) {
                     low[pc] = low[pc].min(low[child]);
@@ -284,13 +291,11 @@ impl Ways {
 
 impl IntoIterator for Ways {
     type Item = usize;
-    type IntoIter =
-        std::iter::Map<std::iter::Filter<std::array::IntoIter<u32, 2>, fn(&u32) -> bool>, fn(u32) -> usize>;
+    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<usize>, 2>>;
 
+    #[inline]
     fn into_iter(self) -> Self::IntoIter {
-        let real: fn(&u32) -> bool = |w| *w != Ways::NONE;
-        let wide: fn(u32) -> usize = |w| w as usize;
-        self.0.into_iter().filter(real).map(wide)
+        self.0.map(|w| (w != Ways::NONE).then_some(w as usize)).into_iter().flatten()
     }
 }
 
@@ -312,7 +317,7 @@ fn illegal_jump(insn: &skep_isa::Insn, pc: usize, len: usize) -> Ways {
     Ways::new(fall.filter(inside), jump.filter(inside))
 }
 
-fn postorder(code: &Code, f: &Func) -> Vec<usize> {
+fn postorder(ways: &[Ways], f: &Func) -> Vec<usize> {
     let mut seen = vec![false; f.end - f.start];
     let mut out = Vec::with_capacity(f.end - f.start);
     let mut work = vec![(f.start, false)];
@@ -325,7 +330,7 @@ fn postorder(code: &Code, f: &Func) -> Vec<usize> {
             continue;
         }
         work.push((pc, true));
-        work.extend(successors(code, pc).into_iter().map(|n| (n, false)));
+        work.extend(ways[pc].into_iter().map(|n| (n, false)));
     }
     out
 }
@@ -342,7 +347,7 @@ pub fn live_registers(code: &Code, cfg: &Cfg, shape: &dyn Fn(&Op) -> CallShape) 
                 Op::Call(_) => use_def(op, &shape(op)),
                 _ => use_def(op, &CallShape::default()),
             };
-            Some((*pc, successors(code, *pc), uses, defs))
+            Some((*pc, cfg.ways[*pc], uses, defs))
         }));
         loop {
             let mut changed = false;

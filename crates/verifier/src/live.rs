@@ -8,7 +8,7 @@
 //! Only instructions whose masks changed, and those before them, are looked at again: the work grows with what is
 //! learned, not with the number of paths. Masks of a frame are made when something is known of it.
 
-use crate::cfg::{Cfg, successors};
+use crate::cfg::Cfg;
 use crate::code::Code;
 
 /// A set of slots of one frame.
@@ -95,10 +95,7 @@ struct Flow {
 impl Flow {
     fn new(code: &Code, cfg: &Cfg) -> Flow {
         let n = code.len();
-        let mut next = Vec::with_capacity(n);
-        for pc in 0..n {
-            next.push(successors(code, pc).0);
-        }
+        let next: Vec<[u32; 2]> = cfg.ways.iter().map(|w| w.0).collect();
         let mut first = vec![0; n + 1];
         let inside = |to: &u32| (*to as usize) < n;
         for to in next.iter().flatten().filter(|t| inside(t)) {

@@ -3,6 +3,7 @@
 use skep_btf::{Btf, Kind, Type};
 use skep_platform::map::{MapDef, flags};
 use skep_platform::{Map, MapType};
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// Special fields of map values and objects (`enum btf_field_type`).
@@ -79,13 +80,15 @@ pub struct MapInfo {
     pub fields: Vec<Field>,
     /// Index of the description of its inner maps.
     pub inner: Option<u16>,
+    /// Contents that never change, once they were asked for.
+    contents: OnceCell<Option<Vec<u8>>>,
 }
 
 impl MapInfo {
     /// From a bound map or an inner definition.
     pub fn new(def: MapDef, map: Option<Arc<dyn Map>>) -> MapInfo {
         let fields = def.btf.as_ref().map_or_else(Vec::new, |b| fields_of(&b.btf, b.value));
-        MapInfo { def, map, fields, inner: None }
+        MapInfo { def, map, fields, inner: None, contents: OnceCell::new() }
     }
 
     /// Type.
@@ -113,12 +116,16 @@ impl MapInfo {
         !self.writable() && self.map.as_ref().is_some_and(|m| m.frozen())
     }
 
-    /// A number in constant contents.
+    /// A number in contents that are [`MapInfo::constant`]; the first call reads the whole value.
     pub fn constant_at(&self, off: u32, size: u32, signed: bool) -> Option<u64> {
-        let map = self.map.as_ref()?;
-        map.direct()?;
-        let mut bytes = Vec::new();
-        map.read(&0u32.to_le_bytes(), &mut bytes).ok()?;
+        let read = || {
+            let map = self.map.as_ref()?;
+            map.direct()?;
+            let mut bytes = Vec::new();
+            map.read(&0u32.to_le_bytes(), &mut bytes).ok()?;
+            Some(bytes)
+        };
+        let bytes = self.contents.get_or_init(read).as_ref()?;
         let b = bytes.get(off as usize..(off + size) as usize)?;
         let mut w = [0; 8];
         w[..b.len()].copy_from_slice(b);
