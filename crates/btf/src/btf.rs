@@ -40,6 +40,8 @@ pub struct Btf {
     names: Names,
     /// Own ids of declaration tags.
     decl_tags: OnceLock<Box<[u32]>>,
+    /// The same with the type that each stands on, sorted by it.
+    decl_tags_by_type: OnceLock<Vec<(u32, u32)>>,
 }
 
 /// A type record in words, whole: `kind.row().words(vlen)` of them.
@@ -119,6 +121,7 @@ impl Btf {
             first_str,
             names: Names::default(),
             decl_tags: OnceLock::new(),
+            decl_tags_by_type: OnceLock::new(),
         };
         btf.check_references(header.types_at())?;
         Ok(btf)
@@ -136,6 +139,7 @@ impl Btf {
             strings_are_plain: true,
             names: Names::default(),
             decl_tags: OnceLock::new(),
+            decl_tags_by_type: OnceLock::new(),
         }
     }
 
@@ -193,17 +197,28 @@ impl Btf {
         self.decl_tag_records().map(|r| DeclTag::from_record(self, r))
     }
 
-    /// The tags on one type, without the base's; cost as of [`Btf::own_decl_tags`], names are read of what is found.
+    /// The tags on one type, without the base's, in their order. The first call looks at every type and sorts the tags, the
+    /// next ones search among them.
     pub fn own_decl_tags_of(&self, type_id: u32) -> impl Iterator<Item = DeclTag<'_>> {
-        let of_type = move |r: &Record<'_>| r.word3() == type_id;
-        self.decl_tag_records().filter(of_type).map(|r| DeclTag::from_record(self, r))
+        let all = self.decl_tags_by_type.get_or_init(|| {
+            let mut all: Vec<(u32, u32)> =
+                self.decl_tag_ids().iter().filter_map(|id| Some((self.record(*id)?.word3(), *id))).collect();
+            all.sort_unstable();
+            all
+        });
+        let from = all.partition_point(|(t, _)| *t < type_id);
+        let these = all[from..].iter().take_while(move |(t, _)| *t == type_id);
+        these.filter_map(|(_, id)| self.record(*id)).map(|r| DeclTag::from_record(self, r))
+    }
+
+    fn decl_tag_ids(&self) -> &[u32] {
+        self.decl_tags.get_or_init(|| {
+            (self.first_id..self.type_count()).filter(|id| self.kind_of(*id) == Some(Kind::DeclTag)).collect()
+        })
     }
 
     fn decl_tag_records(&self) -> impl Iterator<Item = Record<'_>> {
-        let ids = self.decl_tags.get_or_init(|| {
-            (self.first_id..self.type_count()).filter(|id| self.kind_of(*id) == Some(Kind::DeclTag)).collect()
-        });
-        ids.iter().filter_map(|id| self.record(*id))
+        self.decl_tag_ids().iter().filter_map(|id| self.record(*id))
     }
 
     /// The string at this offset; `None` outside the strings and in the middle of a character.

@@ -162,12 +162,19 @@ const KPTR_TAGS: [(&str, FieldKind); 4] = [
 /// Most special fields of one value (`BTF_FIELDS_MAX`).
 const MAX_FIELDS: usize = 11;
 
-/// Special fields of a structure, or of the variables of a data section (`btf_parse_fields`).
+/// Types looked at for one value: what the kernel would look through for longer is not looked through.
+const MAX_LOOKS: u32 = 1 << 18;
+/// Structures and arrays inside of each other.
+const MAX_NESTING: u32 = 5;
+
+/// Special fields of a structure, or of the variables of a data section (`btf_parse_fields`). Cost: bounded, whatever the
+/// types are.
 pub fn fields_of(btf: &Btf, id: u32) -> Vec<Field> {
-    let mut out = Vec::new();
-    collect(btf, id, 0, 0, &mut out);
+    let mut search = Search { btf, looks: MAX_LOOKS, out: Vec::new() };
+    search.collect(id, 0, 0);
+    let mut out = search.out;
     out.sort_by_key(|f| f.off);
-    if out.len() > MAX_FIELDS || !consistent(&out) {
+    if search.looks == 0 || out.len() > MAX_FIELDS || !consistent(&out) {
         // A record with an error counts as none at all.
         out.clear();
     }
@@ -189,51 +196,75 @@ fn consistent(fields: &[Field]) -> bool {
         && !(nodes && count(F::Refcount) == 0)
 }
 
-fn collect(btf: &Btf, id: u32, base: u32, depth: u32, out: &mut Vec<Field>) {
-    if depth > 4 || out.len() > 64 {
-        return;
-    }
-    let Some((id, ty)) = btf.resolve(id) else { return };
-    match ty {
-        Type::Struct(s) => {
-            for (i, m) in s.members.enumerate() {
-                let off = base + m.bit_offset / 8;
-                one(btf, m.type_id, off, depth, Some((id, i as u32)), out);
-            }
-        }
-        Type::Datasec(d) => {
-            for v in d.vars {
-                let Some(Type::Var(var)) = btf.type_by_id(v.type_id) else { continue };
-                one(btf, var.type_id, base + v.offset, depth, Some((v.type_id, u32::MAX)), out);
-            }
-        }
-        _ => {}
-    }
+/// The search through a type for special fields.
+struct Search<'a> {
+    btf: &'a Btf,
+    /// Types that may still be looked at.
+    looks: u32,
+    out: Vec<Field>,
 }
 
-fn one(btf: &Btf, id: u32, off: u32, depth: u32, owner: Option<(u32, u32)>, out: &mut Vec<Field>) {
-    let Some((real, ty)) = btf.resolve(id) else { return };
-    match ty {
-        Type::Struct(_) => {
-            let name = btf.name_of(real);
-            let Some((_, kind)) = STRUCTS.iter().find(|(n, _)| *n == name) else {
-                return collect(btf, real, off, depth + 1, out);
-            };
-            let size = btf.size_of(real).unwrap_or(0);
-            let mut f = Field { kind: *kind, off, size, target: 0, target_name: String::new(), node_off: 0 };
-            if matches!(kind, FieldKind::ListHead | FieldKind::RbRoot) {
-                contains(btf, owner, &mut f);
+impl Search<'_> {
+    fn collect(&mut self, id: u32, base: u32, depth: u32) {
+        let Some((id, ty)) = self.btf.resolve(id).filter(|_| depth < MAX_NESTING) else { return };
+        match ty {
+            Type::Struct(s) => {
+                for (i, m) in s.members.enumerate() {
+                    let off = base.saturating_add(m.bit_offset / 8);
+                    self.one(m.type_id, off, depth, (id, Some(i as u32)));
+                }
             }
-            out.push(f);
-        }
-        Type::Array(a) if a.nelems <= 64 => {
-            let size = btf.size_of(a.type_id).unwrap_or(0);
-            for i in 0..a.nelems {
-                one(btf, a.type_id, off + i * size, depth + 1, owner, out);
+            Type::Datasec(d) => {
+                for v in d.vars {
+                    let Some(Type::Var(var)) = self.btf.type_by_id(v.type_id) else { continue };
+                    self.one(var.type_id, base.saturating_add(v.offset), depth, (v.type_id, None));
+                }
             }
+            _ => {}
         }
-        Type::Ptr(to) => kptr(btf, to, off, out),
-        _ => {}
+    }
+
+    /// A member or variable; `owner` is where its tags stand.
+    fn one(&mut self, id: u32, off: u32, depth: u32, owner: (u32, Option<u32>)) {
+        if self.looks == 0 || self.out.len() > MAX_FIELDS || depth > MAX_NESTING {
+            return;
+        }
+        self.looks -= 1;
+        let Some((real, ty)) = self.btf.resolve(id) else { return };
+        match ty {
+            Type::Struct(_) => {
+                let name = self.btf.name_of(real);
+                let Some((_, kind)) = STRUCTS.iter().find(|(n, _)| *n == name) else {
+                    return self.collect(real, off, depth + 1);
+                };
+                let size = self.btf.size_of(real).unwrap_or(0);
+                let mut f =
+                    Field { kind: *kind, off, size, target: 0, target_name: String::new(), node_off: 0 };
+                if matches!(kind, FieldKind::ListHead | FieldKind::RbRoot) {
+                    contains(self.btf, owner, &mut f);
+                }
+                self.out.push(f);
+            }
+            Type::Array(a) => {
+                // The first element tells what is in all of them.
+                let before = self.out.len();
+                self.one(a.type_id, off, depth + 1, owner);
+                let first = self.out[before..].to_vec();
+                let size = self.btf.size_of(a.type_id).unwrap_or(0);
+                let rest = if first.is_empty() { 1 } else { a.nelems.min(MAX_FIELDS as u32 + 1) };
+                for i in 1..rest {
+                    self.out.extend(first.iter().map(|f| {
+                        let off = f.off.saturating_add(i.saturating_mul(size));
+                        Field { off, ..f.clone() }
+                    }));
+                }
+                if a.nelems == 0 {
+                    self.out.truncate(before);
+                }
+            }
+            Type::Ptr(to) => kptr(self.btf, to, off, &mut self.out),
+            _ => {}
+        }
     }
 }
 
@@ -246,9 +277,7 @@ fn kptr(btf: &Btf, to: u32, off: u32, out: &mut Vec<Field>) {
 }
 
 /// `contains:TYPE:MEMBER` on a list head or tree root names what it holds.
-fn contains(btf: &Btf, owner: Option<(u32, u32)>, f: &mut Field) {
-    let Some((owner, index)) = owner else { return };
-    let component = (index != u32::MAX).then_some(index);
+fn contains(btf: &Btf, (owner, component): (u32, Option<u32>), f: &mut Field) {
     for tag in btf.own_decl_tags_of(owner).filter(|t| t.component == component) {
         let Some(rest) = tag.name.strip_prefix("contains:") else { continue };
         let Some((name, member)) = rest.split_once(':') else { continue };
