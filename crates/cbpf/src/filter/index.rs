@@ -25,6 +25,7 @@ impl Index {
     }
 
     /// The number of what has this hash and `is` the same; `next` from now on where there is none.
+    #[inline]
     pub(super) fn find_or_put(&mut self, hash: u32, next: u32, is: impl Fn(u32) -> bool) -> u32 {
         if self.used * 2 >= self.slots.len() {
             self.grow();
@@ -46,6 +47,7 @@ impl Index {
         }
     }
 
+    #[cold]
     fn grow(&mut self) {
         let room = (self.slots.len() * 2).max(SLOTS);
         let old = std::mem::replace(&mut self.slots, vec![0; room]);

@@ -117,7 +117,9 @@ fn word(text: &str, at: usize) -> Result<(Tok, usize), FilterError> {
         return Ok((Tok::Aid(byte), len + 1));
     }
     let len = name_len(rest);
-    if let Some(found) = address(text, at, len)? {
+    if (rest[0].is_ascii_hexdigit() || rest[0] == b':')
+        && let Some(found) = address(text, at, len)?
+    {
         return Ok(found);
     }
     if len > 0 {

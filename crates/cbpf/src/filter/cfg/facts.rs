@@ -59,12 +59,23 @@ struct Place {
     /// First word in a node's facts, and how many. Small groups share a word.
     at: u32,
     len: u32,
-    /// First word in [`Classes::masks`]: classes for which the test holds, then those for which it does not.
+    /// Classes for which the test holds, and those for which it does not, where that is one word.
+    yes: u64,
+    no: u64,
+    /// First word in [`Classes::masks`] otherwise: the same.
     masks: u32,
 }
 
-/// A test in a group: the value it asks about, whether what it asks is no range and no bits, and what it asks.
-type Member = (Id, bool, Asked, TestId);
+/// A test in a group: the value it asks about in the upper half, then a bit for what is no range and no bits, and its number.
+type Member = u64;
+
+/// The number of the test.
+fn number(member: Member) -> TestId {
+    member as TestId & !OTHER
+}
+
+/// Set in a [`Member`] whose test asks what only the same test asks.
+const OTHER: u32 = 1 << 31;
 
 /// A class of numbers: the lowest, and which tests of bits hold in it.
 type Class = (u32, u8);
@@ -89,11 +100,13 @@ impl Classes {
     pub(super) fn update(&mut self, graph: &Graph, always: bool) -> bool {
         let mut all = std::mem::take(&mut self.members);
         all.clear();
-        all.extend(
-            graph.tests.iter().zip(0..).map(|(t, test)| (t.of, t.asked == Asked::Other, t.asked, test)),
-        );
-        all.sort_unstable_by_key(|(of, other, _, test)| (*of, *other, *test));
-        let shared = all.windows(2).any(|w| w[0].0 == w[1].0) || graph.nodes.len() > graph.tests.len();
+        all.extend(graph.tests.iter().zip(0u32..).map(|(t, test)| {
+            let other = if t.asked == Asked::Other { OTHER } else { 0 };
+            u64::from(t.of) << 32 | u64::from(test | other)
+        }));
+        all.sort_unstable();
+        let same = |a: &Member, b: &Member| a >> 32 == b >> 32;
+        let shared = all.windows(2).any(|w| same(&w[0], &w[1])) || graph.nodes.len() > graph.tests.len();
         if shared || always {
             self.places.clear();
             self.places.resize(all.len(), Place::default());
@@ -101,7 +114,7 @@ impl Classes {
             self.bits = 0;
             self.about.clear();
             let apart = all.len() / 32 * graph.nodes.len() > MAX_WORDS;
-            for group in all.chunk_by(|a, b| a.0 == b.0 && !a.1 && !b.1 && !apart) {
+            for group in all.chunk_by(|a, b| same(a, b) && (*a | *b) as u32 & OTHER == 0 && !apart) {
                 self.group(graph, group);
             }
         }
@@ -115,23 +128,24 @@ impl Classes {
     }
 
     fn group(&mut self, graph: &Graph, group: &[Member]) {
+        let asked = |member: &Member| graph.tests[number(*member) as usize].asked;
         let (mut masks, mut count) = ([0; MAX_MASKS], 0);
         for member in group {
-            if let Asked::Bits(m) = member.2 {
+            if let Asked::Bits(m) = asked(member) {
                 if let Some(place) = masks.get_mut(count) {
                     *place = m;
                 }
                 count += 1;
             }
         }
-        if count > MAX_MASKS || group[0].1 || group.len() == 1 {
+        if count > MAX_MASKS || group.len() == 1 {
             for member in group {
                 self.place(graph, std::slice::from_ref(member), &[(0, 0), (0, 1)], |_, c| c.1 != 0);
             }
         } else {
             let masks = &masks[..count];
             let mut classes = std::mem::take(&mut self.classes);
-            classes_of(group, masks, &mut self.cuts, &mut classes);
+            classes_of(group.iter().map(asked), masks, &mut self.cuts, &mut classes);
             self.place(graph, group, &classes, |asked, (low, bits)| match asked {
                 Asked::Range(min, max) => (min..=max).contains(low),
                 Asked::Bits(m) => {
@@ -156,17 +170,27 @@ impl Classes {
         }
         let (at, first) = (self.bits / 64, self.bits % 64);
         let len = (first + classes.len()).div_ceil(64);
-        for (_, _, asked, test) in group {
-            let start = self.masks.len();
-            self.places[*test as usize] = Place { at: at as u32, len: len as u32, masks: start as u32 };
-            self.masks.resize(start + 2 * len, 0);
-            for (n, class) in classes.iter().enumerate() {
-                let half = if holds(*asked, class) { 0 } else { len };
-                self.masks[start + half + (first + n) / 64] |= 1 << ((first + n) % 64);
+        for test in group.iter().map(|m| number(*m) as usize) {
+            let asked = graph.tests[test].asked;
+            let mut place = Place { at: at as u32, len: len as u32, ..Place::default() };
+            if len == 1 {
+                for (n, class) in classes.iter().enumerate() {
+                    let half = if holds(asked, class) { &mut place.yes } else { &mut place.no };
+                    *half |= 1 << (first + n);
+                }
+            } else {
+                let start = self.masks.len();
+                place.masks = start as u32;
+                self.masks.resize(start + 2 * len, 0);
+                for (n, class) in classes.iter().enumerate() {
+                    let half = if holds(asked, class) { 0 } else { len };
+                    self.masks[start + half + (first + n) / 64] |= 1 << ((first + n) % 64);
+                }
             }
+            self.places[test] = place;
         }
         self.bits += classes.len();
-        let test = group[0].3;
+        let test = number(group[0]);
         let t = &graph.tests[test as usize];
         let mut mentioned = graph.values.info(t.a).words | graph.values.info(t.b).words;
         while mentioned != 0 {
@@ -175,39 +199,55 @@ impl Classes {
         }
     }
 
-    /// First word of the facts that a test is about, its classes that hold, and those that do not.
-    fn masks(&self, test: TestId) -> (usize, &[u64], &[u64]) {
-        let p = self.places[test as usize];
+    /// The classes of a test that takes several words: those that hold, and those that do not.
+    fn wide(&self, p: &Place) -> (&[u64], &[u64]) {
         let (len, start) = (p.len as usize, p.masks as usize);
-        let (yes, no) = self.masks[start..start + 2 * len].split_at(len);
-        (p.at as usize, yes, no)
+        self.masks[start..start + 2 * len].split_at(len)
     }
 
     /// The outcome of a test, where what is known decides it.
+    #[inline]
     fn outcome(&self, facts: &[u64], test: TestId) -> Option<bool> {
-        let (at, yes, no) = self.masks(test);
-        let none = |of: &[u64]| facts[at..].iter().zip(of).all(|(f, o)| f & o == 0);
-        if none(no) {
-            Some(true)
-        } else if none(yes) {
-            Some(false)
+        let p = &self.places[test as usize];
+        let facts = &facts[p.at as usize..];
+        let (none_fails, none_holds) = if p.len == 1 {
+            (facts[0] & p.no == 0, facts[0] & p.yes == 0)
         } else {
-            None
+            let (yes, no) = self.wide(p);
+            let none = |of: &[u64]| facts.iter().zip(of).all(|(f, o)| f & o == 0);
+            (none(no), none(yes))
+        };
+        match (none_fails, none_holds) {
+            (true, _) => Some(true),
+            (false, true) => Some(false),
+            (false, false) => None,
         }
     }
 
     /// Narrows what is known by an outcome.
+    #[inline]
     fn learn(&self, facts: &mut [u64], test: TestId, holds: bool) {
-        let (at, yes, no) = self.masks(test);
-        let other = if holds { no } else { yes };
-        facts[at..].iter_mut().zip(other).for_each(|(f, m)| *f &= !m);
+        let p = &self.places[test as usize];
+        let facts = &mut facts[p.at as usize..];
+        if p.len == 1 {
+            facts[0] &= !if holds { p.no } else { p.yes };
+        } else {
+            let (yes, no) = self.wide(p);
+            facts.iter_mut().zip(if holds { no } else { yes }).for_each(|(f, m)| *f &= !m);
+        }
     }
 
     /// Forgets what depends on a word of scratch memory.
     fn forget(&self, facts: &mut [u64], word: u8) {
         for (_, test) in self.about.iter().filter(|(w, _)| *w == word) {
-            let (at, yes, no) = self.masks(*test);
-            facts[at..].iter_mut().zip(yes.iter().zip(no)).for_each(|(f, (y, n))| *f |= y | n);
+            let p = &self.places[*test as usize];
+            let facts = &mut facts[p.at as usize..];
+            if p.len == 1 {
+                facts[0] |= p.yes | p.no;
+            } else {
+                let (yes, no) = self.wide(p);
+                facts.iter_mut().zip(yes.iter().zip(no)).for_each(|(f, (y, n))| *f |= y | n);
+            }
         }
     }
 
@@ -223,12 +263,12 @@ impl Classes {
     }
 }
 
-/// Classes of a value that a group of tests makes, of which those of bits have these masks.
-fn classes_of(group: &[Member], masks: &[u32], cuts: &mut Vec<u32>, out: &mut Vec<Class>) {
+/// Classes of a value about which this is asked; what asks for bits has these masks.
+fn classes_of(asked: impl Iterator<Item = Asked>, masks: &[u32], cuts: &mut Vec<u32>, out: &mut Vec<Class>) {
     cuts.clear();
     cuts.push(0);
-    for g in group {
-        if let Asked::Range(min, max) = g.2 {
+    for a in asked {
+        if let Asked::Range(min, max) = a {
             cuts.push(min);
             cuts.extend(max.checked_add(1));
         }
@@ -260,7 +300,6 @@ pub(super) struct Facts {
     after: Vec<u64>,
     done: Vec<Loads>,
     reached: Vec<bool>,
-    later: Vec<Loads>,
 }
 
 /// A list with so many equal items.
@@ -280,8 +319,7 @@ pub(super) fn thread(
     plainly: bool,
 ) -> bool {
     let Some(root) = root.node() else { return false };
-    let Facts { facts, after, done, reached, later } = room;
-    fill_later(graph, root, later);
+    let Facts { facts, after, done, reached } = room;
     let words = classes.words();
     refill(facts, (root + 1) * words, 0);
     facts[root * words..].fill(u64::MAX);
@@ -323,7 +361,7 @@ pub(super) fn thread(
             {
                 classes.learn(after, test, yes);
             }
-            *end = beyond(graph, classes, later, *end, after, have);
+            *end = beyond(graph, classes, *end, after, have);
             if let Some(n) = end.node() {
                 reached[n] = true;
                 done[n] = done[n].and(have);
@@ -338,7 +376,7 @@ pub(super) fn thread(
 }
 
 /// Where a jump ends that passes over what need not be asked.
-fn beyond(graph: &Graph, classes: &Classes, later: &[Loads], mut to: To, facts: &[u64], have: Loads) -> To {
+fn beyond(graph: &Graph, classes: &Classes, mut to: To, facts: &[u64], have: Loads) -> To {
     while let Some(n) = to.node()
         && let node = graph.nodes[n]
         && let Step::Test(test) = node.step
@@ -349,21 +387,12 @@ fn beyond(graph: &Graph, classes: &Classes, later: &[Loads], mut to: To, facts: 
             None if node.yes == node.no => node.yes,
             None => return to,
         };
-        if !have.or(ahead(later, next)).covers(graph.tests[test as usize].needs) {
+        if !have.or(ahead(&graph.later, next)).covers(graph.tests[test as usize].needs) {
             return to;
         }
         to = next;
     }
     to
-}
-
-/// What is loaded on every way from each node to the acceptance of the packet.
-fn fill_later(graph: &Graph, root: usize, out: &mut Vec<Loads>) {
-    out.clear();
-    for node in &graph.nodes[..=root] {
-        let after = ahead(out, node.yes).and(ahead(out, node.no));
-        out.push(graph.before(node.step, after));
-    }
 }
 
 /// Whether a number is among those that a test asks for; tests of two values are not asked here.

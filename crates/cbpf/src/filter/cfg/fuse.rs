@@ -184,7 +184,7 @@ impl Pairs<'_> {
         let (both, shift) = together(first, other)?;
         let loads = graph.loads(head).0.or(graph.loads(second).0);
         let unlikely = wants.iter().map(|w| weight(*w, *w)).sum::<u32>() <= 32;
-        if !parts.done[head].or(ahead(&parts.later, fail)).covers(loads)
+        if !parts.done[head].or(ahead(&graph.later, fail)).covers(loads)
             || (both.cost() > first.cost() && unlikely && !self.short)
             || self.held(head)
         {

@@ -91,7 +91,8 @@ pub(super) struct Graph {
     old: Vec<Node>,
     now: Vec<To>,
     kept: Vec<bool>,
-    later: Vec<Loads>,
+    /// What is loaded on every way from each node to the acceptance of the packet, as it was when the node was made.
+    pub later: Vec<Loads>,
 }
 
 impl Graph {
@@ -100,6 +101,7 @@ impl Graph {
         self.tests.clear();
         self.known_tests.clear();
         self.nodes.clear();
+        self.later.clear();
         self.known.clear();
     }
 
@@ -205,6 +207,10 @@ impl Graph {
             for t in &mut self.tests {
                 t.gives = self.values.info(t.a).gives.or(self.values.info(t.b).gives);
             }
+            self.later.clear();
+            for id in 0..self.nodes.len() {
+                self.later.push(self.before(self.nodes[id]));
+            }
         }
     }
 
@@ -217,6 +223,7 @@ impl Graph {
         let nodes = &self.nodes;
         let id = self.known.find_or_put(node.hash(), next, |id| nodes[id as usize] == node);
         if id == next {
+            self.later.push(self.before(node));
             self.nodes.push(node);
         }
         To::new(id as usize)
@@ -226,6 +233,7 @@ impl Graph {
     pub(super) fn take_nodes(&mut self) -> Vec<Node> {
         self.known.clear();
         self.old.clear();
+        self.later.clear();
         std::mem::replace(&mut self.nodes, std::mem::take(&mut self.old))
     }
 
@@ -239,6 +247,7 @@ impl Graph {
         self.loads_of(self.nodes[id].step)
     }
 
+    #[inline]
     fn loads_of(&self, step: Step) -> (Loads, Loads) {
         match step {
             Step::Set(_, v) => (self.values.info(v).needs, self.values.info(v).gives),
@@ -250,6 +259,7 @@ impl Graph {
     }
 
     /// What is known to be there behind a node, of what was there before it.
+    #[inline]
     pub(super) fn behind(&self, step: Step, before: Loads) -> Loads {
         let have = before.or(self.loads_of(step).1);
         match step {
@@ -258,13 +268,15 @@ impl Graph {
         }
     }
 
-    /// What is loaded from a node on, where `after` is what is loaded on every way behind it.
-    pub(super) fn before(&self, step: Step, after: Loads) -> Loads {
-        let after = match step {
+    /// What is loaded from a node on, on every way to the acceptance of the packet.
+    #[inline]
+    fn before(&self, node: Node) -> Loads {
+        let after = ahead(&self.later, node.yes).and(ahead(&self.later, node.no));
+        let after = match node.step {
             Step::Set(word, _) if after != Loads::ALL => after.without(self.values.loads_with(word)),
             _ => after,
         };
-        after.or(self.loads_of(step).1)
+        after.or(self.loads_of(node.step).1)
     }
 
     /// Nodes that are reached, by falling numbers.
@@ -287,9 +299,7 @@ impl Graph {
     pub(super) fn merge(&mut self, root: To) -> (To, bool) {
         let old = self.take_nodes();
         let mut now = std::mem::take(&mut self.now);
-        let mut later = std::mem::take(&mut self.later);
         now.clear();
-        later.clear();
         // Nodes that are not reached any more are not taken over.
         self.kept.clear();
         self.kept.resize(old.len(), false);
@@ -311,26 +321,16 @@ impl Graph {
             let node = Node { yes: of(node.yes, &now), no: of(node.no, &now), ..*node };
             let decides_nothing = node.yes == node.no && matches!(node.step, Step::Test(_));
             changed |= decides_nothing;
-            if decides_nothing && ahead(&later, node.yes).covers(self.loads_of(node.step).0) {
+            if decides_nothing && ahead(&self.later, node.yes).covers(self.loads_of(node.step).0) {
                 now.push(node.yes);
                 continue;
             }
             let before = self.nodes.len();
             now.push(self.node(node));
-            if self.nodes.len() == before {
-                changed = true;
-            } else {
-                let after = ahead(&later, node.yes).and(ahead(&later, node.no));
-                later.push(match node.step {
-                    Step::Set(word, _) => {
-                        after.without(self.values.loads_with(word)).or(self.loads(before).1)
-                    }
-                    Step::Test(_) => after.or(self.loads(before).1),
-                });
-            }
+            changed |= self.nodes.len() == before;
         }
         let root = of(root, &now);
-        (self.now, self.later) = (now, later);
+        self.now = now;
         self.give_back(old);
         (root, changed)
     }

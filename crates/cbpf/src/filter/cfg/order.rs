@@ -173,9 +173,8 @@ pub(super) struct Parts {
     pub order: Vec<usize>,
     /// How many nodes go on to each.
     pub entries: Vec<u32>,
-    /// What is loaded on every way to each node, and on every way from it to the acceptance of the packet.
+    /// What is loaded on every way to each node.
     pub done: Vec<Loads>,
-    pub later: Vec<Loads>,
     /// Nodes that are rewritten with one before them.
     pub inside: Vec<bool>,
     settled: Vec<[bool; 2]>,
@@ -192,7 +191,6 @@ impl Parts {
         let n = graph.nodes.len();
         refill(&mut self.entries, n, 0);
         refill(&mut self.done, n, Loads::ALL);
-        refill(&mut self.later, n, Loads::NONE);
         if let Some(root) = root.node() {
             self.done[root] = Loads::NONE;
         }
@@ -203,14 +201,6 @@ impl Parts {
                 self.entries[n] += 1;
                 self.done[n] = self.done[n].and(have);
             }
-        }
-        for &id in self.order.iter().rev() {
-            let node = graph.nodes[id];
-            let mut after = ahead(&self.later, node.yes).and(ahead(&self.later, node.no));
-            if let Step::Set(word, _) = node.step {
-                after = after.without(graph.values.loads_with(word));
-            }
-            self.later[id] = after.or(graph.loads(id).1);
         }
     }
 
@@ -232,7 +222,7 @@ impl Parts {
     fn group(&self, graph: &Graph, head: usize, via_yes: bool, out: &mut Vec<usize>) -> bool {
         let first = graph.nodes[head];
         let common = if via_yes { first.no } else { first.yes };
-        let mut have = self.done[head].or(ahead(&self.later, common));
+        let mut have = self.done[head].or(ahead(&graph.later, common));
         out.clear();
         // What is loaded before a level may not be loaded later, nor the other way round.
         let mut level = 0;
