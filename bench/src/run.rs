@@ -8,7 +8,7 @@ use skep::descriptors::map::{Side, flags};
 use skep::descriptors::{Context, ProgType};
 use skep::hooks::input;
 use skep::kernel::{Kernel, KernelProgram};
-use skep::vm::{SystemHost, Tier, User, UserProgram};
+use skep::vm::{SystemHost, Tier, User, UserProgram, aot};
 use skep::{Collection, Engine, Loadable, Options};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -93,13 +93,39 @@ fn subjects(path: &Path, name: &str) -> Result<Vec<Subject>, String> {
             loaded.map(|()| began.elapsed().as_nanos() as f64).map_err(|e| e.to_string())
         });
         let compile_ns = median(compile.collect::<Result<Vec<_>, _>>()?);
-        let row = skep::platform().prog_type(ProgType::Xdp).ok_or("no XDP")?;
-        let memory = memory();
-        let given = input::Input { data: Some(&memory[..PACKET]), ctx: None };
-        let ctx = input::context(row, None, &given).map_err(|e| e.to_string())?;
-        all.push(Subject::new(tier.name(), How::User(user, collection, Box::new(ctx)), compile_ns));
+        all.push(Subject::new(tier.name(), How::User(user, collection, Box::new(packet()?)), compile_ns));
+    }
+    match ahead(path) {
+        Ok(aot) => all.push(aot),
+        Err(e) => eprintln!("bench: {name} without code made ahead of time: {e}"),
     }
     Ok(all)
+}
+
+/// The program out of a library that is made of it now.
+fn ahead(path: &Path) -> Result<Subject, String> {
+    let user = || User::new(*skep::platform(), Arc::new(SystemHost::new()));
+    let engine = user();
+    let (_collection, verified) = open(path, &engine, true)?;
+    let [Loadable::Verified(program)] = verified.as_slice() else { return Err("not one program".into()) };
+    let source = engine.native_source(program).map_err(|e| e.to_string())?;
+    let file = std::env::temp_dir().join(format!("skep-bench-{}.so", std::process::id()));
+    let began = Instant::now();
+    let built = aot::build(&aot::library(&[("program", &source)]), &file, None);
+    let compile_ns = began.elapsed().as_nanos() as f64;
+    let library = built.map_err(|e| e.to_string()).and_then(|_| aot::Library::open(&file).map_err(|e| e.to_string()));
+    let _ = std::fs::remove_file(&file);
+    let user = user().with_tier(Tier::Aot).with_library(Arc::new(library?));
+    let (collection, _) = open(path, &user, true)?;
+    Ok(Subject::new("aot", How::User(user, collection, Box::new(packet()?)), compile_ns))
+}
+
+/// The packet that packet programs get.
+fn packet() -> Result<Context, String> {
+    let row = skep::platform().prog_type(ProgType::Xdp).ok_or("no XDP")?;
+    let memory = memory();
+    let given = input::Input { data: Some(&memory[..PACKET]), ctx: None };
+    input::context(row, None, &given).map_err(|e| e.to_string())
 }
 
 fn open(path: &Path, engine: &dyn Engine, verify: bool) -> Result<(Collection, Vec<Loadable>), String> {

@@ -25,6 +25,7 @@ pub(crate) static COMMANDS: &[&Cmd] = &[
     &cmd::run::RUN,
     &cmd::verify::VERIFY,
     &cmd::diff::DIFF,
+    &cmd::build::BUILD,
     &cmd::filter::FILTER,
     &cmd::seccomp::COMPILE,
     &cmd::seccomp::SHOW,

@@ -179,7 +179,9 @@ pub struct Code {
     pub steps: Vec<Step>,
     /// First slot of every function, ascending; the first is 0, the program itself.
     pub functions: Vec<usize>,
-    /// Slots of [`Step::Wide`] that load the address of a map's value.
+    /// Slots of [`Step::Wide`] that load an address: of a map, a map's value or a function; ascending.
+    pub addresses: Vec<usize>,
+    /// Those of them that load the address of a map's value.
     pub values: Vec<usize>,
     /// Those among the functions whose address is taken: the engine may call them, too.
     pub callbacks: Vec<usize>,

@@ -8,6 +8,8 @@
 //! Always holds: pages are never writable and executable at once; whoever runs compiled code promises that the program
 //! was verified, since the code checks nothing.
 
+#[cfg(unix)]
+pub mod aot;
 pub mod code;
 pub mod fault;
 pub mod head;
@@ -34,11 +36,13 @@ pub const AVAILABLE: bool = cfg!(all(target_arch = "x86_64", unix));
 /// A program as machine code.
 #[derive(Debug)]
 pub struct Compiled {
-    pages: Pages,
-    /// Bytes of code.
+    memory: Memory,
+    /// Bytes of code; 0 for that of a library.
     len: usize,
-    /// First slot and offset of every function, ascending.
-    entries: Vec<(usize, usize)>,
+    /// The program itself.
+    enter: EntryFn,
+    /// First slot and address of every function, ascending.
+    entries: Vec<(usize, u64)>,
     /// Offset of the code by which the engine calls subprograms.
     /// `None`: every function is an [`EntryFn`], and they call it directly.
     call: Option<usize>,
@@ -51,6 +55,15 @@ pub struct Compiled {
     _constants: Box<[u64]>,
 }
 
+/// Where code is.
+#[derive(Debug)]
+enum Memory {
+    Pages(Pages),
+    #[cfg(unix)]
+    #[allow(dead_code, reason = "keeps the library loaded")]
+    Library(aot::Program),
+}
+
 /// Why there is no code.
 #[derive(Debug)]
 pub enum Error {
@@ -60,6 +73,8 @@ pub enum Error {
     Internal(usize),
     /// The system gave no memory for it.
     Memory(std::io::Error),
+    /// A library has no code for it, in words.
+    Library(String),
 }
 
 impl fmt::Display for Error {
@@ -68,6 +83,7 @@ impl fmt::Display for Error {
             Error::Machine => f.write_str("the compiler is for x86-64; use the tier interp"),
             Error::Internal(pc) => write!(f, "the compiler failed at instruction {pc}: please report this"),
             Error::Memory(e) => write!(f, "no executable memory: {e}"),
+            Error::Library(why) => f.write_str(why),
         }
     }
 }
@@ -84,16 +100,40 @@ pub fn compile(code: &Code, token: u64) -> Result<Compiled, Error> {
     }
     let made = baseline::compile(code, token).map_err(Error::Internal)?;
     let pages = Pages::new(&made.bytes, None).map_err(Error::Memory)?;
+    let mut compiled =
+        Compiled::in_pages(pages, made.bytes.len(), &made.entries).ok_or(Error::Internal(0))?;
+    (compiled.places, compiled.call, compiled._loops) = (made.places, Some(made.call), made.loops);
+    Ok(compiled)
+}
+
+/// The code of a program in a library that was made ahead of time of this very program, with the same maps.
+///
+/// # Errors
+/// The library has none, or cannot be loaded.
+#[cfg(unix)]
+pub fn load(code: &Code, facts: &Facts, library: &aot::Library) -> Result<Compiled, Error> {
+    let source = aot::Source::of(code, facts).map_err(Error::Internal)?;
+    let program = library.program(&source).map_err(Error::Library)?;
+    let entries = program.functions.clone();
+    let enter = entries.first().map(|(_, at)| entry_fn(*at)).ok_or(Error::Internal(0))?;
     Ok(Compiled {
-        pages,
-        len: made.bytes.len(),
-        entries: made.entries,
-        places: made.places,
-        call: Some(made.call),
-        _loops: made.loops,
+        memory: Memory::Library(program),
+        len: 0,
+        enter,
+        entries,
+        places: Vec::new(),
+        call: None,
+        _loops: Box::default(),
         #[cfg(feature = "optimized")]
         _constants: Box::default(),
     })
+}
+
+/// The function at an address that one of the compilers has made.
+fn entry_fn(at: u64) -> EntryFn {
+    let code: *const u8 = std::ptr::with_exposed_provenance(at as usize);
+    // SAFETY: addresses of entries come from the compilers alone, whose functions are `EntryFn`s; calling one is unsafe again.
+    unsafe { std::mem::transmute::<*const u8, EntryFn>(code) }
 }
 
 /// Is there an optimising compiler for this machine in this build?
@@ -121,30 +161,49 @@ pub fn optimize(code: &Code, facts: &Facts, token: u64) -> Result<Compiled, Erro
     {
         let made = optimized::compile(code, facts, token).map_err(Error::Internal)?;
         let pages = Pages::new(&made.bytes, Some(made.frames)).map_err(Error::Memory)?;
-        let (entries, places) = (made.entries, made.places);
-        Ok(Compiled {
-            pages,
-            len: made.bytes.len(),
-            entries,
-            places,
-            call: None,
-            _loops: Box::default(),
-            _constants: made.constants,
-        })
+        let mut compiled =
+            Compiled::in_pages(pages, made.bytes.len(), &made.entries).ok_or(Error::Internal(0))?;
+        (compiled.places, compiled._constants) = (made.places, made.constants);
+        Ok(compiled)
     }
 }
 
 impl Compiled {
+    /// Code in pages, with the functions at these offsets; `None` if there are none.
+    fn in_pages(pages: Pages, len: usize, entries: &[(usize, usize)]) -> Option<Compiled> {
+        let start = pages.start().expose_provenance() as u64;
+        let entries: Vec<_> = entries.iter().map(|(slot, off)| (*slot, start + *off as u64)).collect();
+        Some(Compiled {
+            memory: Memory::Pages(pages),
+            len,
+            enter: entry_fn(entries.first()?.1),
+            entries,
+            places: Vec::new(),
+            call: None,
+            _loops: Box::default(),
+            #[cfg(feature = "optimized")]
+            _constants: Box::default(),
+        })
+    }
+
+    fn pages(&self) -> Option<&Pages> {
+        match &self.memory {
+            Memory::Pages(pages) => Some(pages),
+            #[cfg(unix)]
+            Memory::Library(_) => None,
+        }
+    }
+
     /// Address of the function at a slot.
     pub fn entry(&self, slot: usize) -> Option<u64> {
         let at = self.entries.binary_search_by_key(&slot, |(s, _)| *s).ok()?;
-        Some(self.pages.start().expose_provenance() as u64 + self.entries[at].1 as u64)
+        Some(self.entries[at].1)
     }
 
-    /// The code.
+    /// The code; empty for that of a library.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: `Pages` holds at least `len` readable bytes that nobody writes.
-        unsafe { std::slice::from_raw_parts(self.pages.start(), self.len) }
+        self.pages().map_or(&[], |pages| unsafe { std::slice::from_raw_parts(pages.start(), self.len) })
     }
 
     /// Where the code of which slot begins in [`Compiled::bytes`], ascending by offset. Optimised code has places of one
@@ -155,7 +214,7 @@ impl Compiled {
 
     /// The slot that the machine instruction at an address belongs to, if it is one of this program's.
     pub fn slot_at(&self, pc: u64) -> Option<usize> {
-        let at = pc.checked_sub(self.pages.start().expose_provenance() as u64)?;
+        let at = pc.checked_sub(self.pages()?.start().expose_provenance() as u64)?;
         let at = u32::try_from(at).ok().filter(|at| (*at as usize) < self.len)?;
         let before = self.places.partition_point(|(from, _)| *from <= at).checked_sub(1)?;
         Some(self.places[before].1 as usize)
@@ -168,12 +227,10 @@ impl Compiled {
     /// memory that the program may use stays where it is until the end.
     #[inline]
     pub unsafe fn run(&self, head: *mut Head, args: [u64; 5]) -> u64 {
-        // SAFETY: the first function begins there, and is an `EntryFn` in either compiler's code.
-        let enter: EntryFn = unsafe { std::mem::transmute(self.pages.start().add(self.entries[0].1)) };
         let [r1, r2, r3, r4, r5] = args;
         fault::enter(head);
         // SAFETY: the caller's promise.
-        unsafe { enter(r1, r2, r3, r4, r5, head) }
+        unsafe { (self.enter)(r1, r2, r3, r4, r5, head) }
     }
 
     /// Calls the subprogram at address `entry` from inside of a run.
@@ -181,13 +238,11 @@ impl Compiled {
     /// # Safety
     /// As for [`Compiled::run`]; `entry` came from [`Compiled::entry`] of this program.
     pub unsafe fn call(&self, head: *mut Head, entry: u64, args: [u64; 5]) -> u64 {
-        let code: *const u8 = match self.call {
-            // SAFETY: the offset is one of this code.
-            Some(at) => unsafe { self.pages.start().add(at) },
-            None => std::ptr::with_exposed_provenance(entry as usize),
+        // The way in of the baseline's code, or the function itself, which is an `EntryFn` as it is.
+        let enter = match (self.call, self.pages()) {
+            (Some(at), Some(pages)) => entry_fn(pages.start().expose_provenance() as u64 + at as u64),
+            _ => entry_fn(entry),
         };
-        // SAFETY: `baseline::Emit::calls_in` is there, or the function itself, which is an `EntryFn` as it is.
-        let enter: EntryFn = unsafe { std::mem::transmute(code) };
         let [r1, r2, r3, r4, r5] = args;
         // SAFETY: the caller's promise.
         unsafe {

@@ -62,6 +62,11 @@ pub(crate) fn lower(
     let callbacks = callbacks(&ops);
     let value = |op: &Option<Op>| matches!(op, Some(Op::LoadImm64 { imm: Imm64::MapIdxValue { .. }, .. }));
     let values = (0..ops.len()).filter(|pc| value(&ops[*pc])).collect();
+    let address = |op: &Option<Op>| match op {
+        Some(Op::LoadImm64 { imm, .. }) => !matches!(imm, Imm64::Value(_)),
+        _ => false,
+    };
+    let addresses = (0..ops.len()).filter(|pc| address(&ops[*pc])).collect();
     let (sites, reasons) = (Vec::new(), Vec::new());
     let facts = verified.facts();
     let mut l =
@@ -89,7 +94,7 @@ pub(crate) fn lower(
         _ => false,
     });
     let packet = layout.and_then(packet_bounds);
-    let code = Code { steps, functions, values, callbacks, cpu, ctx_size, packet };
+    let code = Code { steps, functions, addresses, values, callbacks, cpu, ctx_size, packet };
     Ok(Lowered { program: l.program, layout, code, sites: l.sites, reasons: l.reasons })
 }
 

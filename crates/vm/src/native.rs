@@ -18,6 +18,7 @@ use crate::lower::{Lowered, Site, func_addr, lower};
 use crate::mem::{Order, Span};
 use crate::user::Tier;
 use skep_isa::{Callee, Op, Size};
+use skep_jit::aot::{Library, Source};
 use skep_jit::head::{MAX_TAIL_CALLS, TAILS, Tail};
 use skep_jit::{Compiled, Head, Step};
 use skep_platform::ctx::{CtxField, FieldKind, Rights, UserRun};
@@ -124,6 +125,7 @@ impl Native {
         host: &Arc<dyn Host>,
         tier: Tier,
         promote_after: Option<u32>,
+        library: Option<&Library>,
     ) -> Result<Native, EngineError> {
         own_memory_only(verified.program(), platform, tier)?;
         let lowered = Box::new(lower(verified, platform, &**host)?);
@@ -133,8 +135,8 @@ impl Native {
         let ctx_len = if raw { 0 } else { layout.map_or(0, |l| l.size.into()) };
         let first_code = match tier {
             Tier::Checked | Tier::Interp => None,
-            Tier::Baseline | Tier::Optimized | Tier::Auto => {
-                Some(compiled(&lowered, verified.facts(), tier)?)
+            Tier::Baseline | Tier::Optimized | Tier::Auto | Tier::Aot => {
+                Some(compiled(&lowered, verified.facts(), tier, library)?)
             }
         };
         let runs = promote_after.filter(|_| tier == Tier::Auto && skep_jit::OPTIMIZES);
@@ -242,8 +244,36 @@ fn token(lowered: &Lowered) -> u64 {
     std::ptr::from_ref(lowered).addr() as u64
 }
 
-fn compiled(lowered: &Lowered, facts: &Facts, tier: Tier) -> Result<Compiled, EngineError> {
+/// A program as C, for a library of [`skep_jit::aot::library`].
+pub(crate) fn source(
+    verified: &Verified,
+    platform: &Platform,
+    host: &Arc<dyn Host>,
+) -> Result<Source, EngineError> {
+    own_memory_only(verified.program(), platform, Tier::Aot)?;
+    let lowered = lower(verified, platform, &**host)?;
+    Source::of(&lowered.code, verified.facts())
+        .map_err(|at| not_compiled(&lowered, &skep_jit::Error::Internal(at)))
+}
+
+fn not_compiled(lowered: &Lowered, e: &skep_jit::Error) -> EngineError {
+    EngineError::Load { prog: lowered.program.name.clone(), insn: None, why: e.to_string() }
+}
+
+fn compiled(
+    lowered: &Lowered,
+    facts: &Facts,
+    tier: Tier,
+    library: Option<&Library>,
+) -> Result<Compiled, EngineError> {
     let made = match tier {
+        Tier::Aot => {
+            let library = library.ok_or_else(|| EngineError::Unsupported {
+                what: "tier aot".into(),
+                why: "no library was given: make one with `skep build --native OBJECT` and name it with --library".into(),
+            })?;
+            skep_jit::load(&lowered.code, facts, library)
+        }
         Tier::Optimized => skep_jit::optimize(&lowered.code, facts, token(lowered)),
         _ => skep_jit::compile(&lowered.code, token(lowered)),
     };
@@ -251,7 +281,7 @@ fn compiled(lowered: &Lowered, facts: &Facts, tier: Tier) -> Result<Compiled, En
         skep_jit::Error::Machine => {
             EngineError::Unsupported { what: "the compiler".into(), why: e.to_string() }
         }
-        e => EngineError::Load { prog: lowered.program.name.clone(), insn: None, why: e.to_string() },
+        e => not_compiled(lowered, &e),
     })
 }
 

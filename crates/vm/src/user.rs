@@ -7,6 +7,7 @@ use crate::checked;
 use crate::checked::code::Code;
 use crate::checked::run::{Machine, Options};
 use crate::native::{self, Native};
+use skep_jit::aot::{Library, Source};
 use skep_platform::engine::{Engine, EngineError, Link, Loadable, Loaded, Platform, RunError};
 use skep_platform::env::{Context, Host};
 use skep_platform::errno::Errno;
@@ -32,16 +33,19 @@ pub enum Tier {
     /// The baseline, and in the background the optimising compiler for programs that run often. Programs that only the
     /// checked tier can run are run in that.
     Auto,
+    /// Code made ahead of time by a C compiler, out of a library that is given to the engine ([`User::with_library`]).
+    Aot,
 }
 
 impl Tier {
     /// Every tier with its name on the command line.
-    pub const ALL: [(Tier, &'static str); 5] = [
+    pub const ALL: [(Tier, &'static str); 6] = [
         (Tier::Checked, "checked"),
         (Tier::Interp, "interp"),
         (Tier::Baseline, "baseline"),
         (Tier::Optimized, "optimized"),
         (Tier::Auto, "auto"),
+        (Tier::Aot, "aot"),
     ];
 
     /// Name on the command line.
@@ -62,6 +66,7 @@ pub struct User {
     tier: Tier,
     promote_after: Option<u32>,
     options: Options,
+    library: Option<Arc<Library>>,
     idle: Mutex<Vec<Runner>>,
 }
 
@@ -78,7 +83,7 @@ impl User {
     /// An engine on these rows and this host, with the checked tier and default limits.
     pub fn new(platform: Platform, host: Arc<dyn Host>) -> User {
         let (tier, options, idle) = (Tier::Checked, Options::default(), Mutex::default());
-        User { platform, host, tier, promote_after: Some(PROMOTE_AFTER), options, idle }
+        User { platform, host, tier, promote_after: Some(PROMOTE_AFTER), options, library: None, idle }
     }
 
     /// The same, with other numbers of runs after which the tier *auto* gives a program to the optimising compiler; with
@@ -94,6 +99,22 @@ impl User {
     pub fn with_tier(mut self, tier: Tier) -> User {
         self.tier = tier;
         self
+    }
+
+    /// The same with a library of code made ahead of time, for the tier *aot*.
+    #[must_use]
+    pub fn with_library(mut self, library: Arc<Library>) -> User {
+        self.library = Some(library);
+        self
+    }
+
+    /// A verified program as C, for [`aot::library`](skep_jit::aot::library). Its maps have to be of the definitions that they will
+    /// have when the library is used.
+    ///
+    /// # Errors
+    /// Programs that only the checked tier can run.
+    pub fn native_source(&self, program: &Verified) -> Result<Source, EngineError> {
+        native::source(program, &self.platform, &self.host)
     }
 
     /// The same with other limits for the checked tier.
@@ -137,7 +158,8 @@ impl User {
     }
 
     fn native(&self, verified: &Verified, tier: Tier) -> Result<Arc<Native>, EngineError> {
-        Ok(Arc::new(Native::new(verified, &self.platform, &self.host, tier, self.promote_after)?))
+        let library = self.library.as_deref();
+        Ok(Arc::new(Native::new(verified, &self.platform, &self.host, tier, self.promote_after, library)?))
     }
 
     fn unsupported(&self, why: &str) -> EngineError {

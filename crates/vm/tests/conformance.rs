@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 mod tier;
 
-fn engine(tier: Tier) -> User {
+fn engine() -> User {
     let platform = Platform {
         version: Version(6, 18),
         helpers: skep_helpers::HELPERS,
@@ -21,7 +21,7 @@ fn engine(tier: Tier) -> User {
         prog_types: &[],
         map_types: &[],
     };
-    User::new(platform, Arc::new(FixedHost::new(2))).with_tier(tier)
+    User::new(platform, Arc::new(FixedHost::new(2)))
 }
 
 /// `None` when the file's program did what the file says.
@@ -57,21 +57,33 @@ fn data_files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn all_pass(tier: Tier, dir: &Path) {
-    let (engine, files) = (engine(tier), data_files(dir));
+fn all_pass(tier: Tier, engine: &User, dir: &Path) {
+    let files = data_files(dir);
     let failed: Vec<String> = files
         .iter()
-        .filter_map(|f| Some(format!("{}: {}", f.display(), verdict(tier, &engine, f)?)))
+        .filter_map(|f| Some(format!("{}: {}", f.display(), verdict(tier, engine, f)?)))
         .collect();
     println!("{}, {}: {} passed of {}", tier.name(), dir.display(), files.len() - failed.len(), files.len());
     assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), files.len(), failed.join("\n"));
     assert!(!files.is_empty(), "{} holds no .data files", dir.display());
 }
 
+/// The files' programs, for the library.
+fn programs_of(dir: &Path) -> impl Iterator<Item = skep_platform::Program> {
+    let text = |f: PathBuf| std::fs::read_to_string(f).ok();
+    let tests = data_files(dir).into_iter().filter_map(text).filter_map(|t| parse(&t).ok());
+    tests.map(|t| programs::program(ProgType::Unspec, t.program))
+}
+
 #[test]
 fn the_public_suite() {
-    match suites::dir("bpf_conformance") {
-        Ok(dir) => tier::TIERS.iter().for_each(|t| all_pass(*t, &dir)),
-        Err(why) => println!("{why}"),
+    let dir = match suites::dir("bpf_conformance") {
+        Ok(dir) => dir,
+        Err(why) => return println!("{why}"),
+    };
+    tier::TIERS.iter().for_each(|t| all_pass(*t, &engine().with_tier(*t), &dir));
+    match tier::ahead(engine, programs_of(&dir)) {
+        Ok(engine) => all_pass(Tier::Aot, &engine, &dir),
+        Err(why) => println!("not ahead of time: {why}"),
     }
 }

@@ -205,15 +205,20 @@ fn every_shape_computes_what_the_kernel_computes() {
     }
     let text = std::fs::read_to_string(&path).expect("opcodes.txt is there");
     let expected: Vec<&str> = text.lines().filter(|l| !l.starts_with('#')).collect();
+    let engine = || User::new(EMPTY, Arc::new(FixedHost::new(1)));
     for tier in tier::TIERS {
-        same(*tier, &expected);
+        same(*tier, &engine().with_tier(*tier), &expected);
+    }
+    let programs = cases().into_iter().map(|(_, insns)| programs::program(ProgType::SchedCls, insns));
+    match tier::ahead(engine, programs) {
+        Ok(engine) => same(Tier::Aot, &engine, &expected),
+        Err(why) => println!("not ahead of time: {why}"),
     }
 }
 
-fn same(tier: Tier, expected: &[&str]) {
-    let engine = User::new(EMPTY, Arc::new(FixedHost::new(1))).with_tier(tier);
+fn same(tier: Tier, engine: &User, expected: &[&str]) {
     let got: Vec<String> =
-        cases().into_iter().map(|(line, insns)| format!("{line} | {}", ours(tier, &engine, insns))).collect();
+        cases().into_iter().map(|(line, insns)| format!("{line} | {}", ours(tier, engine, insns))).collect();
     for (want, got) in expected.iter().zip(&got) {
         assert_eq!(want, got, "{}", tier.name());
     }

@@ -19,7 +19,7 @@ static UNSAFE: &[(&str, &str)] = &[
     ("crates/verifier/src/verify.rs", "the one place that declares programs verified"),
     ("crates/kernel/src/raw.rs", "the one door for system calls"),
     ("crates/kernel/src/raw/", "the one door for system calls"),
-    ("crates/jit/src/", "executable pages"),
+    ("crates/jit/src/", "executable pages, libraries of native code"),
     ("crates/testkit/src/raw.rs", "bpf(2) for differential tests"),
 ];
 

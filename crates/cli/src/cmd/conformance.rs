@@ -13,7 +13,9 @@ use skep::vm::Tier;
 use std::path::{Path, PathBuf};
 
 fn tier_arg() -> Arg {
-    let names: Vec<&'static str> = Tier::ALL.iter().map(|(_, n)| *n).collect();
+    // Files of this kind are run as they come: no library is made of them.
+    let tiers = Tier::ALL.iter().filter(|(t, _)| *t != Tier::Aot);
+    let names: Vec<&'static str> = tiers.map(|(_, n)| *n).collect();
     Arg::new("tier")
         .long("tier")
         .value_name("TIER")

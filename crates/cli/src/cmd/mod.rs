@@ -3,6 +3,7 @@
 pub(crate) mod asm;
 pub(crate) mod btf;
 mod btf_json;
+pub(crate) mod build;
 pub(crate) mod conformance;
 pub(crate) mod diff;
 pub(crate) mod doctor;

@@ -14,6 +14,7 @@ use crate::commands::Cmd;
 use crate::failure::Failure;
 use crate::output::{Format, Out, object};
 use crate::{input as files, maps, progress};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use input::Input;
 pub(crate) use input::row_of;
@@ -21,8 +22,8 @@ use machine::Machine;
 use serde_json::{Map, Value};
 use skep::descriptors::Host;
 use skep::descriptors::ctx::UserRun;
-use skep::vm::{FibTable, SystemHost, Tier, User};
-use skep::{Collection, LoadedProgram, Options, Select};
+use skep::vm::{FibTable, SystemHost, Tier, User, aot};
+use skep::{Collection, Loadable, LoadedProgram, Options, Select};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -91,6 +92,7 @@ fn args() -> Vec<Arg> {
             .value_parser(tiers)
             .default_value("checked")
             .help("How the user engine runs programs"),
+        file("library", "Code made ahead of time by `skep build --native`; for --tier aot, which it implies"),
         Arg::new("no-verify")
             .long("no-verify")
             .action(ArgAction::SetTrue)
@@ -177,6 +179,11 @@ fn tier(m: &ArgMatches) -> Tier {
     name.and_then(|t| Tier::from_name(t)).unwrap_or_default()
 }
 
+/// The library asked for, where the command takes one.
+fn library(m: &ArgMatches) -> Option<&PathBuf> {
+    m.try_get_one("library").ok().flatten()
+}
+
 /// The user engine that the arguments ask for.
 fn user_engine(m: &ArgMatches) -> Result<User, Failure> {
     let host = SystemHost::new();
@@ -189,7 +196,15 @@ fn user_engine(m: &ArgMatches) -> Result<User, Failure> {
         let text = String::from_utf8_lossy(&files::file(path)?).into_owned();
         host = host.with_fib(FibTable::parse(&text).map_err(|e| Failure::malformed(path, e))?);
     }
-    let tier = tier(m);
+    let tier = match (tier(m), library(m)) {
+        (tier, None) => tier,
+        (_, Some(_)) if m.value_source("tier") != Some(ValueSource::CommandLine) => Tier::Aot,
+        (Tier::Aot, Some(_)) => Tier::Aot,
+        (tier, Some(_)) => {
+            let name = tier.name();
+            return Err(Failure::Usage(format!("--library goes with --tier aot, not {name}")));
+        }
+    };
     if m.get_flag("no-verify") && tier != Tier::Checked {
         return Err(Failure::Usage(
             "--no-verify goes with --tier checked only: the other tiers run verified programs".into(),
@@ -197,7 +212,14 @@ fn user_engine(m: &ArgMatches) -> Result<User, Failure> {
     }
     let limits =
         skep::vm::Options { unset_stack: !m.get_flag("strict-stack"), ..skep::vm::Options::default() };
-    Ok(User::new(*skep::platform(), Arc::new(host)).with_tier(tier).with_options(limits))
+    let user = User::new(*skep::platform(), Arc::new(host)).with_tier(tier).with_options(limits);
+    Ok(match library(m) {
+        Some(path) => {
+            let library = aot::Library::open(path).map_err(|e| Failure::io("read", path, &e))?;
+            user.with_library(Arc::new(library))
+        }
+        None => user,
+    })
 }
 
 /// Opens the object with what the arguments say of its surroundings, for a kernel of this version.
@@ -206,6 +228,17 @@ pub(crate) fn open(
     path: &std::path::Path,
     engine: &dyn skep::Engine,
     version: Option<u32>,
+) -> Result<Collection, Failure> {
+    open_noting(m, path, engine, version, verifies(m).then_some(&mut |_| ()))
+}
+
+/// As [`open`]; verifies, and gives each program that is accepted to `note`, if there is one.
+pub(crate) fn open_noting(
+    m: &ArgMatches,
+    path: &std::path::Path,
+    engine: &dyn skep::Engine,
+    version: Option<u32>,
+    note: Option<&mut dyn FnMut(&Loadable)>,
 ) -> Result<Collection, Failure> {
     let object = super::obj::open(path)?;
     let names: Vec<&str> = m.get_many::<String>("prog").into_iter().flatten().map(String::as_str).collect();
@@ -223,19 +256,20 @@ pub(crate) fn open(
     let config = super::target::kconfig(&object, m.get_one("kconfig"))?;
     let mut options = Options::default();
     options.select = if names.is_empty() { Select::Auto } else { Select::Named(&names) };
-    options.target_btf = if verifies(m) {
+    options.target_btf = if note.is_some() {
         super::target::all_types(m.get_one("btf"))?
     } else {
         super::target::btf(&object, m.get_one("btf"))?
     };
     options.kconfig = super::target::kernel(&config, version);
     options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
-    if !verifies(m) {
+    let Some(note) = note else {
         return Collection::open(object, engine, &options, &mut skep::verify::unverified)
             .map_err(|e| Failure::open(path, &e));
-    }
-    let judge = &mut skep::verify::judge(super::verify::options(m)?);
-    Collection::open(object, engine, &options, judge).map_err(|e| Failure::open(path, &e))
+    };
+    let mut judge = skep::verify::judge(super::verify::options(m)?);
+    let noting = &mut |p| judge(p).inspect(&mut *note);
+    Collection::open(object, engine, &options, noting).map_err(|e| Failure::open(path, &e))
 }
 
 /// Are programs verified first? Where the command can be told not to, and is not; the kernel has its own verifier.

@@ -35,6 +35,7 @@ pub(crate) fn code(steps: Vec<Step>) -> Code {
         steps,
         functions: vec![0],
         callbacks: Vec::new(),
+        addresses: Vec::new(),
         values: Vec::new(),
         cpu: false,
         ctx_size: 0,
@@ -48,16 +49,8 @@ pub(crate) fn execute(code: &Code, loops: &[Found], bmi2: bool, args: [u64; 5]) 
     emit.bmi2 &= bmi2;
     let made = emit.program().expect("the bounds hold");
     let pages = Pages::new(&made.bytes, None).expect("there is memory");
-    let compiled = Compiled {
-        pages,
-        len: made.bytes.len(),
-        entries: made.entries,
-        places: Vec::new(),
-        call: Some(made.call),
-        _loops: made.loops,
-        #[cfg(feature = "optimized")]
-        _constants: Box::default(),
-    };
+    let mut compiled = Compiled::in_pages(pages, made.bytes.len(), &made.entries).expect("there is a function");
+    compiled._loops = made.loops;
     let mut head = Head {
         exit: [0; 2],
         stopped: 0,
