@@ -21,6 +21,7 @@ use skep_vm::checked::code::Code;
 use skep_vm::checked::run::{Machine, Moment, Options as RunOptions, Seen};
 use skep_vm::checked::run_observed;
 use skep_vm::{FixedHost, User};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ const LIMIT: u64 = 5_000;
 const PACKET: usize = 96;
 
 /// States walked, by instruction: the depth and the innermost frame.
-type Claims = Vec<Vec<(usize, Arc<Frame>)>>;
+type Claims = Vec<Vec<(usize, Rc<Frame>)>>;
 
 /// Why a claim does not hold; `None`: it does.
 fn broken(frame: &Frame, m: &Moment<'_>) -> Option<String> {

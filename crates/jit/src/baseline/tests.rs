@@ -49,7 +49,8 @@ pub(crate) fn execute(code: &Code, loops: &[Found], bmi2: bool, args: [u64; 5]) 
     emit.bmi2 &= bmi2;
     let made = emit.program().expect("the bounds hold");
     let pages = Pages::new(&made.bytes, None).expect("there is memory");
-    let mut compiled = Compiled::in_pages(pages, made.bytes.len(), &made.entries).expect("there is a function");
+    let mut compiled =
+        Compiled::in_pages(pages, made.bytes.len(), &made.entries).expect("there is a function");
     compiled._loops = made.loops;
     let mut head = Head {
         exit: [0; 2],
