@@ -8,6 +8,7 @@ use skep::Map;
 use skep::btf::Btf;
 use skep::descriptors::{Errno, MapType};
 use skep::kernel::KernelMap;
+use skep::kernel::explain::{self, Asked, Rights};
 use skep::kernel::wait::{Event, Waiter};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
@@ -41,13 +42,10 @@ impl<'a> Followed<'a> {
         let failed = |e: Errno| {
             let why = match e {
                 Errno::EOPNOTSUPP => format!("a map of type {} has no records", map.def().map_type.label()),
-                Errno::EPERM => {
-                    "its pages may not be locked in memory: raise `ulimit -l` or kernel.perf_event_mlock_kb"
-                        .into()
-                }
-                e => e.to_string(),
+                e => explain::why(Asked::Rings, e, &Rights::own()),
             };
-            Failure::Unsupported(format!("map {name}: cannot be followed: {why}"))
+            let text = format!("map {name}: cannot be followed: {why}");
+            if e == Errno::EPERM { Failure::Permission(text) } else { Failure::Unsupported(text) }
         };
         if map.def().map_type == MapType::PerfEventArray {
             map.open_rings(PERF_RING).map_err(failed)?;
@@ -126,7 +124,7 @@ pub(crate) enum End {
 }
 
 /// Shows records until a limit is reached or the process is asked to end; asleep while there are none. `tick` is called
-/// every second.
+/// when the waiter ticks.
 pub(crate) fn follow(
     waiter: &Waiter,
     maps: &mut [Followed<'_>],

@@ -17,6 +17,8 @@ pub enum Asked {
     Attach,
     /// To open or describe what exists.
     Info,
+    /// To map the memory that a perf event array's records come in.
+    Rings,
 }
 
 /// What this process may do, as far as bpf(2) asks for it.
@@ -41,6 +43,7 @@ const CAPS: [(u32, &str, &str); 3] = [
     (38, "CAP_PERFMON", "tracing programs and pointer arithmetic"),
 ];
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
 
 impl Rights {
     /// Those of this process.
@@ -85,6 +88,11 @@ pub fn is_permission(errno: Errno) -> bool {
 /// What a kernel's error number means for what was asked, and what to do next.
 pub fn why(asked: Asked, errno: Errno, rights: &Rights) -> String {
     match errno {
+        Errno::EPERM if asked == Asked::Rings && (rights.has(CAP_SYS_ADMIN) || rights.has(CAP_PERFMON)) => {
+            "its pages may not be locked in memory: this user's share (RLIMIT_MEMLOCK and kernel.perf_event_mlock_kb) is \
+             used up; raise it with `ulimit -l unlimited` or the sysctl, end other readers, or give the binary CAP_IPC_LOCK"
+                .into()
+        }
         Errno::EPERM => permission(rights),
         Errno::ENOSYS => "the kernel has no bpf(2): it was built without CONFIG_BPF_SYSCALL=y; boot one that has it, \
                           or use --engine user"
@@ -120,7 +128,9 @@ fn invalid(asked: Asked) -> &'static str {
             "the kernel does not take a program of this type, attach type and flags (EINVAL): it may be older than them, \
              or built without the option for them; `skep feature probe` shows what it has"
         }
-        Asked::Info => "the kernel does not take the request (EINVAL): it may be older than it",
+        Asked::Info | Asked::Rings => {
+            "the kernel does not take the request (EINVAL): it may be older than it"
+        }
         Asked::Attach => {
             "the kernel does not take a program of this type on this hook (EINVAL): it may be older than the hook, or built \
              without the option for it"

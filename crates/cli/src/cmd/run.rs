@@ -258,6 +258,8 @@ pub(crate) fn open_noting(
     options.select = if names.is_empty() { Select::Auto } else { Select::Named(&names) };
     options.target_btf = if note.is_some() {
         super::target::all_types(m.get_one("btf"))?
+    } else if in_kernel(m) {
+        super::target::kernels(path, &object, m.get_one("btf"))?
     } else {
         super::target::btf(&object, m.get_one("btf"))?
     };
@@ -275,8 +277,12 @@ pub(crate) fn open_noting(
 /// Are programs verified first? Where the command can be told not to, and is not; the kernel has its own verifier.
 fn verifies(m: &ArgMatches) -> bool {
     let given = |name| m.try_get_one::<bool>(name).ok().flatten().copied();
-    let in_kernel = m.try_get_one::<String>("engine").ok().flatten().is_some_and(|e| e == "kernel");
-    given("no-verify") == Some(false) && !in_kernel
+    given("no-verify") == Some(false) && !in_kernel(m)
+}
+
+/// Does the command load into the kernel? `skep diff` has no such choice.
+fn in_kernel(m: &ArgMatches) -> bool {
+    m.try_get_one::<String>("engine").map_or(true, |e| e.is_some_and(|e| e == "kernel"))
 }
 
 /// The programs that run: those named, or all that run on the input, which is called `what`.

@@ -5,6 +5,7 @@ use crate::input;
 use flate2::read::GzDecoder;
 use skep::Object;
 use skep::btf::Btf;
+use skep::btf::core::CoreReloKind;
 use skep::kernel::{VMLINUX, vmlinux};
 use skep::obj::{ExternKind, Kconfig, MapOrigin};
 use std::fs::File;
@@ -33,6 +34,24 @@ pub(crate) fn btf(object: &Object, given: Option<&PathBuf>) -> Result<Option<Arc
             Ok(None)
         }
     }
+}
+
+/// The same for the kernel engine: an object whose accesses are to be relocated is not loaded as it is.
+pub(crate) fn kernels(
+    path: &Path,
+    object: &Object,
+    given: Option<&PathBuf>,
+) -> Result<Option<Arc<Btf>>, Failure> {
+    let types = btf(object, given)?;
+    let mut relocations = object.functions.iter().flat_map(|f| &f.core);
+    if types.is_none() && relocations.any(|r| r.record.raw_kind != CoreReloKind::TypeIdLocal as u32) {
+        return Err(Failure::Unsupported(format!(
+            "{}: its accesses are to be fitted to the kernel's types (CO-RE), and this kernel shows none: it was built without \
+             CONFIG_DEBUG_INFO_BTF=y ({VMLINUX}); give its types with --btf FILE, or use --engine user",
+            path.display()
+        )));
+    }
+    Ok(types)
 }
 
 /// Types of the target for the verifier, which may need them for any program: those in `given`, else the running kernel's

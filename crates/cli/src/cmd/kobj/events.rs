@@ -7,6 +7,7 @@ use crate::output::Out;
 use crate::stream::{End, Followed, Limits, follow, summary, summary_json};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use skep::btf::{Btf, Kind};
+use skep::descriptors::Errno;
 use skep::kernel::door::IdKind;
 use skep::kernel::link::tracefs;
 use skep::kernel::wait::Waiter;
@@ -78,9 +79,17 @@ pub(crate) fn limits(m: &ArgMatches) -> Result<Limits, Failure> {
     Ok(Limits { count: m.get_one::<u64>("count").copied(), duration })
 }
 
-/// A waiter that ends with the request to end and ticks every second.
+/// A waiter that ends with the request to end.
 pub(crate) fn waiter() -> Result<Waiter, Failure> {
-    let made = Waiter::new().and_then(Waiter::with_interrupts).and_then(|w| w.with_ticks(1000));
+    waits(Waiter::new().and_then(Waiter::with_interrupts))
+}
+
+/// The same, and it ticks every second.
+pub(crate) fn ticking(waiter: Waiter) -> Result<Waiter, Failure> {
+    waits(waiter.with_ticks(1000))
+}
+
+fn waits(made: Result<Waiter, Errno>) -> Result<Waiter, Failure> {
     made.map_err(|e| Failure::Failed(format!("cannot wait for events: {e}")))
 }
 

@@ -129,7 +129,7 @@ fn load(m: &ArgMatches, all: bool) -> Result<(), Failure> {
     let config = super::super::target::kconfig(&object, m.get_one("kconfig"))?;
     let mut options = Options::default();
     options.select = Select::Named(&named);
-    options.target_btf = super::super::target::btf(&object, m.get_one("btf"))?;
+    options.target_btf = super::super::target::kernels(&path, &object, m.get_one("btf"))?;
     options.kconfig = super::super::target::kernel(&config, super::super::target::running_version());
     options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
     let opened = Collection::open(object, &engine, &options, &mut skep::verify::unverified);

@@ -93,6 +93,7 @@ pub(crate) fn run(
     }
     let quiet = m.get_flag("quiet");
     let live = !quiet && maps.is_empty();
+    let waiter = if live { events::ticking(waiter)? } else { waiter };
     let mut last: Vec<u64> = vec![0; attached.len()];
     let mut tick = |_: &mut Out| {
         if live {
