@@ -6,7 +6,7 @@
 
 use super::Run;
 use super::interp::{Frame, load, store};
-use skep_isa::{AluOp, Cond, Endian, Op, Operand, Reg, Size, Width, eval};
+use skep_isa::{AluOp, Callee, Cond, Endian, Op, Operand, Reg, Size, Width, eval};
 use skep_jit::Step;
 use skep_jit::loops::Found;
 use skep_platform::env::Fault;
@@ -42,9 +42,11 @@ pub(super) fn flatten(steps: &[Step], loops: &[Found]) -> Box<[Flat]> {
         }
     }
     for at in 0..steps.len().saturating_sub(1) {
-        if let Some(fused) = fuse(all[at], all[at + 1]).filter(|_| moved.binary_search(&(at + 1)).is_err()) {
-            all[at] = fused;
-        }
+        // Those that follow are as they were; a moved one is a jump, which is part of no longer one.
+        let behind = &all[at..steps.len()];
+        let fused =
+            constant_address(behind).or_else(|| rotation(behind)).or_else(|| fuse(behind[0], behind[1]));
+        all[at] = fused.unwrap_or(all[at]);
     }
     all.into()
 }
@@ -77,7 +79,11 @@ fn before(
         return;
     }
     let to = all.len();
-    all.push(if step.code.jumps() { step.at(step.off + distance(to, at + 1)) } else { step });
+    all.push(if step.code.jumps() || step.code == Code::Call {
+        step.at(step.off + distance(to, at + 1))
+    } else {
+        step
+    });
     all.extend(vec![Flat::RARE; wide]);
     all.push(turns(all.len()));
     all[at] = Flat { code: Code::Ja, ..Flat::RARE }.at(distance(at, to));
@@ -133,6 +139,9 @@ fn flat(step: Step, pc: usize, slots: usize) -> Flat {
         Step::Op(Op::Ja { off, .. }) if target(off) => {
             Some(Flat::new(Code::Ja, Reg::R0, Operand::Imm(0)).at(off * ENTRY))
         }
+        Step::Op(Op::Call(Callee::Local(off))) if target(off) => {
+            Some(Flat::new(Code::Call, Reg::R0, Operand::Imm(0)).at(off * ENTRY))
+        }
         Step::Op(Op::Exit) => Some(Flat { code: Code::Exit, ..Flat::RARE }),
         Step::Wide { dst, bits } if pc + 2 <= slots => {
             Some(Flat { imm: bits as i64, ..Flat::new(Code::Wide, dst, Operand::Imm(0)) })
@@ -146,12 +155,62 @@ fn is_imm(o: Operand) -> bool {
     matches!(o, Operand::Imm(_))
 }
 
+/// An entry and those behind it when they make an address of a constant and a register, and perhaps load from it.
+fn constant_address(of: &[Flat]) -> Option<Flat> {
+    let [first, _, add, rest @ ..] = of else { return None };
+    let sum =
+        first.code == Code::Wide && add.code == Code::Add64 && add.dst == first.dst && add.src != first.dst;
+    if !sum {
+        return None;
+    }
+    let (mut made, mut rest) = (Flat { code: Code::WideAdd, src: add.src, other: 2, ..*first }, rest);
+    if let [more, behind @ ..] = rest
+        && more.code == Code::AddK64
+        && more.dst == made.dst
+    {
+        (made.imm, made.other, rest) = (made.imm.wrapping_add(more.imm), 3, behind);
+    }
+    if let [load, ..] = rest
+        && (load.dst, load.src) == (made.dst, made.dst)
+        && let Some(code) = load.code.at_constant()
+    {
+        (made.code, made.off, made.other) = (code, load.off, made.other + 1);
+    }
+    Some(made)
+}
+
+/// An entry and those behind it when they rotate a register, or take two parts of it together.
+fn rotation(of: &[Flat]) -> Option<Flat> {
+    let [low, right, rest @ ..] = of else { return None };
+    let kinds = [
+        (Code::Mov64, Code::RshK64, Code::LshK64, Code::Or64, Code::Rotate64),
+        (Code::Mov32, Code::RshK32, Code::LshK32, Code::Or32, Code::Rotate32),
+    ];
+    let (mov, _, lsh, or, code) = kinds.into_iter().find(|k| (low.code, right.code) == (k.0, k.1))?;
+    let source = low.src;
+    // Into another register, or in place.
+    let (high, left, join, more) = match rest {
+        [high, left, join, ..] if high.code == mov && high.src == source => (high.dst, left, join, 4),
+        [left, join, ..] if code == Code::Rotate64 => (source, left, join, 3),
+        _ => return None,
+    };
+    let whole =
+        right.dst == low.dst && left.code == lsh && left.dst == high && join.code == or && join.dst == high;
+    if !whole || join.src != low.dst || low.dst == source || low.dst == high {
+        return None;
+    }
+    let mask = if code == Code::Rotate64 { 63 } else { 31 };
+    let imm = right.imm & mask | (left.imm & mask) << 8;
+    Some(Flat { code, dst: high, src: source, other: low.dst, off: more, imm })
+}
+
 /// Two entries that often follow each other, as one.
 fn fuse(a: Flat, b: Flat) -> Option<Flat> {
     let same = a.dst == b.dst;
     let code = match (a.code, b.code) {
         (Code::Mov64, Code::AddK64) if same => return Some(Flat { code: Code::Lea, imm: b.imm, ..a }),
         (Code::Mov64, Code::Add64) if same && b.src != a.dst => Code::Add3,
+        (Code::Mov64, Code::RshK64) if same => return Some(Flat { code: Code::RshD3, imm: b.imm, ..a }),
         (Code::Mov64, Code::LshK64) if same => return Some(Flat { code: Code::Lsh3, imm: b.imm, ..a }),
         (Code::Mov32, Code::RshK32) if same => return Some(Flat { code: Code::Rsh3, imm: b.imm, ..a }),
         (Code::Mov32, Code::LshK32) if same => return Some(Flat { code: Code::LshW3, imm: b.imm, ..a }),
@@ -166,10 +225,11 @@ fn fuse(a: Flat, b: Flat) -> Option<Flat> {
         (Code::Add64, Code::LoadDw) if b.src == a.dst => {
             return Some(Flat { code: Code::AddLoadDw, other: b.dst, off: b.off, ..a });
         }
-        (Code::AddK64, Code::JneK64) if same => {
+        (Code::AddK64, Code::JneK64 | Code::JeqK64) if same => {
             let Ok(step) = i32::try_from(a.imm) else { return None };
             let imm = i64::from(step) << 32 | i64::from(b.imm as i32 as u32);
-            return Some(Flat { code: Code::AddJne, imm, off: b.off, ..a });
+            let code = if b.code == Code::JneK64 { Code::AddJne } else { Code::AddJeq };
+            return Some(Flat { code, imm, off: b.off, ..a });
         }
         (Code::AddK64, Code::Ja) => Code::AddJa,
         _ => return None,
@@ -210,8 +270,20 @@ macro_rules! machine {
             AddLoadB, AddLoadW, AddLoadDw,
             /// `dst += imm >> 32`, then a jump unless `dst` is the lower half.
             AddJne,
+            /// The same, if it is.
+            AddJeq,
             /// `dst += imm`, then a jump.
             AddJa,
+            /// `dst = src >> imm`
+            RshD3,
+            /// `dst = imm + src`; `other` entries behind it are done.
+            WideAdd,
+            /// The same, with `dst` loaded from there plus `off`.
+            WideLoadB, WideLoadH, WideLoadW, WideLoadDw,
+            /// `other = src >> imm`, `dst = src << (imm >> 8) | other`; `off` entries behind it are done.
+            Rotate64, Rotate32,
+            /// Calls a function of the program.
+            Call,
             /// Runs many turns of loop `imm` at once, then a jump.
             Turns,
             Rare,
@@ -246,6 +318,7 @@ macro_rules! machine {
         impl<'r> Run<'r, '_> {
             /// Runs until the function returns.
             pub(super) fn steps(&mut self, f: &mut Frame<'r>) -> Result<(), Fault> {
+                let mut callers = Vec::new();
                 // SAFETY: where control is, the program is.
                 let mut ip = unsafe { f.code.flat.as_ptr().add(f.next) };
                 let mut regs = f.regs.0.as_mut_ptr();
@@ -259,6 +332,13 @@ macro_rules! machine {
                     let (d, s, o) = unsafe {
                         (&mut *regs.add(i.dst.into()), *regs.add(i.src.into()), *regs.add(i.other.into()))
                     };
+                    macro_rules! leave {
+                        () => {{
+                            let Some(caller) = callers.pop() else { return Ok(()) };
+                            ip = self.back(f, caller);
+                            regs = f.regs.0.as_mut_ptr();
+                        }};
+                    }
                     macro_rules! go {
                         ($when:expr) => { if $when { ip = ip.wrapping_byte_offset(i.off as isize) } };
                     }
@@ -291,7 +371,12 @@ macro_rules! machine {
                         Code::Swap64 => *d = d.swap_bytes(),
                         Code::MovSx => *d = eval::sign_extend(i.imm as u8, s),
                         Code::Ja => go!(true),
-                        Code::Exit => return Ok(()),
+                        Code::Exit => leave!(),
+                        Code::Call => {
+                            callers.push(self.call_in_place(f, ip)?);
+                            regs = f.regs.0.as_mut_ptr();
+                            go!(true)
+                        }
                         Code::Wide => {
                             *d = k;
                             ip = ip.wrapping_add(1);
@@ -337,6 +422,43 @@ macro_rules! machine {
                             ip = ip.wrapping_add(1);
                             go!(*d != i64::from(i.imm as i32) as u64)
                         }
+                        Code::AddJeq => {
+                            *d = d.wrapping_add((i.imm >> 32) as u64);
+                            ip = ip.wrapping_add(1);
+                            go!(*d == i64::from(i.imm as i32) as u64)
+                        }
+                        Code::RshD3 => {
+                            *d = s >> (k & 63);
+                            ip = ip.wrapping_add(1);
+                        }
+                        Code::WideAdd => {
+                            *d = s.wrapping_add(k);
+                            ip = ip.wrapping_add(i.other.into());
+                        }
+                        Code::WideLoadB | Code::WideLoadH | Code::WideLoadW | Code::WideLoadDw => {
+                            let addr = at(s.wrapping_add(k));
+                            *d = match i.code {
+                                Code::WideLoadB => load(addr, Size::B),
+                                Code::WideLoadH => load(addr, Size::H),
+                                Code::WideLoadW => load(addr, Size::W),
+                                _ => load(addr, Size::Dw),
+                            };
+                            ip = ip.wrapping_add(i.other.into());
+                        }
+                        Code::Rotate64 => {
+                            let low = s >> (k & 63);
+                            *d = s << (k >> 8 & 63) | low;
+                            // SAFETY: as above.
+                            unsafe { *regs.add(i.other.into()) = low };
+                            ip = ip.wrapping_add(i.off as usize);
+                        }
+                        Code::Rotate32 => {
+                            let low = s as u32 >> (k & 31);
+                            *d = u64::from((s as u32) << (k >> 8 & 31) | low);
+                            // SAFETY: as above.
+                            unsafe { *regs.add(i.other.into()) = low.into() };
+                            ip = ip.wrapping_add(i.off as usize);
+                        }
                         Code::AddJa => {
                             *d = d.wrapping_add(k);
                             ip = ip.wrapping_add(1);
@@ -350,12 +472,13 @@ macro_rules! machine {
                         Code::Rare => {
                             // SAFETY: both are in the program, or right behind it.
                             f.next = unsafe { ip.offset_from(f.code.flat.as_ptr()) } as usize;
-                            if !self.rare(f)? {
-                                return Ok(());
+                            if self.rare(f)? {
+                                // SAFETY: as at the beginning.
+                                ip = unsafe { f.code.flat.as_ptr().add(f.next) };
+                                regs = f.regs.0.as_mut_ptr();
+                            } else {
+                                leave!()
                             }
-                            // SAFETY: as at the beginning.
-                            ip = unsafe { f.code.flat.as_ptr().add(f.next) };
-                            regs = f.regs.0.as_mut_ptr();
                         }
                     }
                 }
@@ -398,6 +521,17 @@ machine! {
 }
 
 impl Code {
+    /// The load, from a constant and a register.
+    fn at_constant(self) -> Option<Code> {
+        Some(match self {
+            Code::LoadB => Code::WideLoadB,
+            Code::LoadH => Code::WideLoadH,
+            Code::LoadW => Code::WideLoadW,
+            Code::LoadDw => Code::WideLoadDw,
+            _ => return None,
+        })
+    }
+
     fn load(size: Size) -> Code {
         match size {
             Size::B => Code::LoadB,

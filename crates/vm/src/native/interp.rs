@@ -1,5 +1,6 @@
 //! The plain interpreter for verified programs: lowered once, no shadow state.
 
+use super::flat::Flat;
 use super::{MAY_GOTO, Native, Run, rule};
 use crate::checked::packet;
 use crate::lower::place;
@@ -66,7 +67,40 @@ impl Frame<'_> {
     }
 }
 
+/// A function that waits for one that it has called.
+pub(super) struct Caller<'r> {
+    /// Where it goes on.
+    ip: *const Flat,
+    code: &'r Native,
+    /// `r6` to `r10`.
+    kept: [u64; 5],
+    may_goto: u32,
+}
+
 impl<'r> Run<'r, '_> {
+    /// Begins a function of the same program, whose arguments are in place; what to go back to, at `ip`.
+    #[inline]
+    pub(super) fn call_in_place(&mut self, f: &mut Frame<'r>, ip: *const Flat) -> Result<Caller<'r>, Fault> {
+        if self.depth >= ALL_FRAMES {
+            return Err(rule("call-depth", "too many frames of calls".into()));
+        }
+        let mut caller = Caller { ip, code: f.code, kept: [0; 5], may_goto: f.may_goto };
+        caller.kept.copy_from_slice(&f.regs.0[6..11]);
+        f.regs.0[10] = self.machine.frame(self.depth);
+        f.may_goto = MAY_GOTO;
+        self.depth += 1;
+        Ok(caller)
+    }
+
+    /// Ends a function that was begun so: where its caller goes on.
+    #[inline]
+    pub(super) fn back(&mut self, f: &mut Frame<'r>, caller: Caller<'r>) -> *const Flat {
+        self.depth -= 1;
+        (f.code, self.code, f.may_goto) = (caller.code, caller.code, caller.may_goto);
+        f.regs.0[6..11].copy_from_slice(&caller.kept);
+        caller.ip
+    }
+
     /// Runs the function at `start` until it returns; its `r0`.
     pub(super) fn exec(&mut self, code: &'r Native, start: usize, args: [u64; 5]) -> Result<u64, Fault> {
         if self.depth >= ALL_FRAMES {
