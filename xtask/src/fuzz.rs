@@ -9,7 +9,7 @@
 //!
 //! `cargo xtask fuzz scalars`: the scalar domain against brute force, every pair at 5 and 6 bits, tnums at 8.
 //!
-//! `cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel]`: generated programs on every tier, compared; see
+//! `cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel] [--aot]`: generated programs on every tier, compared; see
 //! `crates/skep/examples/tiers.rs`.
 
 use std::process::Command;
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     }
     if what != Some("verifier") {
         return Err(
-            "what to fuzz: tiers, scalars or verifier; usage: cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel]\n       cargo xtask fuzz scalars\n       cargo xtask fuzz verifier [--minutes N] [--seed N] [--as root|cap-bpf|unprivileged]".into()
+            "what to fuzz: tiers, scalars or verifier; usage: cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel] [--aot]\n       cargo xtask fuzz scalars\n       cargo xtask fuzz verifier [--minutes N] [--seed N] [--as root|cap-bpf|unprivileged]".into()
         );
     }
     let loaders = if who.is_some() { 1 } else { 2 };

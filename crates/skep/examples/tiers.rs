@@ -1,4 +1,4 @@
-//! Generated programs on every tier: `cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel]`.
+//! Generated programs on every tier: `cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel] [--aot]`.
 //!
 //! Every program is verified; what the verifier accepts runs on all tiers, and where it may on the running kernel, from the
 //! same maps and packet. `r0`, every byte of the maps and every byte of the packet must be equal; the program itself writes
@@ -11,7 +11,7 @@ use skep::descriptors::map::{Side, flags};
 use skep::descriptors::program::Subprog;
 use skep::descriptors::{MapDef, MapType, ProgType};
 use skep::kernel::{Kernel, KernelProgram};
-use skep::vm::{FixedHost, Tier, User, UserProgram};
+use skep::vm::{FixedHost, Tier, User, UserProgram, aot};
 use skep::{Engine, Loadable, Map};
 use skep_testkit::generate::{ENTRIES, PACKET, Random, Seed, VALUE, packet_program};
 use skep_testkit::programs;
@@ -21,6 +21,8 @@ use std::time::Instant;
 const TIERS: [Tier; 4] = [Tier::Checked, Tier::Interp, Tier::Baseline, Tier::Optimized];
 /// One program of so many also runs in the kernel.
 const KERNEL_EVERY: u64 = 16;
+/// Programs of a library that is made ahead of time.
+const LIBRARY: usize = 256;
 
 /// What a run leaves.
 #[derive(PartialEq, Eq, Debug)]
@@ -83,12 +85,14 @@ struct Fuzz {
     engines: Vec<(&'static str, User)>,
     kernel: Option<(Kernel, Vec<Arc<dyn Map>>)>,
     maps: Vec<Arc<dyn Map>>,
+    /// Programs for the next library, where libraries are made: seed, program, packet, what the others leave.
+    ahead: Option<Vec<(u64, Loadable, Vec<u8>, Left)>>,
     /// Why the last program was refused that was.
     refused: Option<String>,
 }
 
 impl Fuzz {
-    fn new(kernel: bool) -> Result<Fuzz, String> {
+    fn new(kernel: bool, aot: bool) -> Result<Fuzz, String> {
         let user =
             |t: Tier| (t.name(), User::new(*skep::platform(), Arc::new(FixedHost::new(1))).with_tier(t));
         let engines: Vec<(&'static str, User)> = TIERS.map(user).into();
@@ -101,7 +105,7 @@ impl Fuzz {
             }
         };
         let maps = maps(&engines[0].1)?;
-        Ok(Fuzz { engines, kernel, maps, refused: None })
+        Ok(Fuzz { engines, kernel, maps, ahead: aot.then(Vec::new), refused: None })
     }
 
     /// Whether the program was accepted; an error is a difference.
@@ -135,7 +139,39 @@ impl Fuzz {
             let left = in_kernel(kernel, program, maps, &packet, seed)?;
             compare(&mut first, left, "kernel")?;
         }
+        if let (Some(ahead), Some(left)) = (&mut self.ahead, first) {
+            ahead.push((seed, verified, packet, left));
+            if ahead.len() == LIBRARY {
+                self.ahead_of_time()?;
+            }
+        }
         Ok(true)
+    }
+
+    /// Makes a library of the programs that wait for one, and compares.
+    fn ahead_of_time(&mut self) -> Result<(), String> {
+        let waiting = self.ahead.as_mut().map(std::mem::take).unwrap_or_default();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let user = || User::new(*skep::platform(), Arc::new(FixedHost::new(1)));
+        let mut sources = Vec::new();
+        for (seed, program, ..) in &waiting {
+            let Loadable::Verified(v) = program else { return Err("not verified".into()) };
+            sources.push(user().native_source(v).map_err(|e| format!("aot, seed {seed}: {e}"))?);
+        }
+        let rows: Vec<(&str, &aot::Source)> = sources.iter().map(|s| ("program", s)).collect();
+        let file = std::env::temp_dir().join(format!("skep-tiers-{}.so", std::process::id()));
+        aot::build(&aot::library(&rows), &file, None).map_err(|e| e.to_string())?;
+        let library = aot::Library::open(&file).map_err(|e| e.to_string());
+        let _ = std::fs::remove_file(&file);
+        let engine = user().with_tier(Tier::Aot).with_library(Arc::new(library?));
+        for (seed, program, packet, left) in waiting {
+            let seeded = |e| format!("aot, seed {seed}: {e}");
+            let here = run(&engine, &program, &self.maps, &packet, seed).map_err(seeded)?;
+            compare(&mut Some(left), here, "aot").map_err(seeded)?;
+        }
+        Ok(())
     }
 }
 
@@ -190,7 +226,8 @@ fn main() -> Result<(), String> {
         value.parse().map_err(|e| format!("{name} {value}: {e}"))
     };
     let (programs, seed) = (number("--programs", 10_000)?, number("--seed", 0)?);
-    let mut fuzz = Fuzz::new(args.iter().any(|a| a == "--kernel"))?;
+    let given = |name: &str| args.iter().any(|a| a == name);
+    let mut fuzz = Fuzz::new(given("--kernel"), given("--aot"))?;
     let (began, mut accepted) = (Instant::now(), 0u64);
     for n in 0..programs {
         let ok = fuzz.one(seed + n).map_err(|e| format!("seed {}: {e}", seed + n))?;
@@ -199,6 +236,7 @@ fn main() -> Result<(), String> {
             println!("{} programs, {accepted} accepted, {:.0?}", n + 1, began.elapsed());
         }
     }
+    fuzz.ahead_of_time()?;
     println!(
         "{programs} programs from seed {seed}: {accepted} accepted, no difference, {:.0?}",
         began.elapsed()
