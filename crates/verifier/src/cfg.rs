@@ -249,6 +249,12 @@ impl Cfg {
         scc: &mut u32,
         to_itself: bool,
     ) {
+        if stack.last() == Some(&root) && !to_itself && !self.marks[root].callback {
+            stack.pop();
+            on_stack[root] = false;
+            self.marks[root].scc = 0;
+            return;
+        }
         let at = stack.iter().rposition(|p| *p == root).unwrap_or(0);
         let members = stack.split_off(at);
         let looping = members.len() > 1 || to_itself || self.marks[root].callback;

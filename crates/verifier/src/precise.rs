@@ -8,6 +8,7 @@ use crate::code::Slot;
 use crate::log::{reg_list, slot_list};
 use crate::machine::Vm;
 use crate::reject::Check;
+use crate::stack::Stack;
 use crate::state::{Hist, Place, Settled, State, StateId};
 use skep_isa::{AluOp, AtomicOp, Callee, Op, Operand};
 use std::rc::Rc;
@@ -128,8 +129,14 @@ impl Wanted {
     }
 
     /// Numbers tied together are wanted together.
+    #[inline]
     fn tie(&mut self, h: Option<&Hist>) {
-        let Some(h) = h.filter(|h| h.linked[0].is_some()) else { return };
+        if let Some(h) = h.filter(|h| h.linked[0].is_some()) {
+            self.tie_all(h);
+        }
+    }
+
+    fn tie_all(&mut self, h: &Hist) {
         let all = || h.linked.iter().flatten();
         if all().any(|p| p.frame as usize <= self.frame && self.holds(p)) {
             for p in all() {
@@ -175,11 +182,14 @@ impl Vm<'_> {
     pub(crate) fn propagate_precision(&mut self, old: StateId) -> Check<bool> {
         let mut w = Wanted { frame: self.cur.depth(), ..Wanted::default() };
         for (f, frame) in self.kept[old as usize].state.frames.iter().enumerate() {
-            for (i, r) in frame.regs.iter().take(10).enumerate() {
+            for (i, r) in frame.regs[..10].iter().enumerate() {
                 w.regs[f] |= u16::from(r.precise && r.is_scalar()) << i;
             }
-            for (i, s) in frame.stack.iter().enumerate() {
-                w.slots[f] |= u64::from(s.reg.precise && s.is_scalar_spill()) << i;
+            for (n, chunk) in frame.stack.chunks().enumerate() {
+                for (i, s) in chunk.iter().enumerate() {
+                    let wanted = s.reg.precise && s.is_scalar_spill();
+                    w.slots[f] |= u64::from(wanted) << (n * Stack::CHUNK + i);
+                }
             }
         }
         if w.is_empty() {

@@ -79,6 +79,15 @@ impl Stack {
         }
     }
 
+    /// Chunks of slots, the topmost first; whole but for the last.
+    #[inline]
+    pub fn chunks(&self) -> impl Iterator<Item = &[Slot]> {
+        (0..self.len.div_ceil(CHUNK)).map(|i| self.chunk(i))
+    }
+
+    /// Slots of a chunk.
+    pub const CHUNK: usize = CHUNK;
+
     /// Is the slot the very same in memory?
     #[inline]
     pub fn shares(&self, other: &Stack, i: usize) -> bool {

@@ -359,22 +359,34 @@ impl Vm<'_> {
         };
         let frame = self.frame_of(&r);
         if raw {
-            for o in min..max + size {
+            let mut o = min;
+            while o < max + size {
                 let (spi, b) = slot_of(o);
+                if o % 8 == 0 && self.cur.frames[frame].stack.get(spi).is_none_or(|s| s.is_blank()) {
+                    o += 8;
+                    continue;
+                }
                 if self.cur.frames[frame].stack.get(spi).is_some_and(|s| s.bytes[b] == Byte::Dynptr) {
                     refuse!(Dynptr, "potential write to dynptr at off={o} disallowed");
                 }
+                o += 1;
             }
             return Ok(true);
         }
         let mut last = usize::MAX;
-        for o in min..max + size {
+        let mut o = min;
+        while o < max + size {
             let spi = slot_of(o).0;
             if last != spi {
                 last = spi;
                 self.stack_read(frame, 1 << spi);
             }
+            if o % 8 == 0 && o + 8 <= max + size && self.cur.frames[frame].stack[spi].is_misc() {
+                o += 8;
+                continue;
+            }
             self.helper_byte(frame, n, &r, (min, o, size), write)?;
+            o += 1;
         }
         Ok(false)
     }

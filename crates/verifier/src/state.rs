@@ -15,13 +15,14 @@ pub const MAX_STACK: i64 = 512;
 /// What one byte of the stack holds (`enum bpf_stack_slot_type`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)]
+#[repr(u8)]
 pub enum Byte {
-    Invalid,
+    Invalid = 0,
     /// Part of a spilled register.
-    Spill,
+    Spill = 1,
     /// Written with something.
-    Misc,
-    Zero,
+    Misc = 2,
+    Zero = 3,
     Dynptr,
     Iter,
     IrqFlag,
@@ -63,6 +64,28 @@ impl Slot {
     pub fn is_special(&self) -> bool {
         matches!(self.bytes[7], Byte::Dynptr | Byte::Iter | Byte::IrqFlag)
     }
+
+    /// The eight bytes as one word, to be compared at once.
+    #[inline]
+    pub fn word(&self) -> u64 {
+        u64::from_ne_bytes(self.bytes.map(|b| b as u8))
+    }
+
+    /// Every byte was written with something, and nothing more is known of it.
+    #[inline]
+    pub fn is_misc(&self) -> bool {
+        self.word() == Slot::MISC
+    }
+
+    /// Is no byte more than written with something?
+    #[inline]
+    pub fn is_blank(&self) -> bool {
+        self.word() & !Slot::MISC == 0
+    }
+
+    /// [`Slot::word`] of eight times [`Byte::Misc`]; no other kind of byte is a subset of these bits but
+    /// [`Byte::Invalid`], which is 0.
+    const MISC: u64 = u64::from_ne_bytes([Byte::Misc as u8; 8]);
 
     /// What was spilled here is no more: with it all that was known of the slot's other bytes goes, zeros too. Plain
     /// bytes stay what they are (`scrub_special_slot`).
