@@ -90,7 +90,8 @@ impl Vm<'_> {
         if off + size as i64 > len {
             refuse!(MemoryAccess, "access beyond struct {} at off {off} size {size}", b.name_of(t.id));
         }
-        for f in crate::maps::fields_of(b, t.id) {
+        let fields = if t.own { self.own_fields(t.id) } else { crate::maps::fields_of(b, t.id).into() };
+        for f in fields.iter() {
             if off < (f.off + f.size) as i64 && (f.off as i64) < off + size as i64 {
                 refuse!(SpecialField, "direct access to {} is disallowed", f.kind.name());
             }

@@ -291,7 +291,8 @@ impl Ways {
     pub const NONE: u32 = u32::MAX;
 
     fn new(next: Option<usize>, target: Option<usize>) -> Ways {
-        Ways([next, target].map(|w| w.and_then(|w| u32::try_from(w).ok()).unwrap_or(Ways::NONE)))
+        let slot = |w: Option<usize>| w.and_then(|w| u32::try_from(w).ok()).unwrap_or(Ways::NONE);
+        Ways([slot(next), slot(target)])
     }
 }
 
@@ -301,7 +302,8 @@ impl IntoIterator for Ways {
 
     #[inline]
     fn into_iter(self) -> Self::IntoIter {
-        self.0.map(|w| (w != Ways::NONE).then_some(w as usize)).into_iter().flatten()
+        let slot = |w: u32| (w != Ways::NONE).then_some(w as usize);
+        [slot(self.0[0]), slot(self.0[1])].into_iter().flatten()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::code::Code;
 use crate::equal::Ids;
 use crate::live::{StackLife, Where};
 use crate::log::Log;
-use crate::maps::MapInfo;
+use crate::maps::{Field, MapInfo};
 use crate::options::{Options, Stats};
 use crate::precise::Backward;
 use crate::reject::{Check, refuse};
@@ -18,6 +18,7 @@ use skep_isa::{Callee, Op};
 use skep_platform::helper::{Callback, Caller};
 use skep_platform::{CtxLayout, Helper, Platform, ProgTypeDesc, Program};
 use skep_platform::{Kfunc, KfuncKind};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -162,6 +163,8 @@ pub(crate) struct Vm<'a> {
     pub(crate) lacks: crate::versions::Lacks,
     /// Where guessed paths end.
     pub(crate) barriers: crate::speculate::Barriers,
+    /// Special fields of the program's own structures.
+    pub(crate) own_fields: RefCell<HashMap<u32, Rc<[Field]>>>,
     /// Kernel type looked up by name.
     pub(crate) names: HashMap<&'static str, u32>,
     /// What the attach point takes and gives back.

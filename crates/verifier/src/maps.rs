@@ -4,6 +4,7 @@ use skep_btf::{Btf, Kind, Type};
 use skep_platform::map::{MapDef, flags};
 use skep_platform::{Map, MapType};
 use std::cell::OnceCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Special fields of map values and objects (`enum btf_field_type`).
@@ -77,7 +78,7 @@ pub struct MapInfo {
     /// The map, when it is one of the program's and not an inner one.
     pub map: Option<Arc<dyn Map>>,
     /// Special fields of its values, ascending.
-    pub fields: Vec<Field>,
+    pub fields: Rc<[Field]>,
     /// Index of the description of its inner maps.
     pub inner: Option<u16>,
     /// Contents that never change, once they were asked for.
@@ -87,7 +88,7 @@ pub struct MapInfo {
 impl MapInfo {
     /// From a bound map or an inner definition.
     pub fn new(def: MapDef, map: Option<Arc<dyn Map>>) -> MapInfo {
-        let fields = def.btf.as_ref().map_or_else(Vec::new, |b| fields_of(&b.btf, b.value));
+        let fields = def.btf.as_ref().map_or_else(Vec::new, |b| fields_of(&b.btf, b.value)).into();
         MapInfo { def, map, fields, inner: None, contents: OnceCell::new() }
     }
 

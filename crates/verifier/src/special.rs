@@ -10,17 +10,23 @@ use crate::stackmem::Store;
 use crate::state::{LockOf, Ref, RefKind};
 use crate::value::{Base, BtfType, Flags, Reg};
 use skep_platform::{MapType, ProgType};
+use std::rc::Rc;
 
 impl Vm<'_> {
     /// Fields of what a pointer points to: a map value's, or an allocated object's.
-    pub(crate) fn fields(&self, r: &Reg) -> Vec<Field> {
+    pub(crate) fn fields(&self, r: &Reg) -> Rc<[Field]> {
         match r.base {
             Base::MapValue(m) => self.maps[m as usize].fields.clone(),
-            Base::Btf(t) if t.own => {
-                self.own.as_ref().map_or_else(Vec::new, |b| crate::maps::fields_of(b, t.id))
-            }
-            _ => Vec::new(),
+            Base::Btf(t) if t.own => self.own_fields(t.id),
+            _ => Rc::default(),
         }
+    }
+
+    /// Fields of a structure of the program's own.
+    pub(crate) fn own_fields(&self, id: u32) -> Rc<[Field]> {
+        let Some(own) = &self.own else { return Rc::default() };
+        let find = || crate::maps::fields_of(own, id).into();
+        self.own_fields.borrow_mut().entry(id).or_insert_with(find).clone()
     }
 
     /// Taking a lock or giving it back (`process_spin_lock`).
@@ -66,7 +72,7 @@ impl Vm<'_> {
             }
             _ => ("local", "kptr".to_owned()),
         };
-        let Some(f) = self.fields(r).into_iter().find(|f| f.kind == kind) else {
+        let Some(f) = self.fields(r).iter().find(|f| f.kind == kind).cloned() else {
             refuse!(SpecialField, "{what} '{which}' has no valid {name}");
         };
         let at = var as i64 + r.off as i64;
@@ -284,7 +290,7 @@ impl Vm<'_> {
 
     /// The field that [`Vm::kptr_slot`] found.
     pub(crate) fn kptr_field(&self, (owner, i): (Base, usize)) -> Field {
-        self.fields(&Reg::pointer(owner)).swap_remove(i)
+        self.fields(&Reg::pointer(owner))[i].clone()
     }
 
     /// What `bpf_kptr_xchg` gives back.

@@ -68,7 +68,8 @@ impl Slot {
     /// The eight bytes as one word, to be compared at once.
     #[inline]
     pub fn word(&self) -> u64 {
-        u64::from_ne_bytes(self.bytes.map(|b| b as u8))
+        let b = |i: usize| self.bytes[i] as u8;
+        u64::from_ne_bytes([b(0), b(1), b(2), b(3), b(4), b(5), b(6), b(7)])
     }
 
     /// Every byte was written with something, and nothing more is known of it.

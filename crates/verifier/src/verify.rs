@@ -19,6 +19,7 @@ use skep_isa::{Callee, Imm64, Op};
 use skep_platform::helper::Caller;
 use skep_platform::map::MapDef;
 use skep_platform::{Facts, LineInfo, MapType, Platform, ProgType, Program, Verified};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
@@ -288,6 +289,7 @@ pub(crate) fn prepare<'a>(
         masking: HashMap::new(),
         lacks,
         barriers: if options.mode.trusted() { Barriers::default() } else { Barriers::new(n) },
+        own_fields: RefCell::default(),
         names: HashMap::new(),
         attach,
     })
