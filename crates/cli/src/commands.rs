@@ -75,6 +75,8 @@ pub(crate) static COMMANDS: &[&Cmd] = &[
     &cmd::kobj::attach::ITER_PIN,
     &cmd::btf::DUMP,
     &cmd::kobj::btf::SHOW,
+    &cmd::r#gen::OBJECT,
+    &cmd::r#gen::SKELETON,
     &cmd::feature::SHOW,
     &cmd::feature::LIST,
     &cmd::probe::PROBE,
@@ -97,6 +99,7 @@ const NOUNS: &[(&str, &str)] = &[
     ("cgroup", "Programs on cgroups"),
     ("perf", "Programs on perf events and tracepoints"),
     ("iter", "Iterators"),
+    ("gen", "Files made from objects"),
     ("feature", "What this build supports, and what the running kernel has"),
 ];
 

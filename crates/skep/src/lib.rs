@@ -10,6 +10,7 @@ pub mod explain;
 pub mod raw;
 mod refused;
 mod set;
+pub mod skeleton;
 pub mod verify;
 
 pub use collection::{Collection, Error, LoadedProgram, Options, Select, create_maps};

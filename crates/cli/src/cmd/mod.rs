@@ -9,6 +9,7 @@ pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod feature;
 pub(crate) mod filter;
+pub(crate) mod r#gen;
 pub(crate) mod kobj;
 pub(crate) mod manual;
 pub(crate) mod map;
