@@ -10,11 +10,13 @@ use crate::options::Options;
 use crate::reject::{Reject, Rule};
 use crate::state::{LockOf, RefKind};
 use crate::value::{Base, Reg};
+use skep_btf::{Kind, Type};
 use skep_isa::asm::parse_insns;
 use skep_isa::{AluOp, Op, Operand};
 use skep_platform::ctx::FieldKind as CtxKind;
 use skep_platform::helper::LockEffect;
-use skep_platform::{Platform, ProgType, Program};
+use skep_platform::kfunc::kf;
+use skep_platform::{KfuncKind, Platform, ProgType, Program};
 use std::sync::Arc;
 
 /// A change to be tried.
@@ -102,6 +104,51 @@ impl Candidate {
     }
 }
 
+/// Stands in assembly where a call of a kernel function will be.
+const STAND_IN: &str = "call 0x7fffffff";
+
+impl Candidate {
+    /// Calls of this kernel function in place of the stand-ins.
+    fn calling(mut self, name: &str, id: u32) -> Candidate {
+        for e in &mut self.edits {
+            let (Edit::Insert { insns, .. } | Edit::Edge { insns, .. }) = e else { continue };
+            for i in insns.iter_mut().filter(|i| i.opcode() == 0x85 && i.imm() == i32::MAX) {
+                *i = i.with_src(2).with_imm(id as i32);
+            }
+        }
+        self.text.iter_mut().filter(|l| *l == STAND_IN).for_each(|l| *l = format!("call {name}"));
+        self
+    }
+}
+
+/// Where accessible bytes end.
+#[derive(Clone, Copy)]
+struct Bound {
+    is: fn(&Reg) -> bool,
+    field: CtxKind,
+    start: &'static str,
+    what: &'static str,
+    name: &'static str,
+}
+
+/// Of packet bytes.
+const END: Bound = Bound {
+    is: |r| r.base == Base::PacketEnd,
+    field: CtxKind::PacketEnd,
+    start: "data",
+    what: "end",
+    name: "data_end",
+};
+
+/// Of metadata.
+const START: Bound = Bound {
+    is: |r| r.base == Base::Packet && r.off == 0 && r.id == 0 && r.val.as_const() == Some(0),
+    field: CtxKind::PacketData,
+    start: "data_meta",
+    what: "start",
+    name: "data",
+};
+
 /// A place to put something: a register that is needed there, and whether it lies on the way on which a jump is taken.
 #[derive(Clone, Copy)]
 struct Spot {
@@ -122,8 +169,14 @@ impl Vm<'_> {
         let mut out = Vec::new();
         match why.rule {
             Rule::HelperRestricted => out.extend(licence(self.program)),
-            Rule::Reference => self.releases(&mut out),
-            Rule::Lock if matches!(self.code.op(self.cur.insn), Some(Op::Exit)) => self.unlocks(&mut out),
+            Rule::Reference => {
+                self.releases(&mut out);
+                self.releases_by_kfunc(&mut out);
+            }
+            Rule::Lock if matches!(self.code.op(self.cur.insn), Some(Op::Exit)) => {
+                self.unlocks(&mut out);
+                self.leaves_sections(&mut out);
+            }
             Rule::ReturnValue => self.returns(&mut out),
             Rule::Uninitialised if matches!(self.code.op(self.cur.insn), Some(Op::Exit)) => {
                 self.sets_result(&mut out)
@@ -139,7 +192,8 @@ impl Vm<'_> {
                     self.limits_addend(n, at, &mut out);
                 }
                 _ if r.maybe_null() => self.null_check(n, at, &mut out),
-                Base::Packet => self.packet_check(n, &r, at, &mut out),
+                Base::Packet => self.packet_check(n, &r, at, END, &mut out),
+                Base::PacketMeta => self.packet_check(n, &r, at, START, &mut out),
                 Base::Stack(_) if r.val.as_const().is_some() => self.zeroes(&r, &mut out),
                 _ => {}
             }
@@ -235,18 +289,25 @@ impl Vm<'_> {
         Some(need)
     }
 
-    fn packet_check(&self, n: u8, r: &Reg, at: usize, out: &mut Vec<Candidate>) {
-        let Some(need) = self.touched_soon(n).filter(|n| *n > 0) else { return };
+    /// The pointer is compared with where its bytes end: packet bytes at the packet's end, metadata at its start.
+    fn packet_check(&self, n: u8, r: &Reg, at: usize, bound: Bound, out: &mut Vec<Candidate>) {
+        let Some(need) = self.touched_soon(n).filter(|n| i64::from(r.off) + n > 0) else { return };
         let leave = self.leave_early();
         let total = i64::from(r.off) + need;
-        let from =
-            if r.val.as_const().is_some() { format!("data + {total}") } else { format!("pointer + {need}") };
-        let words = format!("compare with the packet's end first: `if ({from} > data_end) {}`", leave.c);
+        let from = if r.val.as_const().is_some() {
+            format!("{} + {total}", bound.start)
+        } else {
+            format!("pointer + {need}")
+        };
+        let words = format!(
+            "compare with the packet's {} first: `if ({from} > {}) {}`",
+            bound.what, bound.name, leave.c
+        );
         let check = |load: &str, tmp: u8, end: u8| {
             format!("{load}r{tmp} = r{n}\nr{tmp} += {need}\nif r{tmp} <= r{end} goto +2\n{}", leave.asm)
         };
         let pc = self.cur.insn;
-        let held = self.holder(|r| r.base == Base::PacketEnd);
+        let held = self.holder(bound.is);
         if let Some(Ok(end)) = held
             && let Some(tmp) = self.free(&[n, end])
         {
@@ -261,9 +322,9 @@ impl Vm<'_> {
                 &check(&format!("r{end} = *(u64 *)(r10 {off:+})\n"), tmp, end),
                 words,
             ));
-        } else if let Some(load) = self.load_end(end) {
+        } else if let Some(load) = self.load_end(end, bound) {
             out.extend(Candidate::insert(pc, &check(&load, tmp, end), words));
-        } else if let Some((early, load)) = self.load_end_early(n, end, at) {
+        } else if let Some((early, load)) = self.load_end_early(n, end, at, bound) {
             let first = Candidate::insert(early, &load, String::new());
             let second = Candidate::insert(pc, &check("", tmp, end), words);
             if let Some((mut c, first)) = second.zip(first) {
@@ -273,12 +334,12 @@ impl Vm<'_> {
         }
     }
 
-    fn end_field(&self) -> Option<u16> {
-        self.layout?.fields.iter().find(|f| f.kind == CtxKind::PacketEnd).map(|f| f.off)
+    fn end_field(&self, bound: Bound) -> Option<u16> {
+        self.layout?.fields.iter().find(|f| f.kind == bound.field).map(|f| f.off)
     }
 
     /// Loads the packet's end where its start is loaded from the context, for when the context is gone by now.
-    fn load_end_early(&self, n: u8, end: u8, at: usize) -> Option<(usize, String)> {
+    fn load_end_early(&self, n: u8, end: u8, at: usize, bound: Bound) -> Option<(usize, String)> {
         let path = self.trace.as_ref()?.path();
         let (mut reg, mut before) = (n, at);
         loop {
@@ -287,7 +348,7 @@ impl Vm<'_> {
                 Op::Load { src, .. } => {
                     let ctx =
                         path[i].uses.iter().any(|(r, v)| *r == src.index() as u8 && v.base == Base::Ctx);
-                    let load = format!("r{end} = *(u32 *)(r{} + {})", src.index(), self.end_field()?);
+                    let load = format!("r{end} = *(u32 *)(r{} + {})", src.index(), self.end_field(bound)?);
                     return ctx.then_some((path[i].pc, load));
                 }
                 Op::Alu { op: AluOp::Mov, src: Operand::Reg(src), .. } => {
@@ -304,8 +365,8 @@ impl Vm<'_> {
     }
 
     /// Loads the packet's end from the context into a register, where the context is still at hand.
-    fn load_end(&self, end: u8) -> Option<String> {
-        let field = self.end_field()?;
+    fn load_end(&self, end: u8, bound: Bound) -> Option<String> {
+        let field = self.end_field(bound)?;
         Some(match self.holder(|r| r.base == Base::Ctx && r.off == 0)? {
             Ok(ctx) => format!("r{end} = *(u32 *)(r{ctx} + {field})\n"),
             Err(off) => format!("r{end} = *(u64 *)(r10 {off:+})\nr{end} = *(u32 *)(r{end} + {field})\n"),
@@ -540,6 +601,63 @@ impl Vm<'_> {
                 out.extend(self.at_spot(spot, &asm, &format!("if ({what}) {c}")));
             }
         }
+    }
+
+    /// Kernel functions that take back what is held, by the type of their first argument.
+    fn releases_by_kfunc(&self, out: &mut Vec<Candidate>) {
+        let Some(held) = self.cur.refs.iter().rev().find(|r| r.kind == RefKind::Ptr) else { return };
+        let Some(kernel) = self.kernel.as_ref() else { return };
+        let what = self.program.line_at(held.insn).and_then(assigned).unwrap_or_else(|| "it".into());
+        for spot in self.last_held(|r| r.ref_id == held.id && matches!(r.base, Base::Btf(_))) {
+            let path = self.trace.as_ref().map_or(&[][..], |t| t.path());
+            let mut seen = path.iter().rev().flat_map(|s| s.after.iter().chain(&s.uses));
+            let Some(Base::Btf(ty)) = seen.find(|(_, r)| r.ref_id == held.id).map(|(_, r)| r.base) else {
+                continue;
+            };
+            for row in self.platform.kfuncs {
+                let Some(id) = kernel.find_by_name_kind(row.name, Kind::Func) else { continue };
+                let Some(params) = crate::btfs::params(kernel, id) else { continue };
+                let takes = || {
+                    let (_, Type::Ptr(to)) = kernel.resolve(params.first()?.1)? else { return None };
+                    kernel.skip_mods_and_typedefs(to)
+                };
+                let fits = match ty.own {
+                    true => row.kind == KfuncKind::ObjDrop,
+                    false => row.has(kf::RELEASE) && row.kind == KfuncKind::Plain && takes() == Some(ty.id),
+                };
+                if !fits {
+                    continue;
+                }
+                let n = spot.reg;
+                let rest: String = (2..=params.len()).map(|a| format!("r{a} = 0\n")).collect();
+                let guarded = self.guarded(spot, &format!("r1 = r{n}\n{rest}{STAND_IN}\n"));
+                let c = format!("{}({what});", row.name);
+                out.extend(self.at_spot(spot, &guarded, &c).map(|c| c.calling(row.name, id)));
+                let asm = format!("if r{n} == 0 goto +{}\n{guarded}", guarded.lines().count());
+                out.extend(
+                    self.at_spot(spot, &asm, &format!("if ({what}) {c}")).map(|c| c.calling(row.name, id)),
+                );
+            }
+        }
+    }
+
+    /// Sections that are open at the end are closed there.
+    fn leaves_sections(&self, out: &mut Vec<Candidate>) {
+        let open = [(self.cur.preempt, KfuncKind::PreemptEnable), (self.cur.rcu, KfuncKind::RcuUnlock)];
+        let Some((times, kind)) = open.into_iter().find(|(times, _)| *times > 0) else { return };
+        let kernel = self.kernel.as_ref();
+        let found = self
+            .platform
+            .kfuncs
+            .iter()
+            .filter(|k| k.kind == kind)
+            .find_map(|k| Some((k.name, kernel?.find_by_name_kind(k.name, Kind::Func)?)));
+        let Some((name, id)) = found else { return };
+        let spot = Spot { pc: self.cur.insn, reg: 10, taken: false };
+        let calls = format!("{STAND_IN}\n").repeat(times as usize);
+        let words = format!("close the section before you leave: `{name}();`");
+        let c = Candidate::insert(spot.pc, &self.guarded(spot, &calls), words);
+        out.extend(c.map(|c| c.calling(name, id)));
     }
 
     /// A call that leaves alone what is in `r0` to `r5` and still needed where the spot leads to.

@@ -82,6 +82,14 @@ fn inside(r: &Reg) -> String {
     }
 }
 
+/// The register of an argument that may be NULL: kernel functions count them from 0, helpers from 1.
+fn null_argument(message: &str) -> Option<u8> {
+    let (first, rest) = [("trusted arg", 1), ("helper arg", 0)]
+        .iter()
+        .find_map(|(word, first)| Some((*first, message.split_once(word)?.1)))?;
+    rest.parse::<u8>().ok().map(|n| n + first).filter(|n| (1..=5).contains(n))
+}
+
 impl Vm<'_> {
     /// A value in words.
     pub(crate) fn in_words(&self, r: &Reg) -> String {
@@ -167,6 +175,10 @@ impl Vm<'_> {
             return Some(n);
         }
         match op {
+            Op::Call(_) => {
+                let n = null_argument(&why.message)?;
+                self.cur.reg(n as usize).maybe_null().then_some(n)
+            }
             Op::Load { src, .. } | Op::LoadAcquire { src, .. } => Some(src.index() as u8),
             Op::Store { dst, .. } | Op::StoreRelease { dst, .. } | Op::Atomic { dst, .. } => {
                 Some(dst.index() as u8)
