@@ -86,6 +86,8 @@ pub struct PacketSocket {
     hardware: u16,
 }
 
+/// Room for packets that wait, in bytes: as much as tcpdump asks for.
+const ROOM: i32 = 2 << 20;
 /// Room in front of a packet for a tag that is put back.
 const TAG: usize = 4;
 /// Addresses in front of the tag.
@@ -113,6 +115,7 @@ impl PacketSocket {
             crate::raw::ifindex(device).ok_or(Errno::ENODEV).map_err(at("find the network device"))?;
         self.buffer = vec![0; TAG + snaplen];
         raw::attach_filter(self.fd.as_fd(), filter).map_err(at("attach the filter"))?;
+        raw::make_room(self.fd.as_fd(), ROOM).map_err(at("make room for packets"))?;
         raw::ask_for_details(self.fd.as_fd()).map_err(at("ask for times and tags"))?;
         raw::bind(self.fd.as_fd(), index).map_err(at("listen to the network device"))
     }

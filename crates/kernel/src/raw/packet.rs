@@ -43,6 +43,13 @@ pub(crate) fn ask_for_details(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     set(fd, SOL_PACKET, PACKET_AUXDATA, &1i32)
 }
 
+/// Makes room for so many bytes of packets that wait; beyond the system's limit (`net.core.rmem_max`) where this process
+/// may.
+pub(crate) fn make_room(fd: BorrowedFd<'_>, bytes: i32) -> Result<(), Errno> {
+    set(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &bytes)
+        .or_else(|_| set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &bytes))
+}
+
 /// Begins to receive what passes this device.
 pub(crate) fn bind(fd: BorrowedFd<'_>, ifindex: u32) -> Result<(), Errno> {
     // SAFETY: all zeros are a socket address of no family.
@@ -159,5 +166,28 @@ pub(crate) fn wait(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> Result<(bool, bool),
         Ok(()) => Ok((both[0].revents != 0, both[1].revents != 0)),
         Err(Errno(libc::EINTR)) => Ok((false, false)),
         Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn room_is_made_for_packets_that_wait() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let room = || {
+            let (mut bytes, mut len) = (0i32, size_of::<i32>() as libc::socklen_t);
+            let out = (&raw mut bytes).cast();
+            // SAFETY: the option is a number, for which there is room.
+            let n = unsafe {
+                libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, out, &raw mut len)
+            };
+            done(n.into()).map(|()| bytes).expect("the option is known")
+        };
+        let before = room();
+        make_room(socket.as_fd(), 2 << 20).expect("a limit makes it smaller, and no error");
+        assert!(room() > before, "{} bytes instead of {before}", room());
     }
 }
