@@ -282,6 +282,17 @@ impl Asm {
         self.modrm_reg(dst.0, src);
     }
 
+    /// `dst = src` rotated to the right, without flags (BMI2).
+    pub(crate) fn rotate_bmi2(&mut self, wide: bool, dst: R, src: R, by: u8) {
+        let inverted = |r: R| (!r.0 >> 3) & 1;
+        self.byte(0xc4);
+        self.byte(inverted(dst) << 7 | 0x40 | inverted(src) << 5 | 3);
+        self.byte(u8::from(wide) << 7 | 0x7b);
+        self.byte(0xf0);
+        self.modrm_reg(dst.0, src);
+        self.byte(by);
+    }
+
     pub(crate) fn bswap(&mut self, wide: bool, r: R) {
         self.rex(wide, R::AX, r, false);
         self.byte(0x0f);

@@ -98,6 +98,7 @@ fn registers_with_registers() {
         for (op, n) in ARITH {
             assert_eq!(text(|s| s.arith(op, wide, a, b)), format!("{n} {x},{y}"));
         }
+        assert_eq!(text(|s| s.rotate_bmi2(wide, a, b, 7)), format!("rorx {x},{y},7"));
         for (op, _, n) in SHIFT {
             let by = R(a.0 ^ 5);
             let want = format!("{n} {x},{y},{}", name(wide, by));

@@ -2,9 +2,23 @@
 
 use super::emit::{Emit, map};
 use crate::asm::{Arith, Cc, R, Shift, Unary};
-use skep_isa::{AluOp, Endian, Operand, Reg, Size, Width};
+use crate::code::Step;
+use skep_isa::{AluOp, Endian, Op, Operand, Reg, Size, Width};
 
 const SCRATCH: R = R::R11;
+
+/// Steps that together rotate a register: eBPF shifts it both ways, and joins the halves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rotation {
+    /// The first of the steps that one instruction stands for, and the one behind the last.
+    pub(super) first: usize,
+    pub(super) end: usize,
+    width: Width,
+    dst: Reg,
+    src: Reg,
+    /// Bits, to the right.
+    by: u8,
+}
 
 impl Emit<'_> {
     pub(super) fn alu(&mut self, op: AluOp, width: Width, dst: Reg, src: Operand) {
@@ -91,6 +105,49 @@ impl Emit<'_> {
                 a.mov(true, R::CX, SCRATCH);
             }
         }
+    }
+
+    /// The rotation whose first half is made by the steps at `pc` and behind it.
+    pub(super) fn rotation(&self, pc: usize, end: usize) -> Option<Rotation> {
+        let alu = |at: usize| match self.code.steps.get(at).filter(|_| at < end && !self.lands[at])? {
+            Step::Op(Op::Alu { op, width, dst, src }) => Some((*op, *width, *dst, *src)),
+            _ => None,
+        };
+        let imm = |at: usize, what: (AluOp, Width, Reg)| match alu(at)? {
+            (op, width, dst, Operand::Imm(i)) if (op, width, dst) == what => Some(i),
+            _ => None,
+        };
+        let Step::Op(Op::Alu { op: AluOp::Mov, width, dst: low, src: Operand::Reg(src) }) =
+            self.code.steps[pc]
+        else {
+            return None;
+        };
+        let right = imm(pc + 1, (AluOp::Rsh, width, low))?;
+        let (dst, left) = match alu(pc + 2)? {
+            (AluOp::Mov, w, dst, Operand::Reg(s)) if (w, s) == (width, src) => (dst, pc + 3),
+            // In place, where nothing is cut off before.
+            (AluOp::Lsh, w, dst, _) if (w, dst) == (width, src) => (src, pc + 2),
+            _ => return None,
+        };
+        let bits = imm(left, (AluOp::Lsh, width, dst))?;
+        let joined = alu(left + 1)? == (AluOp::Or, width, dst, Operand::Reg(low));
+        let apart = low != src && low != dst;
+        let whole = right > 0 && bits > 0 && right.checked_add(bits) == Some(width.bits() as i32);
+        let (first, end, by) = (pc + 2, left + 2, right as u8);
+        (joined && apart && whole).then_some(Rotation { first, end, width, dst, src, by })
+    }
+
+    pub(super) fn rotate(&mut self, r: Rotation) {
+        let (wide, d, s) = (r.width == Width::W64, map(r.dst), map(r.src));
+        if self.bmi2 {
+            self.a.rotate_bmi2(wide, d, s, r.by);
+        } else {
+            if d != s {
+                self.a.mov(wide, d, s);
+            }
+            self.a.shift_imm(Shift::Ror, wide, d, r.by);
+        }
+        self.set_upper_zero(r.dst, !wide);
     }
 
     fn division(&mut self, op: AluOp, wide: bool, d: R, src: Operand) {

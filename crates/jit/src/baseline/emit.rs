@@ -7,6 +7,7 @@
 //! lands.
 
 use super::Made;
+use super::alu::Rotation;
 use super::frame::{BUDGET, Frame, HEAD, Needs, head};
 use super::turns::DETOUR;
 use crate::asm::{Arith, Asm, Cc, Hole, M, R, Shift};
@@ -43,7 +44,7 @@ pub(super) struct Emit<'c> {
     /// Registers whose upper half is zero.
     zero: u16,
     /// Slots that jumps go to.
-    lands: Vec<bool>,
+    pub(super) lands: Vec<bool>,
     /// Upper bounds of code sizes, summed up to each slot; empty for long jumps alone.
     bounds: Vec<u32>,
     pub(super) offsets: Vec<u32>,
@@ -189,6 +190,7 @@ impl<'c> Emit<'c> {
         self.frame = Frame::of(self.code, start, end, self.needs.head);
         self.prologue();
         self.zero = 0;
+        let mut rotation: Option<Rotation> = None;
         for pc in start..end {
             if self.lands[pc] {
                 self.zero = 0;
@@ -197,8 +199,12 @@ impl<'c> Emit<'c> {
             let here = self.a.here() as u32;
             self.offsets.push(here);
             self.places.push((here, pc as u32));
-            let step = self.code.steps[pc];
-            self.step(step, pc).ok_or(pc)?;
+            rotation = rotation.filter(|r| pc < r.end).or_else(|| self.rotation(pc, end));
+            match rotation.filter(|r| r.first <= pc) {
+                Some(r) if r.first == pc => self.rotate(r),
+                Some(_) => {}
+                None => self.step(self.code.steps[pc], pc).ok_or(pc)?,
+            }
         }
         let outside = std::mem::take(&mut self.outside);
         if !outside.is_empty() {

@@ -148,3 +148,51 @@ fn arithmetic_on_every_pair_of_registers() {
         }
     }
 }
+
+/// Both shifts and the `or`, into another register and in place; and what only looks like a rotation.
+#[test]
+fn rotations() {
+    let r = |n: u8| Reg::new(n).expect("a register");
+    let all = || 0..10u8;
+    for (width, a) in [(Width::W32, 5), (Width::W64, 9), (Width::W64, 63)] {
+        for b in [width.bits() as i32 - a, 3] {
+            for (low, dst, src) in all().flat_map(|l| all().flat_map(move |d| [(l, d, 3u8), (l, d, 8)])) {
+                if low == src {
+                    continue;
+                }
+                let value = 0x8123_4567_89ab_cdef_u64;
+                let mut steps = vec![Step::Wide { dst: r(src), bits: value }, Step::Second];
+                let reg = |n: u8| Operand::Reg(r(n));
+                steps.push(alu(AluOp::Mov, width, r(low), reg(src)));
+                steps.push(alu(AluOp::Rsh, width, r(low), Operand::Imm(a)));
+                if dst != src {
+                    steps.push(alu(AluOp::Mov, width, r(dst), reg(src)));
+                }
+                steps.push(alu(AluOp::Lsh, width, r(dst), Operand::Imm(b)));
+                steps.push(alu(AluOp::Or, width, r(dst), reg(low)));
+                // What is left of the first half, too.
+                steps.push(alu(AluOp::Mul, Width::W64, r(dst), Operand::Imm(31)));
+                steps.push(alu(AluOp::Add, Width::W64, r(dst), reg(low)));
+                steps.push(alu(AluOp::Mov, Width::W64, Reg::R0, reg(dst)));
+                steps.push(Step::Op(Op::Exit));
+                let mut regs = [0u64; 10];
+                for step in &steps {
+                    match *step {
+                        Step::Wide { dst, bits } => regs[dst.index()] = bits,
+                        Step::Op(Op::Alu { op, width, dst, src }) => {
+                            let b = match src {
+                                Operand::Reg(s) => regs[s.index()],
+                                Operand::Imm(i) => i64::from(i) as u64,
+                            };
+                            regs[dst.index()] = op.eval(width, regs[dst.index()], b);
+                        }
+                        _ => {}
+                    }
+                }
+                for bmi2 in [false, true] {
+                    assert_eq!(run(steps.clone(), bmi2), regs[0], "{width:?} {a} {b} {low} {dst} {src}");
+                }
+            }
+        }
+    }
+}
