@@ -8,6 +8,7 @@
 //!                  ├ load.rs, log.rs   programs; the verifier's log read into a `Refusal`
 //!                  ├ link/, netlink.rs hooks: what programs are attached to, as links
 //!                  ├ pin.rs, info.rs   objects that exist already: pins, ids, what the kernel says of them
+//!                  ├ mount.rs          where file systems are
 //!                  ├ packet.rs         packet sockets: live packets through a classic filter
 //!                  ├ probe.rs          what the kernel has, by trying
 //!                  └ explain.rs        which permission or kernel option is missing
@@ -28,6 +29,7 @@ pub mod link;
 mod load;
 pub mod log;
 mod map;
+pub mod mount;
 pub mod netlink;
 pub mod packet;
 mod perf;

@@ -4,6 +4,7 @@
 //! outside of a bpf file system is refused with the command that mounts one.
 
 use crate::door::Door;
+use crate::mount::mounted;
 use skep_platform::Errno;
 use std::ffi::CString;
 use std::fmt;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Where a bpf file system usually is.
 pub const BPFFS: &str = "/sys/fs/bpf";
-/// `BPF_FS_MAGIC` as it stands in `/proc/self/mountinfo`.
+/// Its kind in the table of mounts.
 const FS_NAME: &str = "bpf";
 
 /// Why something cannot be pinned, opened or taken away.
@@ -96,13 +97,7 @@ pub fn walk(door: &dyn Door, root: &Path, visit: &mut dyn FnMut(&Path, OwnedFd))
 
 /// Where bpf file systems are mounted.
 pub fn mounts() -> Vec<PathBuf> {
-    let table = std::fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
-    let of = |line: &str| {
-        let mut fields = line.split(' ').skip(1);
-        let (at, kind) = (fields.next()?, fields.next()?);
-        (kind == FS_NAME).then(|| PathBuf::from(at.replace("\\040", " ")))
-    };
-    table.lines().filter_map(of).collect()
+    mounted(FS_NAME)
 }
 
 fn error(path: &Path, errno: Errno) -> PinError {

@@ -12,6 +12,7 @@ use skep::isa::Insn;
 use skep::kernel::auto::function_offset;
 use skep::kernel::door::{LinkCreate, LinkExtra, Target};
 use skep::kernel::link::{AttachTo, tracefs};
+use skep::kernel::mount::mounted;
 use skep::kernel::{Kernel, KernelProgram, pin};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -166,14 +167,8 @@ fn surroundings() -> Vec<Finding> {
         Some(at) => ok(part, "pins", format!("bpf file system at {}", at.display())),
         None => missing(part, "pins", "no bpf file system is mounted: mount -t bpf bpf /sys/fs/bpf"),
     });
-    let mounts = read("/proc/thread-self/mounts").unwrap_or_default();
-    let cgroup2 = mounts.lines().find_map(|l| {
-        let mut f = l.split(' ').skip(1);
-        let (at, kind) = (f.next()?, f.next()?);
-        (kind == "cgroup2").then_some(at)
-    });
-    all.push(match cgroup2 {
-        Some(at) => ok(part, "cgroups", format!("version 2 at {at}")),
+    all.push(match mounted("cgroup2").first() {
+        Some(at) => ok(part, "cgroups", format!("version 2 at {}", at.display())),
         None => missing(part, "cgroups", "version 2 is not mounted: mount -t cgroup2 none /sys/fs/cgroup"),
     });
     all.push(match tracefs() {

@@ -5,6 +5,7 @@
 
 use super::{Part, Refused};
 use crate::door::{Door, LinkCreate, LinkExtra, ProgAttach, Relative, Target};
+use crate::mount::mounted;
 use crate::netlink::{self, Message};
 use crate::raw;
 use skep_platform::{AttachType, Errno};
@@ -313,13 +314,7 @@ pub(super) fn cgroup(
 
 /// Where cgroups of version 2 are.
 pub(crate) fn cgroup2() -> Option<String> {
-    let table = std::fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
-    let of = |line: &str| {
-        let mut fields = line.split(' ').skip(1);
-        let (at, kind) = (fields.next()?, fields.next()?);
-        (kind == "cgroup2").then(|| at.to_owned())
-    };
-    table.lines().find_map(of)
+    mounted("cgroup2").first().map(|at| at.display().to_string())
 }
 
 fn cgroup2_hint() -> String {

@@ -6,6 +6,7 @@
 use super::{AttachTo, Part, Refused};
 use crate::KernelProgram;
 use crate::door::{Door, LinkCreate, LinkExtra, PerfEvent, Target};
+use crate::mount::mounted;
 use skep_platform::engine::Loaded;
 use skep_platform::{AttachType, Errno, ProgType};
 use std::ffi::CString;
@@ -24,13 +25,7 @@ pub fn tracefs() -> Option<PathBuf> {
     if let Some(p) = usual.into_iter().find(|p| p.join("events").is_dir()) {
         return Some(p.into());
     }
-    let table = std::fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
-    let of = |line: &str| {
-        let mut fields = line.split(' ').skip(1);
-        let (at, kind) = (fields.next()?, fields.next()?);
-        (kind == "tracefs").then(|| PathBuf::from(at))
-    };
-    table.lines().find_map(of)
+    mounted("tracefs").into_iter().next()
 }
 
 fn c_string(text: impl AsRef<[u8]>) -> Result<CString, Refused> {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use skep::descriptors::{AttachType, Errno};
 use skep::kernel::door::{Attached, Door, IdKind, NetError, ProgAttach, Target};
 use skep::kernel::link::ifindex;
+use skep::kernel::mount::mounted;
 use skep::kernel::{info, netlink};
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -58,7 +59,7 @@ pub(crate) static TREE: Cmd = Cmd {
         let mut words = Words::new(m);
         let root = match words.next() {
             Some(p) => PathBuf::from(p),
-            None => PathBuf::from(mounted()?),
+            None => PathBuf::from(cgroup2()?),
         };
         words.end()?;
         let mut all = Vec::new();
@@ -219,14 +220,9 @@ fn netfilter(door: &dyn Door) -> Vec<Map<String, Value>> {
 }
 
 /// Where cgroups of version 2 are mounted.
-fn mounted() -> Result<String, Failure> {
-    let table = std::fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
-    let of = |line: &str| {
-        let mut fields = line.split(' ').skip(1);
-        let (at, kind) = (fields.next()?, fields.next()?);
-        (kind == "cgroup2").then(|| at.to_owned())
-    };
-    table.lines().find_map(of).ok_or_else(|| {
+fn cgroup2() -> Result<String, Failure> {
+    let first = mounted("cgroup2").first().map(|at| at.display().to_string());
+    first.ok_or_else(|| {
         Failure::Input("no cgroup file system of version 2 is mounted: mount -t cgroup2 none FOLDER".into())
     })
 }
@@ -252,7 +248,7 @@ fn cgroup_rows(path: &Path, effective: bool) -> Result<Vec<CgroupRow>, Failure> 
             // A hook that this kernel has not.
             Ok(_) | Err(Errno::EINVAL | Errno::EOPNOTSUPP) => {}
             Err(Errno::EBADF) => {
-                let hint = mounted().map(|m| format!("; those are below {m}")).unwrap_or_default();
+                let hint = cgroup2().map(|m| format!("; those are below {m}")).unwrap_or_default();
                 return Err(Failure::Input(format!("{} is no cgroup of version 2{hint}", path.display())));
             }
             Err(e) => return Err(refused(&format!("asking {}", path.display()), e)),
