@@ -32,6 +32,14 @@ struct Left {
     packet: Vec<u8>,
 }
 
+/// A program that waits for a library, and what the other tiers leave.
+struct Waiting {
+    seed: u64,
+    program: Loadable,
+    packet: Vec<u8>,
+    left: Left,
+}
+
 fn def(name: &str, value_size: u32, max_entries: u32) -> MapDef {
     let (map_type, key_size) = (MapType::Array, 4);
     let (flags, map_extra, numa_node, pin_by_name, inner, btf) = (0, 0, 0, false, None, None);
@@ -85,8 +93,8 @@ struct Fuzz {
     engines: Vec<(&'static str, User)>,
     kernel: Option<(Kernel, Vec<Arc<dyn Map>>)>,
     maps: Vec<Arc<dyn Map>>,
-    /// Programs for the next library, where libraries are made: seed, program, packet, what the others leave.
-    ahead: Option<Vec<(u64, Loadable, Vec<u8>, Left)>>,
+    /// Programs for the next library, where libraries are made.
+    ahead: Option<Vec<Waiting>>,
     /// Why the last program was refused that was.
     refused: Option<String>,
 }
@@ -140,7 +148,7 @@ impl Fuzz {
             compare(&mut first, left, "kernel")?;
         }
         if let (Some(ahead), Some(left)) = (&mut self.ahead, first) {
-            ahead.push((seed, verified, packet, left));
+            ahead.push(Waiting { seed, program: verified, packet, left });
             if ahead.len() == LIBRARY {
                 self.ahead_of_time()?;
             }
@@ -156,7 +164,7 @@ impl Fuzz {
         }
         let user = || User::new(*skep::platform(), Arc::new(FixedHost::new(1)));
         let mut sources = Vec::new();
-        for (seed, program, ..) in &waiting {
+        for Waiting { seed, program, .. } in &waiting {
             let Loadable::Verified(v) = program else { return Err("not verified".into()) };
             sources.push(user().native_source(v).map_err(|e| format!("aot, seed {seed}: {e}"))?);
         }
@@ -166,7 +174,7 @@ impl Fuzz {
         let library = aot::Library::open(&file).map_err(|e| e.to_string());
         let _ = std::fs::remove_file(&file);
         let engine = user().with_tier(Tier::Aot).with_library(Arc::new(library?));
-        for (seed, program, packet, left) in waiting {
+        for Waiting { seed, program, packet, left } in waiting {
             let seeded = |e| format!("aot, seed {seed}: {e}");
             let here = run(&engine, &program, &self.maps, &packet, seed).map_err(seeded)?;
             compare(&mut Some(left), here, "aot").map_err(seeded)?;
