@@ -257,7 +257,7 @@ pub(crate) fn open_noting(
     let mut options = Options::default();
     options.select = if names.is_empty() { Select::Auto } else { Select::Named(&names) };
     options.target_btf = if note.is_some() {
-        super::target::all_types(m.get_one("btf"))?
+        super::target::judged(&object, m.get_one("btf"))?
     } else if in_kernel(m) {
         super::target::kernels(path, &object, m.get_one("btf"))?
     } else {

@@ -4,10 +4,13 @@ use crate::failure::Failure;
 use crate::input;
 use flate2::read::GzDecoder;
 use skep::Object;
-use skep::btf::Btf;
 use skep::btf::core::CoreReloKind;
+use skep::btf::{Btf, Type};
+use skep::descriptors::ctx::UserRun;
+use skep::descriptors::helper::{ArgKind, RetType};
+use skep::isa::Insn;
 use skep::kernel::{VMLINUX, vmlinux};
-use skep::obj::{ExternKind, Kconfig, MapOrigin};
+use skep::obj::{ExternKind, Function, Kconfig, MapOrigin};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -21,10 +24,7 @@ pub(crate) fn btf(object: &Object, given: Option<&PathBuf>) -> Result<Option<Arc
     if let Some(path) = given {
         return super::btf::read(path, None).map(Some);
     }
-    let needs_types = |e: &ExternKind| matches!(e, ExternKind::Kfunc { .. } | ExternKind::KsymTyped { .. });
-    let needed = object.functions.iter().any(|f| !f.core.is_empty())
-        || object.externs.iter().any(|e| needs_types(&e.kind));
-    if !needed || !Path::new(VMLINUX).exists() {
+    if !is_fitted(object) || !Path::new(VMLINUX).exists() {
         return Ok(None);
     }
     match vmlinux() {
@@ -34,6 +34,12 @@ pub(crate) fn btf(object: &Object, given: Option<&PathBuf>) -> Result<Option<Arc
             Ok(None)
         }
     }
+}
+
+/// Whether the object is fitted to a kernel's types as it is loaded.
+fn is_fitted(object: &Object) -> bool {
+    let by_type = |e: &ExternKind| matches!(e, ExternKind::Kfunc { .. } | ExternKind::KsymTyped { .. });
+    object.functions.iter().any(|f| !f.core.is_empty()) || object.externs.iter().any(|e| by_type(&e.kind))
 }
 
 /// The same for the kernel engine: an object whose accesses are to be relocated is not loaded as it is.
@@ -52,6 +58,38 @@ pub(crate) fn kernels(
         )));
     }
     Ok(types)
+}
+
+/// Types of the target for the verifier of this object, which are not read for programs on packets that have nothing to do with a
+/// kernel's types: reading them takes most of the time that a short run takes.
+pub(crate) fn judged(object: &Object, given: Option<&PathBuf>) -> Result<Option<Arc<Btf>>, Failure> {
+    let plain = |f: &Function| {
+        let row = f.entry.as_ref().map(|e| skep::platform().prog_type(e.prog_type));
+        // A function without an entry belongs to programs that have one.
+        row.is_none_or(|r| r.is_some_and(|r| r.user == UserRun::Packets))
+            && !f.insns.iter().any(calls_for_types)
+    };
+    // Tags are about kernel objects: of arguments, of pointers in map values.
+    let tagged = |btf: &Arc<Btf>| {
+        btf.types().any(|(_, t)| matches!(t, Type::TypeTag(_))) || btf.own_decl_tags().next().is_some()
+    };
+    let needless =
+        !is_fitted(object) && object.functions.iter().all(plain) && !object.btf.as_ref().is_some_and(tagged);
+    if given.is_none() && needless { Ok(None) } else { all_types(given) }
+}
+
+/// `BPF_JMP | BPF_CALL`.
+const CALL: u8 = 0x85;
+
+/// Is it a call of a helper that takes or gives objects of the kernel?
+fn calls_for_types(insn: &Insn) -> bool {
+    if (insn.opcode(), insn.src()) != (CALL, 0) {
+        return false;
+    }
+    let helper = u32::try_from(insn.imm()).ok().and_then(|id| skep::platform().helper(id));
+    let of_types = |k| matches!(k, ArgKind::BtfId(_) | ArgKind::BtfIdSockCommon | ArgKind::PercpuBtfId);
+    let gives = |ret| matches!(ret, RetType::BtfId { .. } | RetType::MemOrBtfId { .. });
+    helper.is_none_or(|h| h.protos.iter().any(|p| gives(p.ret) || p.args.iter().any(|a| of_types(a.kind))))
 }
 
 /// Types of the target for the verifier, which may need them for any program: those in `given`, else the running kernel's
