@@ -15,7 +15,7 @@
 mod net;
 mod trace;
 
-pub use net::{Netfilter, XdpMode, ifindex, ifname};
+pub use net::{NF_HOOKS, Netfilter, XdpMode, ifindex, ifname};
 pub use trace::tracefs;
 
 use crate::door::{Door, ProgAttach, Relative, Target};

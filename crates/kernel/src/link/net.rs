@@ -63,8 +63,8 @@ pub struct Netfilter {
     pub defrag: bool,
 }
 
-/// Hooks by number, in iptables' words.
-pub(crate) const NF_HOOKS: [&str; 5] = ["prerouting", "input", "forward", "output", "postrouting"];
+/// Netfilter's hooks by number (`enum nf_inet_hooks`), in iptables' words.
+pub const NF_HOOKS: [&str; 5] = ["prerouting", "input", "forward", "output", "postrouting"];
 
 impl fmt::Display for Netfilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use skep::descriptors::{AttachType, Errno};
 use skep::kernel::door::{Door, IdKind};
 use skep::kernel::info::{self, LinkInfo, Place};
-use skep::kernel::link::ifname;
+use skep::kernel::link::{NF_HOOKS, ifname};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
@@ -139,13 +139,12 @@ fn place(p: &Place) -> Vec<(&'static str, Value)> {
         Place::Xdp(i) => vec![("devname", device(*i).into()), ("ifindex", (*i).into())],
         Place::StructOps(map) => vec![("map_id", (*map).into())],
         Place::Netfilter(pf, hook, prio, flags) => {
-            let names = ["prerouting", "input", "forward", "output", "postrouting"];
             let pf_name = match pf {
                 2 => "ip".to_owned(),
                 10 => "ip6".to_owned(),
                 n => n.to_string(),
             };
-            let hook = names.get(*hook as usize).map_or_else(|| hook.to_string(), |h| (*h).to_owned());
+            let hook = NF_HOOKS.get(*hook as usize).map_or_else(|| hook.to_string(), |h| (*h).to_owned());
             let mut v = vec![("pf", pf_name.into()), ("hook", hook.into()), ("prio", (*prio).into())];
             if *flags & 1 == 1 {
                 v.push(("flags", "defrag".into()));

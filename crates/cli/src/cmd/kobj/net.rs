@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction};
 use serde_json::{Map, Value};
 use skep::descriptors::{AttachType, Errno};
 use skep::kernel::door::{Attached, Door, IdKind, NetError, ProgAttach, Target};
-use skep::kernel::link::ifindex;
+use skep::kernel::link::{NF_HOOKS, ifindex};
 use skep::kernel::mount::mounted;
 use skep::kernel::{info, netlink};
 use std::fs::File;
@@ -199,8 +199,7 @@ fn netfilter(door: &dyn Door) -> Vec<Map<String, Value>> {
     let infos = links.iter().filter_map(|fd| info::link(door, fd.as_fd()).ok());
     let rows = infos.filter_map(|i| match i.place {
         info::Place::Netfilter(pf, hook, prio, _) => {
-            let hooks = ["prerouting", "input", "forward", "output", "postrouting"];
-            let hook = hooks.get(hook as usize).copied().unwrap_or("unknown");
+            let hook = NF_HOOKS.get(hook as usize).copied().unwrap_or("unknown");
             let pf = if pf == 2 { "ip" } else { "ip6" };
             let mut r = object([
                 ("pf", pf.into()),
