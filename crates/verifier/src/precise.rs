@@ -57,6 +57,12 @@ impl Backward {
         Backward(regs | if wide { Backward::WIDE } else { 0 })
     }
 
+    /// The instruction before this one, which is at `pc`.
+    #[inline]
+    fn before(self, pc: usize) -> Option<usize> {
+        pc.checked_sub(if self.0 & Backward::WIDE != 0 { 2 } else { 1 })
+    }
+
     /// For all slots of a program.
     pub(crate) fn table(slots: &[Slot]) -> Vec<Backward> {
         let before = |pc: usize| pc.checked_sub(1).map(|b| &slots[b]);
@@ -288,14 +294,23 @@ impl Vm<'_> {
         let mut end = hist.len();
         let mut i = last;
         loop {
-            let entry = hist[..end].last().filter(|h| h.insn as usize == i);
-            let step = self.backward[i];
+            let own = |end: usize, i: usize| hist[..end].last().filter(|h| h.insn as usize == i);
+            let mask = w.regs[w.frame] | Backward::ALWAYS;
+            let (mut entry, mut step) = (own(end, i), self.backward[i]);
+            if step.0 & mask == 0 && entry.is_none() && !*skip && notes.is_none() {
+                // Instructions without history that cannot matter, up to the next place that may.
+                let next = hist[..end].last().map_or(usize::MAX, |h| h.insn as usize);
+                let point = settled.first().map_or(usize::MAX, |s| s.insn as usize);
+                let floor = if end == 0 { first } else { usize::MAX };
+                while i != next && i != point && i != floor && self.backward[i].0 & mask == 0 {
+                    *subseq = Some(i);
+                    i = self.backward[i].before(i).ok_or(Lost)?;
+                }
+                (entry, step) = (own(end, i), self.backward[i]);
+            }
             if *skip {
                 *skip = false;
-            } else if step.0 & (w.regs[w.frame] | Backward::ALWAYS) != 0
-                || entry.is_some_and(|h| w.touches(h))
-                || notes.is_some()
-            {
+            } else if step.0 & mask != 0 || entry.is_some_and(|h| w.touches(h)) || notes.is_some() {
                 if let Some(notes) = notes.as_deref_mut() {
                     let op = self.log_op(i);
                     notes.push(format!(
@@ -328,7 +343,7 @@ impl Vm<'_> {
             i = match entry {
                 Some(h) if h.prev == u32::MAX => return Ok(false),
                 Some(h) => h.prev as usize,
-                None => i.checked_sub(if step.0 & Backward::WIDE != 0 { 2 } else { 1 }).ok_or(Lost)?,
+                None => step.before(i).ok_or(Lost)?,
             };
         }
     }
