@@ -28,8 +28,9 @@ fuzz_target!(|data: &[u8]| {
         (Err(e), other) => {
             assert!(e.span.start <= e.span.end && e.span.end <= expr.len(), "{e}");
             assert!(!e.with_caret(expr).is_empty());
-            // What is too long may fit when it is optimised.
-            return assert!(other.is_err() || e.to_string().contains("instructions"), "{expr}: {e}");
+            // What is too long, or has too much to remember, may fit when it is optimised.
+            let fits = ["instructions", "out of registers"].iter().any(|t| e.to_string().contains(t));
+            return assert!(other.is_err() || fits, "{expr}: {e}");
         }
         (Ok(first), Err(e)) => {
             // Whatever is refused only then accepts nothing.
