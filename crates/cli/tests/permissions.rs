@@ -103,7 +103,7 @@ const CASES: &[(&str, &str, i32, &[&str])] = &[
     ),
     (
         "no bpf file system",
-        "umount $B; $S prog load $LB $B/x",
+        "umount $B; umount -a -t bpf; $S prog load $LB $B/x",
         4,
         &["pins live in a bpf file system, and none is mounted", "mount -t bpf bpf"],
     ),

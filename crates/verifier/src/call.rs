@@ -433,7 +433,11 @@ impl Vm<'_> {
                 let size = self.maps[m as usize].def.key_size as i64;
                 if !(arg.nullable && r.is_null()) {
                     self.helper_access(n, size, false, false, false)?;
-                    args.key = self.constant_key(n, m);
+                    args.key = self.constant_key(n, m).filter(|_| !self.lacks.ability("array-elements"));
+                    // Of every helper that takes a key, and of keys beyond the array's end: what is known of it matters.
+                    if let Some((_, Some(place))) = args.key {
+                        self.make_precise(&[place])?;
+                    }
                 }
             }
             ArgKind::MapValue => {
@@ -703,12 +707,7 @@ impl Vm<'_> {
             RetType::Void => Reg::NOT_INIT,
             RetType::MapValue { nullable } => {
                 let Some((m, uid)) = args.map else { refuse!(Internal, "no map to look up in") };
-                let certain = h.rule == Rule::LooksUp
-                    && self.certain_key(m, args.key)
-                    && !self.lacks.ability("array-elements");
-                if let (true, Some((_, Some(place)))) = (certain, args.key) {
-                    self.make_precise(&[place])?;
-                }
+                let certain = h.rule == Rule::LooksUp && self.certain_key(m, args.key);
                 let mut r = Reg::flagged(Base::MapValue(m), null(nullable && !certain));
                 r.origin = uid;
                 if !r.maybe_null() && self.maps[m as usize].field(crate::maps::FieldKind::SpinLock).is_some()
@@ -739,7 +738,7 @@ impl Vm<'_> {
         })
     }
 
-    /// Reading a constant key off the stack.
+    /// Reading a constant key off the stack (`get_constant_map_key`).
     fn constant_key(&self, n: usize, m: u16) -> Option<(u64, Option<Place>)> {
         let map = &self.maps[m as usize];
         if map.kind() != MapType::Array && map.kind() != MapType::PercpuArray {
