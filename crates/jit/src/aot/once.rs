@@ -60,9 +60,9 @@ fn after(step: &Step, facts: &Facts, pc: usize, main: bool, k: &Kinds, tainted: 
     let with =
         |r: Reg, taint: bool| if taint { tainted | 1 << r.index() } else { tainted & !(1 << r.index()) };
     let unless = |bad: bool, rest: u16| (!bad).then_some(rest);
-    // A value that is kept in the frame is lost sight of.
-    let kept =
-        |v: bool| v && !matches!(facts.access(pc).region, Region::MapValue(_) | Region::Packet | Region::Ctx);
+    // A value that is kept in the run's own memory may come back as the load that it is, and is lost sight of. Out of a map it
+    // comes by another load, which is looked at for itself.
+    let kept = |v: bool| v && !matches!(facts.access(pc).region, Region::MapValue(_));
     match *step {
         Step::Op(op) => match op {
             Op::Alu { op: AluOp::Mov, dst, src, .. } => Some(with(dst, of(src))),
@@ -87,7 +87,7 @@ fn after(step: &Step, facts: &Facts, pc: usize, main: bool, k: &Kinds, tainted: 
         Step::Wide { dst, .. } => Some(with(dst, false)),
         Step::Second | Step::Trap { .. } => Some(tainted),
         Step::CtxLoad(l) => Some(with(l.dst, false)),
-        Step::CtxStore { dst, .. } => unless(is(dst), tainted),
+        Step::CtxStore { dst, src, .. } => unless(is(dst) || of(src), tainted),
         Step::Value { .. } | Step::Cpu => Some(tainted & !0x3f),
         // Whatever is in an argument's register may be an argument.
         _ => unless(
