@@ -77,6 +77,7 @@ pub(crate) static COMMANDS: &[&Cmd] = &[
     &cmd::kobj::btf::SHOW,
     &cmd::r#gen::OBJECT,
     &cmd::r#gen::SKELETON,
+    &cmd::r#gen::MIN_CORE_BTF,
     &cmd::feature::SHOW,
     &cmd::feature::LIST,
     &cmd::probe::PROBE,

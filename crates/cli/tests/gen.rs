@@ -53,3 +53,32 @@ fn linked_objects_are_those_of_obj_link() {
     let (a, b) = (std::fs::read(a).unwrap(), std::fs::read(b).unwrap());
     assert!(!a.is_empty() && a == b);
 }
+
+#[test]
+fn minimal_types_are_those_of_bpftool() {
+    let vmlinux = "/sys/kernel/btf/vmlinux";
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (ours, theirs) = (folder.join("ours.btf"), folder.join("theirs.btf"));
+    let paths = [ours.to_str().unwrap(), theirs.to_str().unwrap()];
+    let object = "tests/objects/core.o";
+    assert_eq!(skep(&["gen", "min_core_btf", "README.md", paths[0], object]).status.code(), Some(3));
+    let bare = "tests/objects/instructions_no_btf.o";
+    assert_eq!(skep(&["gen", "min_core_btf", object, paths[0], bare]).status.code(), Some(3));
+    if !Path::new(vmlinux).exists() {
+        return println!("skipped: no {vmlinux}");
+    }
+    let made = skep(&["-j", "gen", "min_core_btf", vmlinux, paths[0], object]);
+    let written = std::fs::read(&ours).unwrap();
+    let said = String::from_utf8_lossy(&made.stdout).into_owned();
+    assert!(said.contains(&format!("\"bytes\":{}", written.len())) && written.len() < 10_000, "{said}");
+    let mut bpftool = Command::new("bpftool");
+    match bpftool.current_dir(root()).args(["gen", "min_core_btf", vmlinux, paths[1], object]).output() {
+        Ok(o) if o.status.success() => {
+            let [a, b] =
+                paths.map(|p| String::from_utf8_lossy(&skep(&["btf", "dump", p]).stdout).into_owned());
+            assert!(a.lines().count() > 10 && a == b, "{a}\n{b}");
+        }
+        Ok(o) => println!("skipped: {}", String::from_utf8_lossy(&o.stderr)),
+        Err(e) => println!("skipped: bpftool: {e}"),
+    }
+}

@@ -16,6 +16,7 @@
 mod compat;
 mod error;
 mod matching;
+mod minimal;
 mod patch;
 mod spec;
 mod value;
@@ -23,6 +24,7 @@ mod value;
 use std::collections::HashMap;
 
 pub use error::{CoreError, CoreErrorKind};
+pub use minimal::Minimal;
 pub use patch::{POISON_HELPER, Patch, PatchError, PatchSite, patch};
 
 use crate::btf::Btf;

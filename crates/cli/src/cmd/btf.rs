@@ -20,7 +20,6 @@ pub(crate) static DUMP: Cmd = Cmd {
            Examples:\n  skep btf dump prog.bpf.o\n  skep btf dump --format c /sys/kernel/btf/vmlinux > vmlinux.h\n  \
            skep btf dump --base /sys/kernel/btf/vmlinux /sys/kernel/btf/nf_tables",
     args: || {
-        let path = || clap::value_parser!(PathBuf);
         vec![
             words_arg(
                 "FILE | BTF",
@@ -31,13 +30,7 @@ pub(crate) static DUMP: Cmd = Cmd {
                 .value_parser(["raw", "c"])
                 .default_value("raw")
                 .help("What to print"),
-            Arg::new("base")
-                .short('B')
-                .long("base")
-                .alias("base-btf")
-                .value_name("FILE")
-                .value_parser(path())
-                .help("Raw BTF that split BTF builds on"),
+            base_arg(),
             Arg::new("root_id")
                 .long("root-id")
                 .value_name("ID")
@@ -48,6 +41,12 @@ pub(crate) static DUMP: Cmd = Cmd {
     },
     run: dump,
 };
+
+/// The option that names the base of split BTF.
+pub(crate) fn base_arg() -> Arg {
+    let option = Arg::new("base").short('B').long("base").alias("base-btf").value_name("FILE");
+    option.value_parser(clap::value_parser!(PathBuf)).help("Raw BTF that split BTF builds on")
+}
 
 fn dump(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     let mut words: Vec<&str> =

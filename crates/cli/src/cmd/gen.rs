@@ -1,12 +1,14 @@
 //! `skep gen`: files made from objects: a Rust module that knows an object's maps, programs and variables by their types, and
-//! one object linked from several.
+//! one object linked from several; and the types that objects need of a kernel.
 
 use super::kobj::{Words, words_arg};
 use crate::commands::Cmd;
 use crate::failure::Failure;
-use crate::output::Out;
+use crate::input;
+use crate::output::{Out, object};
 use clap::{Arg, ArgMatches};
 use skep::Object;
+use skep::btf::core::Minimal;
 use skep::btf::{Btf, Type};
 use skep::obj::MapOrigin;
 use std::collections::BTreeMap;
@@ -21,6 +23,57 @@ pub(crate) static OBJECT: Cmd = Cmd {
     args: || (super::obj::LINK.args)(),
     run: super::obj::LINK.run,
 };
+
+/// `skep gen min_core_btf INPUT OUTPUT OBJECT…`.
+pub(crate) static MIN_CORE_BTF: Cmd = Cmd {
+    path: &["gen", "min_core_btf"],
+    about: "Write the part of a kernel's types that objects need to be fitted to it (CO-RE)",
+    long: "INPUT is the BTF of the kernel that the objects will run on: a file such as /sys/kernel/btf/vmlinux, raw or in ELF. OUTPUT gets the\n\
+           types and members that the objects' relocations look at, some kilobytes of several megabytes, to be shipped for machines whose\n\
+           kernel shows no types: `--btf OUTPUT`. Ids of the kernel's types (bpf_core_type_id_kernel) are not those of the kernel in it.\n\n\
+           Example:\n  skep gen min_core_btf /sys/kernel/btf/vmlinux small.btf tracer.bpf.o",
+    args: || {
+        let path = || clap::value_parser!(PathBuf);
+        vec![
+            Arg::new("target")
+                .required(true)
+                .value_name("INPUT")
+                .value_parser(path())
+                .help("BTF of the target"),
+            Arg::new("written")
+                .required(true)
+                .value_name("OUTPUT")
+                .value_parser(path())
+                .help("File to write"),
+            super::obj::files_arg("Object files"),
+            super::btf::base_arg(),
+        ]
+    },
+    run: min_core_btf,
+};
+
+fn min_core_btf(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
+    let path = |name| m.get_one::<PathBuf>(name).map_or(Path::new(""), PathBuf::as_path);
+    let base = m.get_one::<PathBuf>("base").map(|b| super::btf::read(b, None)).transpose()?;
+    let target = super::btf::read(path("target"), base)?;
+    let mut minimal = Minimal::new(&target);
+    for file in m.get_many::<PathBuf>("file").into_iter().flatten() {
+        let object = super::obj::open(file)?;
+        let Some(local) = &object.btf else {
+            return Err(Failure::Input(format!("{}: has no .BTF section; compile with -g", file.display())));
+        };
+        for relo in object.functions.iter().flat_map(|f| &f.core) {
+            minimal.add(local, &relo.record).map_err(|e| Failure::malformed(file, e))?;
+        }
+    }
+    let written = minimal.build().map_err(|e| Failure::malformed(path("target"), e))?.emit();
+    input::write(path("written"), &written)?;
+    if out.is_json() {
+        let count = minimal.type_count();
+        return out.json(object([("types", count.into()), ("bytes", written.len().into())]));
+    }
+    Ok(())
+}
 
 /// `skep gen skeleton FILE`.
 pub(crate) static SKELETON: Cmd = Cmd {
