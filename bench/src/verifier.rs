@@ -9,7 +9,7 @@ use skep::descriptors::{Engine, EngineError};
 use skep::kernel::Kernel;
 use skep::obj::BindEnv;
 use skep::verifier::Stats;
-use skep::vm::{SystemHost, User};
+use skep::vm::{SystemHost, Tier, User};
 use skep::{Object, Options};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,7 +72,7 @@ pub fn run(plan: &Plan, as_json: bool) -> Result<(), String> {
     };
     let types = std::fs::read("/sys/kernel/btf/vmlinux").ok();
     let target = types.and_then(|b| skep::btf::Btf::parse(&b).ok()).map(Arc::new);
-    let user = User::new(*skep::platform(), Arc::new(SystemHost::new()));
+    let user = User::new(*skep::platform(), Arc::new(SystemHost::new())).with_tier(Tier::Checked);
     let mut rows = Vec::new();
     for path in objects(&plan.paths) {
         let mut options = Options::default();

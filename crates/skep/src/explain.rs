@@ -9,7 +9,7 @@ use skep_platform::map::Side;
 use skep_platform::{Engine, Loadable, Map, MapType, ProgTypeDesc, Program};
 use skep_verifier::Rejection;
 use skep_verifier::explain::{Diagnosis, Explanation};
-use skep_vm::{Options, SystemHost, User};
+use skep_vm::{Options, SystemHost, Tier, User};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -68,7 +68,9 @@ impl Search {
             return None;
         }
         let limits = Options { budget: STEPS, ..Options::default() };
-        let engine = User::new(*crate::platform(), Arc::new(SystemHost::new())).with_options(limits);
+        let engine = User::new(*crate::platform(), Arc::new(SystemHost::new()))
+            .with_tier(Tier::Checked)
+            .with_options(limits);
         Some(Search { engine, program: program.clone(), row, until: Instant::now() + LONGEST })
     }
 

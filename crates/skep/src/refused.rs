@@ -9,7 +9,7 @@ use skep_platform::engine::Refusal;
 use skep_platform::map::{Map, Side};
 use skep_platform::{Engine, MapType, Program};
 use skep_verifier::{Options, Reject, Rejection, Rule, Stats, rule_of, verify_full};
-use skep_vm::{SystemHost, User};
+use skep_vm::{SystemHost, Tier, User};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +91,7 @@ fn counts(log: &str) -> Stats {
 /// A map as the user engine has it, with the contents of a data section, which the verifier reads.
 fn here(map: &Arc<dyn Map>) -> Arc<dyn Map> {
     let def = map.def();
-    let engine = User::new(*crate::platform(), Arc::new(SystemHost::new()));
+    let engine = User::new(*crate::platform(), Arc::new(SystemHost::new())).with_tier(Tier::Checked);
     let Ok(new) = engine.create_map(def) else { return Arc::new(Definition(def.clone())) };
     if def.map_type == MapType::Array && def.max_entries == 1 && map.frozen() {
         let (first, mut bytes) = (0u32.to_ne_bytes(), Vec::new());

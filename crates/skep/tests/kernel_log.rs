@@ -10,7 +10,7 @@ use skep::btf::Btf;
 use skep::kernel::{Kernel, KernelProgram, Options as KernelOptions};
 use skep::verifier::Options as How;
 use skep::verify::{Refusal, verify_object};
-use skep::vm::{SystemHost, User};
+use skep::vm::{SystemHost, Tier, User};
 use skep::{Collection, Error, Loadable, Object, Options, Select};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ fn kernels(object: &Object, prog: &str, flags: u32, btf: &Arc<Btf>) -> Option<St
 }
 
 fn ours(object: &Object, prog: &str, flags: u32, btf: &Arc<Btf>) -> Option<String> {
-    let engine = User::new(*skep::platform(), Arc::new(SystemHost::new()));
+    let engine = User::new(*skep::platform(), Arc::new(SystemHost::new())).with_tier(Tier::Checked);
     let mut options = Options::default();
     options.target_btf = Some(btf.clone());
     let how = How {

@@ -11,7 +11,7 @@ use skep::descriptors::{EngineError, Platform, Program};
 use skep::kernel::{self, Kernel};
 use skep::obj::BindEnv;
 use skep::verifier::{Mode, Options, verify_full};
-use skep::vm::{SystemHost, User};
+use skep::vm::{SystemHost, Tier, User};
 use skep::{Object, obj::Kconfig};
 use skep_testkit::rights::{self, Rights};
 use std::collections::{BTreeMap, HashMap};
@@ -127,7 +127,7 @@ fn judge_object(path: &Path, judges: &mut Judges, tally: &mut Tally) {
     options.kconfig =
         Kconfig { text: &text, kernel_version: 0x6_12_00, has_bpf_cookie: true, has_syscall_wrapper: true };
     // Both bind the program to maps of their own: the verifier reads constants in those of the user engine.
-    let user = User::new(platform(), Arc::new(SystemHost::new()));
+    let user = User::new(platform(), Arc::new(SystemHost::new())).with_tier(Tier::Checked);
     let paper = skep::verify::filled_maps(&object, &user, &options);
     let made = judges.kernels.get(&0).map(|k| {
         // The kernel notes on maps, too, who made them.

@@ -4,7 +4,7 @@
 
 use skep::verifier::Options as How;
 use skep::verify::verify_object;
-use skep::vm::{SystemHost, User};
+use skep::vm::{SystemHost, Tier, User};
 use skep::{Object, Options};
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const COUNTED: &[(&str, &str, u64, u64)] = &[
 #[test]
 fn examples_are_accepted() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
-    let engine = User::new(*skep::platform(), Arc::new(SystemHost::new()));
+    let engine = User::new(*skep::platform(), Arc::new(SystemHost::new())).with_tier(Tier::Checked);
     let mut judged = 0;
     for name in ["dispatch", "firewall", "flowmon", "lb", "pktsize", "sockfilter", "tcrewrite"] {
         let bytes = std::fs::read(folder.join(name).join(format!("{name}.bpf.o"))).unwrap();

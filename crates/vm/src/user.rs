@@ -22,7 +22,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Tier {
     /// Interpreter with shadow state: runs unverified programs safely.
-    #[default]
     Checked,
     /// Plain interpreter for verified programs.
     Interp,
@@ -30,8 +29,9 @@ pub enum Tier {
     Baseline,
     /// Optimising compiler.
     Optimized,
-    /// The baseline, and in the background the optimising compiler for programs that run often. Programs that only the
-    /// checked tier can run are run in that.
+    /// The baseline, and in the background the optimising compiler for programs that run often. Programs that were not
+    /// verified, or that only the checked tier can run, are run in that.
+    #[default]
     Auto,
     /// Code made ahead of time by a C compiler, out of a library that is given to the engine ([`User::with_library`]).
     Aot,
@@ -80,9 +80,9 @@ impl fmt::Debug for User {
 }
 
 impl User {
-    /// An engine on these rows and this host, with the checked tier and default limits.
+    /// An engine on these rows and this host, with the tier *auto* and default limits.
     pub fn new(platform: Platform, host: Arc<dyn Host>) -> User {
-        let (tier, options, idle) = (Tier::Checked, Options::default(), Mutex::default());
+        let (tier, options, idle) = (Tier::default(), Options::default(), Mutex::default());
         User { platform, host, tier, promote_after: Some(PROMOTE_AFTER), options, library: None, idle }
     }
 
@@ -133,7 +133,7 @@ impl User {
     pub fn load_program(&self, program: &Loadable) -> Result<Arc<UserProgram>, EngineError> {
         let verified = matches!(program, Loadable::Verified(_));
         let form = match (self.tier, program) {
-            (Tier::Checked, _) => {
+            (Tier::Checked, _) | (Tier::Auto, Loadable::Unverified(_)) => {
                 Form::Checked(Arc::new(Code::new(program.program().clone(), &self.platform)?))
             }
             (Tier::Optimized, _) if !skep_jit::OPTIMIZES => {

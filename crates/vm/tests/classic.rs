@@ -9,7 +9,7 @@ use skep_platform::engine::{Engine, Loadable};
 use skep_platform::env::{Context, CtxData};
 use skep_platform::uapi::ProgType;
 use skep_testkit::programs;
-use skep_vm::{FixedHost, User, report};
+use skep_vm::{FixedHost, Tier, User, report};
 use std::sync::Arc;
 
 const SIZES: [Size; 3] = [Size::W, Size::H, Size::B];
@@ -108,7 +108,7 @@ fn context(prog_type: ProgType, bytes: &[u8], meta: &Meta) -> Context {
 }
 
 fn agree(prog_type: ProgType, target: &Target, skb: bool, want: impl Fn(u32) -> u32) {
-    let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(1)));
+    let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(1))).with_tier(Tier::Checked);
     arbtest::arbtest(|u| {
         let Some(program) = program(u, skb)? else { return Ok(()) };
         let protocol = *u.choose(&[0x0800u16, 0x86dd, 0x8100, 0x8847, 0x0806, 0x1234])?;

@@ -21,7 +21,7 @@ fn engine() -> User {
         prog_types: &[],
         map_types: &[],
     };
-    User::new(platform, Arc::new(FixedHost::new(2)))
+    User::new(platform, Arc::new(FixedHost::new(2))).with_tier(Tier::Checked)
 }
 
 /// `None` when the file's program did what the file says.

@@ -6,7 +6,7 @@ use skep_platform::ctx::UserRun;
 use skep_platform::engine::{Engine, Loadable};
 use skep_platform::env::Context;
 use skep_testkit::programs;
-use skep_vm::{FixedHost, Options, User, report};
+use skep_vm::{FixedHost, Options, Tier, User, report};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +17,9 @@ fn outcome(text: &str) -> Result<String, String> {
     let asm = skep_isa::asm::parse(text).map_err(|e| e.to_string())?;
     let object = Object::from_asm(&asm).map_err(|e| e.to_string())?;
     let options = Options { budget: 1_000_000, ..Options::default() };
-    let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(1))).with_options(options);
+    let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(1)))
+        .with_tier(Tier::Checked)
+        .with_options(options);
     let mut open = skep::Options::default();
     open.select = Select::Named(&["prog"]);
     let collection = Collection::open(object, &engine, &open, &mut |p| Ok(Loadable::Unverified(Arc::new(p))));

@@ -14,7 +14,7 @@ use skep_platform::map::{Map, MapDef};
 use skep_platform::program::{Program, Subprog};
 use skep_platform::uapi::{MapType, ProgType};
 use skep_testkit::{fixtures, programs, suites};
-use skep_vm::{FixedHost, Options, User, report};
+use skep_vm::{FixedHost, Options, Tier, User, report};
 use std::sync::Arc;
 
 const PLATFORM: Platform = Platform {
@@ -29,7 +29,7 @@ const PLATFORM: Platform = Platform {
 fn engine(lenient: bool) -> User {
     let host: Arc<dyn Host> = Arc::new(FixedHost::new(2));
     let options = Options { budget: 20_000, unset_stack: lenient, unset_registers: lenient };
-    User::new(PLATFORM, host).with_options(options)
+    User::new(PLATFORM, host).with_tier(Tier::Checked).with_options(options)
 }
 
 fn maps(engine: &User) -> Vec<Arc<dyn Map>> {
@@ -185,7 +185,9 @@ fn mutated(u: &mut Unstructured<'_>, cases: &[Case]) -> Result<Program> {
 #[test]
 fn changed_programs_of_the_suite_end_too() {
     let options = Options { budget: 20_000, ..Options::default() };
-    let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(2))).with_options(options);
+    let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(2)))
+        .with_tier(Tier::Checked)
+        .with_options(options);
     let cases = match suite(&engine) {
         Ok(cases) => cases,
         Err(why) => return println!("{why}"),

@@ -9,7 +9,7 @@ use skep_platform::env::{Context, CtxData, PlainCtx};
 use skep_platform::helper::Version;
 use skep_platform::program::Program;
 use skep_platform::uapi::ProgType;
-use skep_vm::{FixedHost, Options, User, report};
+use skep_vm::{FixedHost, Options, Tier, User, report};
 use std::sync::Arc;
 
 static NONE: CtxLayout = CtxLayout { name: "mem", size: 0, fields: &[] };
@@ -47,7 +47,7 @@ fn memory(bytes: &[u8]) -> Context {
 
 fn run(ops: &[Op], mem: &[u8]) -> Result<u64, Box<RunError>> {
     let options = Options { budget: 100_000, ..Options::default() };
-    let engine = User::new(EMPTY, Arc::new(FixedHost::new(2))).with_options(options);
+    let engine = User::new(EMPTY, Arc::new(FixedHost::new(2))).with_tier(Tier::Checked).with_options(options);
     let loaded = engine.load(Loadable::Unverified(program(ops))).unwrap();
     engine.test_run(&*loaded, &mut memory(mem))
 }

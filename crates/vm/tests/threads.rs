@@ -8,7 +8,7 @@ use skep_platform::helper::Version;
 use skep_platform::uapi::ProgType;
 use skep_testkit::programs;
 use skep_vm::checked::run_observed;
-use skep_vm::{Code, FixedHost, Machine, Options, User, UserProgram};
+use skep_vm::{Code, FixedHost, Machine, Options, Tier, User, UserProgram};
 use std::sync::Arc;
 
 const COUNTER: &str = "
@@ -32,7 +32,7 @@ out:
 fn additions_of_many_threads_add_up() {
     const THREADS: u64 = 4;
     const RUNS: u64 = 2000;
-    let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(4)));
+    let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(4))).with_tier(Tier::Checked);
     let object = Object::from_asm(&skep_isa::asm::parse(COUNTER).expect("assembles")).expect("is an object");
     let mut open = skep::Options::default();
     open.select = Select::Named(&["prog"]);

@@ -18,7 +18,7 @@ use skep_testkit::kernel_oracle::{KernelMap, Load, Oracle};
 use skep_testkit::rights::{self, Rights};
 use skep_testkit::{fixtures, mutate, programs, suites};
 use skep_verifier::{Limits, Mode, Options, Rule, verify_full};
-use skep_vm::{FixedHost, User};
+use skep_vm::{FixedHost, Tier, User};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -296,7 +296,7 @@ fn compare(oracle: &Oracle, rights: Rights) {
     let minutes = std::env::var("SKEP_FUZZ_MINUTES").ok().and_then(|m| m.parse::<f64>().ok());
     let time = Duration::from_secs_f64(minutes.map_or(2.0, |m| m * 60.0));
     let seed = std::env::var("SKEP_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0x5eed);
-    let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(2)));
+    let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(2))).with_tier(Tier::Checked);
     let mut maps = Maps::default();
     let bases = bases(&engine, oracle, &mut maps);
     let types = std::fs::read("/sys/kernel/btf/vmlinux").ok();

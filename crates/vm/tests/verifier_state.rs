@@ -20,7 +20,7 @@ use skep_verifier::{Limits, Options, verify_claims};
 use skep_vm::checked::code::Code;
 use skep_vm::checked::run::{Machine, Moment, Options as RunOptions, Seen};
 use skep_vm::checked::run_observed;
-use skep_vm::{FixedHost, User};
+use skep_vm::{FixedHost, Tier, User};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -200,7 +200,7 @@ fn runs_stay_in_what_was_claimed() {
     let minutes = std::env::var("SKEP_FUZZ_MINUTES").ok().and_then(|m| m.parse::<f64>().ok());
     let time = Duration::from_secs_f64(minutes.map_or(2.0, |m| m * 60.0));
     let seed = std::env::var("SKEP_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0x5eed);
-    let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(2)));
+    let engine = User::new(*skep::platform(), Arc::new(FixedHost::new(2))).with_tier(Tier::Checked);
     let suite = suite_programs(&engine);
     let mut c = Checker { engine, machine: Machine::default(), tally: Tally::default() };
     let (mut random, began) = (Seed(seed), Instant::now());

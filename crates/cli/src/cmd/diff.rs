@@ -23,7 +23,7 @@ use skep::hooks::capture::Capture;
 use skep::hooks::packet::{Arrival, Feeder};
 use skep::kernel::explain::{self, Asked, Rights};
 use skep::kernel::{Kernel, KernelProgram, current_cpu, pin_to_cpu};
-use skep::vm::{Runner, SystemHost, User, UserProgram};
+use skep::vm::{Runner, SystemHost, Tier, User, UserProgram};
 use skep::{Collection, Loaded};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -180,7 +180,7 @@ impl Both {
         let host = host.ok_or_else(|| Failure::Failed(format!("CPU {cpu} is not in the user engine")))?;
         // The kernel lets root read stack bytes that were never written.
         let limits = skep::vm::Options { unset_stack: true, ..skep::vm::Options::default() };
-        let user = User::new(*skep::platform(), Arc::new(host)).with_options(limits);
+        let user = User::new(*skep::platform(), Arc::new(host)).with_tier(Tier::Checked).with_options(limits);
         let version = super::target::running_version();
         let kernel_side = open(m, path, &kernel, version)?;
         let user_side = open(m, path, &user, version)?;

@@ -90,8 +90,8 @@ fn args() -> Vec<Arg> {
         Arg::new("tier")
             .long("tier")
             .value_parser(tiers)
-            .default_value("checked")
-            .help("How the user engine runs programs"),
+            .default_value("auto")
+            .help("How the user engine runs programs; auto compiles at once, and better what runs often"),
         file("library", "Code made ahead of time by `skep build --native`; for --tier aot, which it implies"),
         Arg::new("no-verify")
             .long("no-verify")
@@ -170,7 +170,7 @@ fn run(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
 
 /// An engine for commands that only look at objects.
 pub(crate) fn listing_engine() -> User {
-    User::new(*skep::platform(), Arc::new(SystemHost::new()))
+    User::new(*skep::platform(), Arc::new(SystemHost::new())).with_tier(Tier::Checked)
 }
 
 /// The tier asked for, where the command has tiers.
@@ -205,11 +205,21 @@ fn user_engine(m: &ArgMatches) -> Result<User, Failure> {
             return Err(Failure::Usage(format!("--library goes with --tier aot, not {name}")));
         }
     };
-    if m.get_flag("no-verify") && tier != Tier::Checked {
-        return Err(Failure::Usage(
-            "--no-verify goes with --tier checked only: the other tiers run verified programs".into(),
-        ));
-    }
+    // What only the checked tier can do decides for it, where no tier was named.
+    let tier = match ["no-verify", "strict-stack"].into_iter().find(|flag| m.get_flag(flag)) {
+        Some(_) if tier == Tier::Auto => Tier::Checked,
+        Some("no-verify") if tier != Tier::Checked => {
+            return Err(Failure::Usage(
+                "--no-verify goes with --tier checked only: the other tiers run verified programs".into(),
+            ));
+        }
+        Some(flag) if tier != Tier::Checked => {
+            return Err(Failure::Usage(format!(
+                "--{flag} goes with --tier checked only: the other tiers do not watch the stack"
+            )));
+        }
+        _ => tier,
+    };
     let limits =
         skep::vm::Options { unset_stack: !m.get_flag("strict-stack"), ..skep::vm::Options::default() };
     let user = User::new(*skep::platform(), Arc::new(host)).with_tier(tier).with_options(limits);
