@@ -4,6 +4,7 @@
 //! busy machine slows all subjects alike. The machine is named in the output.
 
 mod filters;
+mod load;
 mod maps;
 mod packets;
 mod run;
@@ -11,10 +12,8 @@ mod verifier;
 
 use serde_json::{Value, json};
 use skep::Object;
-use skep::obj::BindEnv;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
 /// Rounds of which the median is taken.
 const ROUNDS: usize = 11;
@@ -58,7 +57,7 @@ fn main() -> ExitCode {
                 }
             };
         }
-        Some("load") => load(&or_else(files, "examples")),
+        Some("load") => load::run(&or_else(files, "bench/objects/load.bpf.o")),
         _ => return usage("what to measure: run, maps, packets, load, filters or verifier"),
     };
     match rows {
@@ -129,36 +128,6 @@ fn or_else(files: Vec<PathBuf>, folder: &str) -> Vec<PathBuf> {
     }
     found.sort();
     found
-}
-
-/// Opening and binding: nanoseconds from bytes to bound programs. `compile_ns` is the opening alone.
-fn load(files: &[PathBuf]) -> Result<Vec<Row>, String> {
-    let objects = files.iter().map(|p| std::fs::read(p).map_err(|e| format!("{}: {e}", p.display())));
-    let objects: Vec<Vec<u8>> = objects.collect::<Result<_, _>>()?;
-    let mut samples = vec![(Vec::new(), Vec::new()); files.len()];
-    for _ in 0..ROUNDS * 3 {
-        for (bytes, (all, opening)) in objects.iter().zip(&mut samples) {
-            let began = Instant::now();
-            let object = Object::parse(bytes).map_err(|e| e.to_string())?;
-            opening.push(began.elapsed().as_nanos() as f64);
-            let maps = vec![None; object.maps.len()];
-            let mut env = BindEnv::new(&maps);
-            for f in 0..object.functions.len() {
-                if object.functions[f].is_program() {
-                    let _ = object.bind_index(f, &mut env);
-                }
-            }
-            all.push(began.elapsed().as_nanos() as f64);
-        }
-    }
-    let rows = files.iter().zip(samples).map(|(path, (all, opening))| Row {
-        engine: "load",
-        program: path.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned()),
-        ns: median(all),
-        ratio: 1.0,
-        compile_ns: median(opening),
-    });
-    Ok(rows.collect())
 }
 
 fn object(path: &Path) -> Result<Object, String> {

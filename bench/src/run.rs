@@ -20,6 +20,8 @@ use native::Native;
 /// Time that one round of one subject takes at least, in nanoseconds: little beside the slices of time that the system
 /// gives to processes, so that most rounds are not interrupted.
 const ROUND_NS: u64 = 150_000;
+/// What the other benchmarks run.
+const OTHERS: [&str; 3] = ["maps.bpf.o", "packets.bpf.o", "load.bpf.o"];
 /// Bytes of the programs' memory.
 const MEMORY: usize = 65536;
 /// Bytes of the packet that packet programs get.
@@ -44,7 +46,7 @@ enum How {
 /// Nanoseconds a run, of every program on every engine.
 pub(crate) fn run(files: &[PathBuf]) -> Result<Vec<Row>, String> {
     let mut rows = Vec::new();
-    for path in files.iter().filter(|p| !p.ends_with("maps.bpf.o") && !p.ends_with("packets.bpf.o")) {
+    for path in files.iter().filter(|p| !OTHERS.iter().any(|other| p.ends_with(other))) {
         let name = path.file_name().map_or(String::new(), |n| n.to_string_lossy().replace(".bpf.o", ""));
         let mut subjects = subjects(path, &name)?;
         let mut sums = Vec::new();
@@ -113,7 +115,8 @@ fn ahead(path: &Path) -> Result<Subject, String> {
     let began = Instant::now();
     let built = aot::build(&aot::library(&[("program", &source)]), &file, None);
     let compile_ns = began.elapsed().as_nanos() as f64;
-    let library = built.map_err(|e| e.to_string()).and_then(|_| aot::Library::open(&file).map_err(|e| e.to_string()));
+    let library =
+        built.map_err(|e| e.to_string()).and_then(|_| aot::Library::open(&file).map_err(|e| e.to_string()));
     let _ = std::fs::remove_file(&file);
     let user = user().with_tier(Tier::Aot).with_library(Arc::new(library?));
     let (collection, _) = open(path, &user, true)?;
