@@ -5,6 +5,7 @@
 //!                  │         └ Live (raw.rs), or one made for tests
 //!                  ├ map.rs, ring.rs   maps, and the ring buffer's memory
 //!                  ├ btf.rs            the object's types as the kernel takes them
+//!                  ├ ksyms.rs          the kernel's symbols and their addresses
 //!                  ├ load.rs, log.rs   programs; the verifier's log read into a `Refusal`
 //!                  ├ link/, netlink.rs hooks: what programs are attached to, as links
 //!                  ├ pin.rs, info.rs   objects that exist already: pins, ids, what the kernel says of them
@@ -25,6 +26,7 @@ pub mod door;
 mod engine;
 pub mod explain;
 pub mod info;
+pub mod ksyms;
 pub mod link;
 mod load;
 pub mod log;

@@ -8,7 +8,7 @@ mod stub;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use skep_obj::{BindEnv, Object};
+use skep_obj::{BindEnv, Ksym, Object};
 
 #[allow(clippy::print_stdout, clippy::expect_used)]
 fn main() {
@@ -23,7 +23,7 @@ fn main() {
             Some((words.nth(1)?.split('\t').next()?, address))
         })
         .collect();
-    let find = |name: &str| symbols.get(name).copied();
+    let find = |name: &str| symbols.get(name).copied().map(Ksym::At);
     for path in std::env::args().skip(1) {
         let bytes = std::fs::read(&path).expect("file");
         let object = match Object::parse(&bytes) {

@@ -67,7 +67,7 @@ impl Object {
                 None => match values.get(e.name.as_str()) {
                     Some(value) => (*value).to_owned(),
                     None if e.weak => continue,
-                    None => return fail(None, "has no value in the kernel configuration given"),
+                    None => return fail(None, without_value(&e.name, config.text)),
                 },
             };
             if let Err(why) = write(kind, &text, out) {
@@ -75,6 +75,19 @@ impl Object {
             }
         }
         Ok(Some(contents))
+    }
+}
+
+/// Why an extern has no value, and what can be done.
+fn without_value(name: &str, text: &str) -> &'static str {
+    match (name.starts_with("CONFIG_"), text.is_empty()) {
+        (false, _) => {
+            "is no value that loaders provide; they know CONFIG_*, LINUX_KERNEL_VERSION, LINUX_HAS_BPF_COOKIE and LINUX_HAS_SYSCALL_WRAPPER"
+        }
+        (true, true) => {
+            "has no value, since no kernel configuration was found (/boot/config-RELEASE, /proc/config.gz); name one with --kconfig"
+        }
+        (true, false) => "is not set in the kernel's configuration; declare it __weak if it may read as zero",
     }
 }
 

@@ -44,7 +44,7 @@ mod struct_ops;
 pub mod write;
 
 pub use attach::AttachTarget;
-pub use bind::{BindEnv, BindError, BindErrorKind};
+pub use bind::{BindEnv, BindError, BindErrorKind, Ksym};
 pub use error::{Diagnostic, DiagnosticKind, MapRule, ObjError, ObjErrorKind, Place};
 pub use kconfig::{Kconfig, KconfigError};
 pub use link::{LinkError, LinkErrorKind, link};

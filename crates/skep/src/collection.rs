@@ -9,9 +9,10 @@
 
 use crate::refused::{KernelRejection, explained};
 use skep_btf::Btf;
-use skep_obj::{BindEnv, BindError, Kconfig, KconfigError, MapOrigin, Object, Slot};
+use skep_obj::{BindEnv, BindError, Kconfig, KconfigError, Ksym, MapOrigin, Object, Slot};
 use skep_platform::map::{Handle, MapError, Side};
 use skep_platform::{Engine, EngineError, Errno, Loadable, Loaded, Map, MapDef, MapType, Program};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -36,6 +37,8 @@ pub struct Options<'a> {
     pub target_btf: Option<Arc<Btf>>,
     /// Kernel configuration for `.kconfig` externs.
     pub kconfig: Kconfig<'a>,
+    /// Symbols of the kernel, for externs without a type.
+    pub ksyms: HashMap<String, Ksym>,
     /// Global variables set before the programs are loaded: `NAME=VALUE`, the value as C writes it.
     pub set: Vec<&'a str>,
 }
@@ -156,6 +159,8 @@ impl Collection {
     ) -> Result<(), Error> {
         let mut env = BindEnv::new(&self.maps);
         env.target_btf = options.target_btf.clone();
+        let symbol = |name: &str| options.ksyms.get(name).copied();
+        env.ksym = Some(&symbol);
         let slots = slot_functions(&self.object);
         for (index, f) in self.object.functions.iter().enumerate() {
             let Some(entry) = &f.entry else { continue };

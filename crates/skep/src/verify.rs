@@ -6,7 +6,7 @@
 use crate::collection::{Error, Options, create_maps, fill_data};
 use crate::definition::Definition;
 use skep_btf::{Btf, Kind};
-use skep_obj::{BindEnv, BindError, Object};
+use skep_obj::{BindEnv, BindError, Ksym, Object};
 use skep_platform::{Engine, Loadable, Map, ProgType, Program};
 use skep_verifier::{Outcome, Rejection};
 use std::sync::Arc;
@@ -77,8 +77,8 @@ pub fn filled_maps(
 }
 
 /// An address for a symbol that the target's types know: programs are judged alike wherever it lies.
-pub fn symbol(target: &Btf, name: &str) -> Option<u64> {
-    const SOMEWHERE: u64 = 0xffff_ffff_8100_0000;
+pub fn symbol(target: &Btf, name: &str) -> Option<Ksym> {
+    const SOMEWHERE: Ksym = Ksym::At(0xffff_ffff_8100_0000);
     [Kind::Func, Kind::Var].iter().find_map(|k| target.find_by_name_kind(name, *k)).map(|_| SOMEWHERE)
 }
 
@@ -97,7 +97,8 @@ pub fn verify_object(
     let maps = filled_maps(object, engine, options)?;
     let mut env = BindEnv::new(&maps);
     env.target_btf = options.target_btf.clone();
-    let symbol = |name: &str| symbol(options.target_btf.as_deref()?, name);
+    let types = |name: &str| symbol(options.target_btf.as_deref()?, name);
+    let symbol = |name: &str| options.ksyms.get(name).copied().or_else(|| types(name));
     env.ksym = Some(&symbol);
     let mut verdicts = Vec::new();
     for (index, f) in object.functions.iter().enumerate() {

@@ -181,9 +181,8 @@ impl Both {
         // The kernel lets root read stack bytes that were never written.
         let limits = skep::vm::Options { unset_stack: true, ..skep::vm::Options::default() };
         let user = User::new(*skep::platform(), Arc::new(host)).with_tier(Tier::Checked).with_options(limits);
-        let version = super::target::running_version();
-        let kernel_side = open(m, path, &kernel, version)?;
-        let user_side = open(m, path, &user, version)?;
+        let kernel_side = open(m, path, &kernel, Some(&kernel))?;
+        let user_side = open(m, path, &user, Some(&kernel))?;
         for e in user_side.missing.iter().chain(&kernel_side.missing) {
             eprintln!("skep: {e}");
         }

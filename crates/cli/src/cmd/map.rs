@@ -186,7 +186,7 @@ fn dump(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     let config = super::target::kconfig(&o, None)?;
     let mut options = skep::Options::default();
     options.select = skep::Select::Named(&[]);
-    options.kconfig = super::target::kernel(&config, None);
+    options.kconfig = super::target::kernel(&config);
     let judge = &mut |p| Ok(skep::Loadable::Unverified(std::sync::Arc::new(p)));
     let c = skep::Collection::open(o, &engine, &options, judge).map_err(|e| Failure::malformed(path, e))?;
     for e in &c.missing {

@@ -22,6 +22,7 @@ use machine::Machine;
 use serde_json::{Map, Value};
 use skep::descriptors::Host;
 use skep::descriptors::ctx::UserRun;
+use skep::kernel::Kernel;
 use skep::vm::{FibTable, SystemHost, Tier, User, aot};
 use skep::{Collection, Loadable, LoadedProgram, Options, Select};
 use std::path::PathBuf;
@@ -130,7 +131,7 @@ fn run(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
         return live::run(m, &machine, path, out);
     }
     let input = Input::from_args(m)?;
-    let c = open(m, path, machine.engine(), machine.version())?;
+    let c = open(m, path, machine.engine(), machine.told())?;
     for e in &c.missing {
         eprintln!("skep: {e}; programs that use it stop there");
     }
@@ -232,14 +233,14 @@ fn user_engine(m: &ArgMatches) -> Result<User, Failure> {
     })
 }
 
-/// Opens the object with what the arguments say of its surroundings, for a kernel of this version.
+/// Opens the object with what the arguments say of its surroundings; programs are told of this kernel.
 pub(crate) fn open(
     m: &ArgMatches,
     path: &std::path::Path,
     engine: &dyn skep::Engine,
-    version: Option<u32>,
+    told: Option<&Kernel>,
 ) -> Result<Collection, Failure> {
-    open_noting(m, path, engine, version, verifies(m).then_some(&mut |_| ()))
+    open_noting(m, path, engine, told, verifies(m).then_some(&mut |_| ()))
 }
 
 /// As [`open`]; verifies, and gives each program that is accepted to `note`, if there is one.
@@ -247,7 +248,7 @@ pub(crate) fn open_noting(
     m: &ArgMatches,
     path: &std::path::Path,
     engine: &dyn skep::Engine,
-    version: Option<u32>,
+    told: Option<&Kernel>,
     note: Option<&mut dyn FnMut(&Loadable)>,
 ) -> Result<Collection, Failure> {
     let object = super::obj::open(path)?;
@@ -273,7 +274,11 @@ pub(crate) fn open_noting(
     } else {
         super::target::btf(&object, m.get_one("btf"))?
     };
-    options.kconfig = super::target::kernel(&config, version);
+    options.kconfig = match told {
+        Some(kernel) => super::target::running(&config, &object, kernel),
+        None => super::target::kernel(&config),
+    };
+    options.ksyms = super::target::ksyms(&object, in_kernel(m));
     options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
     let Some(note) = note else {
         return Collection::open(object, engine, &options, &mut skep::verify::unverified)

@@ -6,11 +6,13 @@ use flate2::read::GzDecoder;
 use skep::Object;
 use skep::btf::core::CoreReloKind;
 use skep::btf::{Btf, Type};
+use skep::descriptors::ProgType;
 use skep::descriptors::ctx::UserRun;
 use skep::descriptors::helper::{ArgKind, RetType};
 use skep::isa::Insn;
-use skep::kernel::{VMLINUX, vmlinux};
-use skep::obj::{ExternKind, Function, Kconfig, MapOrigin};
+use skep::kernel::{Kernel, VMLINUX, vmlinux};
+use skep::obj::{Extern, ExternKind, Function, Kconfig, Ksym, MapOrigin};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -137,9 +139,34 @@ fn release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()
 }
 
-/// Version of the running kernel as `LINUX_KERNEL_VERSION` has it.
+/// Version of the running kernel as `LINUX_KERNEL_VERSION` has it. Distributions whose release is no version say elsewhere
+/// which one it is: Ubuntu at the end of `/proc/version_signature`, Debian behind its name in the build's text.
 pub(crate) fn running_version() -> Option<u32> {
-    version_code(&release())
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    distribution_version(&read("/proc/version_signature"), &read("/proc/sys/kernel/version"))
+        .or_else(|| version_code(&release()))
+}
+
+fn distribution_version(signature: &str, build: &str) -> Option<u32> {
+    let ubuntu = signature.split_whitespace().next_back().filter(|_| signature.starts_with("Ubuntu"));
+    let debian = build.split_once("Debian ").and_then(|(_, rest)| rest.split_whitespace().next());
+    version_code(ubuntu.or(debian)?)
+}
+
+/// Symbols of the running kernel for externs without a type. Programs that are not loaded there only need to know which ones
+/// there are; an address that is hidden is a number like any other for them.
+pub(crate) fn ksyms(object: &Object, in_kernel: bool) -> HashMap<String, Ksym> {
+    const SOMEWHERE: u64 = 0xffff_ffff_8100_0000;
+    let untyped = |e: &&Extern| matches!(e.kind, ExternKind::KsymTypeless | ExternKind::Undefined);
+    let wanted: Vec<&str> = object.externs.iter().filter(untyped).map(|e| e.name.as_str()).collect();
+    let mut found = skep::kernel::ksyms::running(&wanted).unwrap_or_else(|e| {
+        eprintln!("skep: {}: {e}; the kernel's symbols are not known", skep::kernel::ksyms::KALLSYMS);
+        HashMap::new()
+    });
+    if !in_kernel {
+        found.values_mut().filter(|k| **k == Ksym::Hidden).for_each(|k| *k = Ksym::At(SOMEWHERE));
+    }
+    found
 }
 
 /// `KERNEL_VERSION(a, b, c)` of a release's name; sublevels stop at 255.
@@ -149,21 +176,31 @@ fn version_code(release: &str) -> Option<u32> {
     Some(major << 16 | minor << 8 | numbers.next().unwrap_or(0).min(255))
 }
 
-/// The kernel that configuration externs see: of this version, else the newest that the tables know.
-pub(crate) fn kernel(text: &str, version: Option<u32>) -> Kconfig<'_> {
+/// The kernel that configuration externs see: the newest that the tables know.
+pub(crate) fn kernel(text: &str) -> Kconfig<'_> {
     let v = skep::platform().version;
     let newest = u32::from(v.0) << 16 | u32::from(v.1) << 8;
+    Kconfig { text, kernel_version: newest, has_bpf_cookie: true, has_syscall_wrapper: true }
+}
+
+/// The running kernel as configuration externs see it. What it has is asked for only where the object wants to know.
+pub(crate) fn running<'a>(text: &'a str, object: &Object, kernel: &Kernel) -> Kconfig<'a> {
+    let wants = |name: &str| object.externs.iter().any(|e| e.name == name);
     Kconfig {
         text,
-        kernel_version: version.unwrap_or(newest),
-        has_bpf_cookie: false,
-        has_syscall_wrapper: true,
+        kernel_version: running_version().unwrap_or_else(|| self::kernel(text).kernel_version),
+        has_bpf_cookie: wants("LINUX_HAS_BPF_COOKIE")
+            && kernel.has_helper(ProgType::Kprobe, GET_ATTACH_COOKIE),
+        has_syscall_wrapper: wants("LINUX_HAS_SYSCALL_WRAPPER") && skep::kernel::ksyms::has_syscall_wrapper(),
     }
 }
 
+/// `bpf_get_attach_cookie`.
+const GET_ATTACH_COOKIE: u32 = 174;
+
 #[cfg(test)]
 mod tests {
-    use super::version_code;
+    use super::{distribution_version, version_code};
 
     #[test]
     fn versions_of_releases() {
@@ -171,5 +208,10 @@ mod tests {
         assert_eq!(version_code("4.19.300"), Some(4 << 16 | 19 << 8 | 255));
         assert_eq!(version_code("6.1-rc3"), Some(6 << 16 | 1 << 8));
         assert_eq!(version_code("unknown"), None);
+        let debian = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.55-1 (2023-09-29)";
+        assert_eq!(distribution_version("", debian), Some(6 << 16 | 1 << 8 | 55));
+        let ubuntu = "Ubuntu 5.4.0-12.15-generic 5.4.8\n";
+        assert_eq!(distribution_version(ubuntu, "#15-Ubuntu SMP"), Some(5 << 16 | 4 << 8 | 8));
+        assert_eq!(distribution_version("", "#1 SMP PREEMPT"), None);
     }
 }

@@ -225,7 +225,10 @@ fn verdicts(m: &ArgMatches, path: &Path, engine: &User, how: &Options) -> Result
     let config = super::target::kconfig(&o, m.get_one("kconfig"))?;
     let mut options = skep::Options::default();
     options.target_btf = super::target::all_types(m.get_one("btf"))?;
-    options.kconfig = super::target::kernel(&config, None);
+    options.kconfig = super::target::kernel(&config);
+    if m.get_one::<PathBuf>("btf").is_none() {
+        options.ksyms = super::target::ksyms(&o, false);
+    }
     let wanted = |n: &str| names.is_empty() || names.iter().any(|x| *x == n);
     verify_object(&o, engine, &options, how, &wanted).map_err(|e| Failure::malformed(path, e))
 }

@@ -13,6 +13,7 @@ mod usdt;
 pub use symbols::{find_file, function_offset, functions_like};
 
 use crate::door::Relative;
+use crate::ksyms;
 use crate::link::{AttachTo, Netfilter, XdpMode, ifindex};
 use crate::{Kernel, KernelProgram, Link};
 use skep_obj::attach::AttachTarget;
@@ -346,13 +347,9 @@ fn kernel_functions_like(pattern: &str) -> Result<Vec<String>, String> {
         // Without tracefs: every function that there is; the kernel refuses those that it cannot trace.
         None => {
             let all =
-                std::fs::read_to_string("/proc/kallsyms").map_err(|e| format!("/proc/kallsyms: {e}"))?;
-            let functions = all.lines().filter_map(|l| {
-                let mut fields = l.split_whitespace().skip(1);
-                let (kind, name) = (fields.next()?, fields.next()?);
-                matches!(kind, "t" | "T").then(|| format!("{name}\n"))
-            });
-            functions.collect()
+                std::fs::read_to_string(ksyms::KALLSYMS).map_err(|e| format!("{}: {e}", ksyms::KALLSYMS))?;
+            let functions = ksyms::symbols(&all).filter(|s| matches!(s.kind, b't' | b'T'));
+            functions.map(|s| format!("{}\n", s.name)).collect()
         }
     };
     let names = text.lines().filter_map(|l| l.split_whitespace().next());

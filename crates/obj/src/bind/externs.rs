@@ -3,7 +3,7 @@
 use skep_btf::core::types_are_compat;
 use skep_btf::{Kind, essential_name};
 
-use super::{BindEnv, BindErrorKind, Binding};
+use super::{BindEnv, BindErrorKind, Binding, Ksym};
 use crate::object::{Extern, ExternKind, MapOrigin};
 
 /// Helper numbers of calls of weak functions that the target lacks, plus the extern's index (libbpf's).
@@ -44,17 +44,39 @@ impl Binding<'_> {
                 }
                 Ok(())
             }
-            ExternKind::KsymTypeless if !call => {
-                match env.ksym.and_then(|find| find(&e.name)) {
-                    Some(address) => self.load(at, 0, address as i32, (address >> 32) as i32),
-                    None if e.weak => self.load(at, 0, 0, 0),
-                    None => return Err(unresolved(e, "no kernel symbol of that name is known")),
+            ExternKind::KsymTypeless if !call => match env.ksym.and_then(|find| find(&e.name)) {
+                Some(symbol) => self.address(at, e, symbol),
+                None if e.weak => {
+                    self.load(at, 0, 0, 0);
+                    Ok(())
                 }
-                Ok(())
-            }
+                None if env.ksym.is_none() => Err(unresolved(e, "the kernel's symbols are not known here")),
+                None => Err(unresolved(e, "the kernel has no symbol of that name (/proc/kallsyms)")),
+            },
             ExternKind::Undefined => self.untyped(at, index, call, env),
             _ => Err(unresolved(e, "it is a variable, and called")),
         }
+    }
+
+    /// The address of a kernel symbol.
+    fn address(&mut self, at: usize, e: &Extern, symbol: Ksym) -> Result<(), BindErrorKind> {
+        match symbol {
+            Ksym::At(address) => self.load(at, 0, address as i32, (address >> 32) as i32),
+            Ksym::Hidden => {
+                return Err(unresolved(
+                    e,
+                    "the kernel hides the addresses of its symbols from this process (/proc/kallsyms shows zeros); \
+                     run with CAP_SYSLOG, or lower kernel.kptr_restrict",
+                ));
+            }
+            Ksym::Ambiguous => {
+                return Err(unresolved(
+                    e,
+                    "the kernel has several symbols of that name, at different addresses",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Whether a type of the object may stand for that of a variable or function of the target.
@@ -117,7 +139,7 @@ impl Binding<'_> {
                 *insn = insn.with_src(KFUNC_CALL).with_off(0).with_imm(id as i32);
             }
             (Some(id), ..) | (None, Some(id), _) if !call => self.load(at, BTF_ID, id as i32, 0),
-            (None, None, Some(address)) if !call => self.load(at, 0, address as i32, (address >> 32) as i32),
+            (None, None, Some(symbol)) if !call => return self.address(at, e, symbol),
             _ if e.weak => self.absent(at, index, call),
             _ if env.target_btf.is_none() => {
                 return Err(unresolved(e, missing(env, "no function of that name")));

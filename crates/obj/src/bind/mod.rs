@@ -35,8 +35,19 @@ const MAP_IDX: u8 = 5;
 /// `BPF_PSEUDO_MAP_IDX_VALUE`.
 const MAP_IDX_VALUE: u8 = 6;
 
-/// Finds the address of a kernel symbol.
-pub type KsymFinder<'a> = dyn Fn(&str) -> Option<u64> + 'a;
+/// A symbol of the kernel that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ksym {
+    /// Its address.
+    At(u64),
+    /// Whoever asks may not know its address.
+    Hidden,
+    /// Several have this name.
+    Ambiguous,
+}
+
+/// Finds a kernel symbol; `None` if there is none of that name.
+pub type KsymFinder<'a> = dyn Fn(&str) -> Option<Ksym> + 'a;
 
 /// What a program is bound to. One environment serves all programs of one object and remembers what it found.
 #[derive(Default)]
@@ -47,7 +58,7 @@ pub struct BindEnv<'a> {
     /// Types of the target, that CO-RE relocations, kernel functions and variables are looked up in. `None`:
     /// nothing is relocated, and what needs kernel types is an error unless it is weak.
     pub target_btf: Option<Arc<Btf>>,
-    /// Address of a kernel symbol (`/proc/kallsyms`), for externs without a type.
+    /// Kernel symbols (`/proc/kallsyms`), for externs without a type.
     pub ksym: Option<&'a KsymFinder<'a>>,
     /// CO-RE candidates found so far.
     cache: Cache,

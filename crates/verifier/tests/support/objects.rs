@@ -3,7 +3,7 @@
 
 use super::map::Paper;
 use skep_btf::{Btf, Kind};
-use skep_obj::{BindEnv, MapOrigin, Object};
+use skep_obj::{BindEnv, Ksym, MapOrigin, Object};
 use skep_platform::{Map, Program};
 use std::io::Read;
 use std::path::Path;
@@ -61,7 +61,7 @@ impl Opened {
         let symbol = |name: &str| {
             let kernel = kernel()?;
             let found = [Kind::Func, Kind::Var].iter().find_map(|k| kernel.find_by_name_kind(name, *k));
-            found.map(|_| 0xffff_ffff_8100_0000)
+            found.map(|_| Ksym::At(0xffff_ffff_8100_0000))
         };
         env.ksym = Some(&symbol);
         self.object.bind(prog, &mut env).map_err(|e| e.to_string())

@@ -264,7 +264,8 @@ fn iter_pin(words: &mut Words<'_>) -> Result<(), Failure> {
     let names = [name.as_str()];
     options.select = Select::Named(&names);
     options.target_btf = super::super::target::all_types(None)?;
-    options.kconfig = super::super::target::kernel(&config, super::super::target::running_version());
+    options.kconfig = super::super::target::running(&config, &object, &kernel);
+    options.ksyms = super::super::target::ksyms(&object, true);
     let c = Collection::open(object, &kernel, &options, &mut skep::verify::unverified)
         .map_err(|e| Failure::open(&path, &e))?;
     let loaded = c.programs.first().and_then(|p| p.loaded.as_any().downcast_ref::<KernelProgram>());

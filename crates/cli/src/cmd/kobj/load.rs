@@ -130,7 +130,8 @@ fn load(m: &ArgMatches, all: bool) -> Result<(), Failure> {
     let mut options = Options::default();
     options.select = Select::Named(&named);
     options.target_btf = super::super::target::kernels(&path, &object, m.get_one("btf"))?;
-    options.kconfig = super::super::target::kernel(&config, super::super::target::running_version());
+    options.kconfig = super::super::target::running(&config, &object, &kernel);
+    options.ksyms = super::super::target::ksyms(&object, true);
     options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
     let opened = Collection::open(object, &engine, &options, &mut skep::verify::unverified);
     let mut pins = Pins { made: engine.made() };

@@ -10,6 +10,7 @@ use skep::isa::disasm::{Names, Notation, Style, listing};
 use skep::isa::{Imm64, Insn};
 use skep::kernel::door::{Door, IdKind, TestRun};
 use skep::kernel::info::{self, ProgCode, ProgInfo};
+use skep::kernel::ksyms;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -232,15 +233,10 @@ struct Symbols {
 
 impl Symbols {
     fn read() -> Symbols {
-        let text = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-        let mut all: Vec<(u64, String)> = text
-            .lines()
-            .filter_map(|l| {
-                let mut f = l.split_whitespace();
-                let address = u64::from_str_radix(f.next()?, 16).ok()?;
-                let name = f.nth(1)?;
-                (address != 0).then(|| (address, name.to_owned()))
-            })
+        let text = std::fs::read_to_string(ksyms::KALLSYMS).unwrap_or_default();
+        let mut all: Vec<(u64, String)> = ksyms::symbols(&text)
+            .filter(|s| s.address != 0)
+            .map(|s| (s.address, s.name.to_owned()))
             .collect();
         let base = all.iter().find(|(_, n)| n == "__bpf_call_base").map_or(0, |(a, _)| *a);
         all.sort_by_key(|(a, _)| *a);

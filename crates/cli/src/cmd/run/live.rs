@@ -81,7 +81,7 @@ pub(crate) fn run(
     };
     // Interrupts are events before anything is attached.
     let waiter = events::waiter()?;
-    let c = super::open(m, path, kernel, machine.version())?;
+    let c = super::open(m, path, kernel, machine.told())?;
     for e in &c.missing {
         eprintln!("skep: {e}; programs that use it cannot be loaded");
     }

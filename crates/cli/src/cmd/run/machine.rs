@@ -1,6 +1,5 @@
 //! The engine that a run asks for.
 
-use crate::cmd::target::running_version;
 use crate::failure::Failure;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
@@ -48,11 +47,11 @@ impl Machine {
         }
     }
 
-    /// Version of the kernel that programs are told, where it is not for the tables to say.
-    pub(crate) fn version(&self) -> Option<u32> {
+    /// The kernel that programs are told of, where it is not for the tables to say.
+    pub(crate) fn told(&self) -> Option<&Kernel> {
         match self {
             Machine::User(_) => None,
-            Machine::Kernel(_) => running_version(),
+            Machine::Kernel(k) => Some(k),
         }
     }
 
