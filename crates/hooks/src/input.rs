@@ -337,7 +337,12 @@ fn plain_bytes(layout: &'static CtxLayout, given: &[u8]) -> Result<Vec<u8>, Inpu
             return Err(InputError::Fixed { layout: layout.name, field: field.name });
         }
     }
-    Ok(given.to_vec())
+    let mut bytes = given.to_vec();
+    // Arguments that were not given are zero: compiled programs reach all that their type may have.
+    if matches!(layout.name, "bpf_raw_tracepoint_args" | "args") {
+        bytes.resize(size, 0);
+    }
+    Ok(bytes)
 }
 
 fn plain_output(layout: &'static CtxLayout, plain: &PlainCtx) -> Output {
