@@ -104,18 +104,24 @@ const NOUNS: &[(&str, &str)] = &[
     ("feature", "What this build supports, and what the running kernel has"),
 ];
 
+/// What a command line says. The parser has only the commands that words of the line name: making all of them would take longer
+/// than many a command. What it does not take, the whole parser answers: its help and its suggestions know every command.
+///
+/// # Errors
+/// Usage errors, and what `--help` and `--version` print.
+pub(crate) fn matches(line: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    let named = |c: &Cmd| c.path.iter().all(|word| line.iter().any(|w| w == word));
+    let short = parser_of(&named, &named).try_get_matches_from(line);
+    short.or_else(|_| parser_of(&|_| true, &named).try_get_matches_from(line))
+}
+
 /// The parser for the whole table.
 pub(crate) fn parser() -> Command {
-    parser_of(&|_| true)
+    parser_of(&|_| true, &|_| true)
 }
 
-/// The parser for a command line: commands whose last word is not in it are there, and have no arguments. Making those of all
-/// would take longer than many a command.
-pub(crate) fn parser_for(line: &[OsString]) -> Command {
-    parser_of(&|c| c.path.last().is_some_and(|last| line.iter().any(|w| w == last)))
-}
-
-fn parser_of(whole: &dyn Fn(&Cmd) -> bool) -> Command {
+/// The parser for the commands that are `listed`; only those that are `whole` have arguments.
+fn parser_of(listed: &dyn Fn(&Cmd) -> bool, whole: &dyn Fn(&Cmd) -> bool) -> Command {
     let mut root = Command::new("skep")
         .about("eBPF in user space: run, check, assemble and inspect eBPF objects")
         .version(env!("CARGO_PKG_VERSION"))
@@ -123,20 +129,16 @@ fn parser_of(whole: &dyn Fn(&Cmd) -> bool) -> Command {
         .arg_required_else_help(true)
         .args(globals());
     for (noun, about) in NOUNS {
-        let verbs: Vec<_> = COMMANDS.iter().filter(|c| c.path.len() == 2 && c.path[0] == *noun).collect();
-        if verbs.is_empty() {
+        let mut verbs =
+            COMMANDS.iter().filter(|c| c.path.len() == 2 && c.path[0] == *noun && listed(c)).peekable();
+        if verbs.peek().is_none() {
             continue;
         }
-        let mut n = Command::new(*noun).about(*about).subcommand_required(true).arg_required_else_help(true);
-        for v in verbs {
-            n = n.subcommand(single(v, whole(v)));
-        }
-        root = root.subcommand(n);
+        let n = Command::new(*noun).about(*about).subcommand_required(true).arg_required_else_help(true);
+        root = root.subcommand(verbs.fold(n, |n, v| n.subcommand(single(v, whole(v)))));
     }
-    for c in COMMANDS.iter().filter(|c| c.path.len() == 1) {
-        root = root.subcommand(single(c, whole(c)));
-    }
-    root
+    let alone = COMMANDS.iter().filter(|c| c.path.len() == 1 && listed(c));
+    alone.fold(root, |root, c| root.subcommand(single(c, whole(c))))
 }
 
 fn single(c: &Cmd, whole: bool) -> Command {
