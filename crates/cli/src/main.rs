@@ -4,8 +4,12 @@
 //! Exit codes: 0 ok, 1 failed, 2 usage, 3 not found or malformed input, 4 permission, 5 refused by the verifier,
 //! 6 not supported here, 130 interrupted.
 
+#![cfg_attr(not(test), no_main)]
+
 mod cmd;
 mod commands;
+#[cfg(not(test))]
+mod entry;
 mod failure;
 mod input;
 mod maps;
@@ -16,21 +20,21 @@ mod stream;
 mod table;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
-fn main() -> ExitCode {
-    let line: Vec<OsString> = std::env::args_os().collect();
-    let matches = match commands::matches(&line) {
+/// Runs a command line; the exit code.
+#[cfg_attr(test, expect(dead_code, reason = "tests have a beginning of their own"))]
+fn run(line: &[OsString]) -> u8 {
+    let matches = match commands::matches(line) {
         Ok(m) => m,
         Err(e) => {
             let code = if e.use_stderr() { 2 } else { 0 };
             let _ = e.print();
-            return ExitCode::from(code);
+            return code;
         }
     };
     let Some((cmd, inner)) = commands::find(&matches) else {
         eprintln!("skep: no such command; `skep --help` lists them");
-        return ExitCode::from(2);
+        return 2;
     };
     let mut out = output::Out::new(inner);
     let done = (cmd.run)(inner, &mut out);
@@ -39,13 +43,13 @@ fn main() -> ExitCode {
         (failed, _) => failed,
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(f) => {
             let text = f.to_string();
             if !text.is_empty() {
                 eprintln!("skep: {text}");
             }
-            ExitCode::from(f.exit_code())
+            f.exit_code()
         }
     }
 }

@@ -15,6 +15,7 @@ static UNSAFE: &[(&str, &str)] = &[
     ("crates/vm/src/native/baseline.rs", "enters compiled code and is called by it"),
     ("crates/vm/src/host.rs", "reads the own process's memory without faulting"),
     ("crates/skep/src/raw.rs", "runs trusted programs of conformance suites"),
+    ("crates/cli/src/entry.rs", "is what C calls first"),
     ("crates/cli/src/cmd/conformance.rs", "trusts the programs of conformance suites"),
     ("crates/verifier/src/verify.rs", "the one place that declares programs verified"),
     ("crates/kernel/src/raw.rs", "the one door for system calls"),
