@@ -73,6 +73,11 @@ pub(crate) static COMMANDS: &[&Cmd] = &[
     &cmd::kobj::net::CGROUP_DETACH,
     &cmd::kobj::net::PERF,
     &cmd::kobj::attach::ITER_PIN,
+    &cmd::kobj::struct_ops::SHOW,
+    &cmd::kobj::struct_ops::LIST,
+    &cmd::kobj::struct_ops::DUMP,
+    &cmd::kobj::struct_ops::REGISTER,
+    &cmd::kobj::struct_ops::UNREGISTER,
     &cmd::btf::DUMP,
     &cmd::kobj::btf::SHOW,
     &cmd::r#gen::OBJECT,
@@ -100,6 +105,10 @@ const NOUNS: &[(&str, &str)] = &[
     ("cgroup", "Programs on cgroups"),
     ("perf", "Programs on perf events and tracepoints"),
     ("iter", "Iterators"),
+    (
+        "struct_ops",
+        "Structures of the running kernel whose functions are programs, such as TCP congestion control",
+    ),
     ("gen", "Files made from objects"),
     ("feature", "What this build supports, and what the running kernel has"),
 ];

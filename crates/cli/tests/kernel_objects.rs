@@ -52,6 +52,16 @@ $S prog show pinned $B/h =~ a map is pinned there, no prog
 $S prog show pinned $B/none =~ exit 3 skep: $B/none: nothing is pinned there
 $S prog load examples/pktsize/pktsize.bpf.o $B/ps autoattach =~ name the network device
 $S link show =>
+$S struct_ops register tests/objects/congestion.o $B/cc --set first.name='"skep_one"' --set second.name='"skep_two"' --set future.name='"skep_three"' --set second.release=0 =~ Registered tcp_congestion_ops first map id
+$S struct_ops register tests/objects/congestion.o $B/cc2 --set first.name='"skep_one"' =~ exit 1 skep: tests/objects/congestion.o: cannot register first: the kernel has one of this name
+$S struct_ops register examples/firewall/firewall.bpf.o =~ exit 3 skep: examples/firewall/firewall.bpf.o: has no struct_ops variables
+$S struct_ops show name future =~ : future          tcp_congestion_ops
+$S struct_ops list -j =~ "name":"second","kernel_struct_ops":"tcp_congestion_ops"
+$S struct_ops dump name second =~ "init": "void (struct sock *) second_init/prog_id:
+$S struct_ops dump name second -j =~ "release":"void (struct sock *) 0"
+$S link show pinned $B/cc/first =~ struct_ops
+$S struct_ops unregister name first =~ Unregistered tcp_congestion_ops first id
+$S struct_ops unregister name nobody =~ exit 3 skep: the kernel has no struct_ops map with name nobody
 $S prog load examples/none.bpf.o $B/x =~ exit 3 skep: cannot read examples/none.bpf.o
 "#;
 
@@ -71,7 +81,8 @@ fn bpftools_words() {
     script.push_str(
         "if command -v bpftool >/dev/null; then echo both; same=same; for p in $B/fw/*; do diff <($S prog show pinned $p) \
          <(bpftool prog show pinned $p) || same=; done; for m in $B/maps/* $B/h $B/q; do diff <($S map show pinned $m) <(bpftool map show \
-         pinned $m) || same=; done; echo $same; fi\numount $B; rmdir $B\n",
+         pinned $m) || same=; done; diff <($S struct_ops show name future) <(bpftool struct_ops show name future) \
+         || same=; echo $same; fi\n$S struct_ops unregister name future\numount $B; rmdir $B\n",
     );
     let folder = std::env::temp_dir().join(format!("skep-kernel-objects-{}", std::process::id()));
     let out = Command::new("unshare")

@@ -7,6 +7,7 @@ use crate::link::{self, AttachTo, Link};
 use crate::load::{self, KernelProgram, Surroundings};
 use crate::map::{self, KernelMap};
 use crate::raw::Live;
+use crate::struct_ops;
 use skep_btf::Btf;
 use skep_isa::Insn;
 use skep_platform::engine::{self, Engine, EngineError, Loadable, Loaded, Platform, RunError};
@@ -107,7 +108,8 @@ impl Kernel {
         link::attach(&self.door, program, to)
     }
 
-    /// Registers a struct_ops map: its functions become the kernel's.
+    /// Registers a struct_ops map that was filled ([`KernelMap::fill_struct_ops`]): its functions become the kernel's. Of a map
+    /// with `BPF_F_LINK` by a link of the kernel's; else the registration outlives a killed process ([`Link::outlives`]).
     ///
     /// # Errors
     /// As [`Kernel::attach_to`].
@@ -140,7 +142,7 @@ impl Kernel {
         let types = program.btf.as_ref();
         let btf = types.and_then(|t| self.btf.get(&*self.door, t, hidden(program, t)).ok());
         let kernel = program.kernel_btf.as_deref().or_else(|| match program.prog_type {
-            ProgType::Tracing | ProgType::Lsm | ProgType::StructOps => self.vmlinux(),
+            ProgType::Tracing | ProgType::Lsm | ProgType::StructOps => self.vmlinux().map(|btf| &**btf),
             _ => None,
         });
         let with = Surroundings {
@@ -154,8 +156,8 @@ impl Kernel {
     }
 
     /// The running kernel's types, read at the first call.
-    pub(crate) fn vmlinux(&self) -> Option<&Btf> {
-        self.vmlinux.get_or_init(|| vmlinux().ok()).as_deref()
+    pub(crate) fn vmlinux(&self) -> Option<&Arc<Btf>> {
+        self.vmlinux.get_or_init(|| vmlinux().ok()).as_ref()
     }
 
     /// Runs a program `repeat` times on data and context, either of which may be empty where the program type takes none.
@@ -277,15 +279,13 @@ impl Engine for Kernel {
 
     fn create_map(&self, def: &MapDef) -> Result<Arc<dyn Map>, MapError> {
         let refuse = |errno, why: String| MapError { map: def.name.clone(), errno, why };
-        if def.map_type == MapType::StructOps {
-            return Err(refuse(
-                Errno::EOPNOTSUPP,
-                "struct_ops maps are not loaded into the kernel yet".into(),
-            ));
-        }
         // Inner maps are of the same object, and so are their types.
         let types = def.btf.as_ref().or(def.inner.as_ref().and_then(|i| i.btf.as_ref()));
         let btf = types.and_then(|t| self.btf.get(&*self.door, &t.btf, BTreeSet::new()).ok());
+        if def.map_type == MapType::StructOps {
+            let map = struct_ops::create(&self.door, def, btf.as_deref(), self.vmlinux())?;
+            return Ok(Arc::new(map));
+        }
         match map::create(&self.door, def, btf.as_deref()) {
             Ok(map) => Ok(Arc::new(map)),
             Err(errno) => {

@@ -7,6 +7,7 @@
 //!                  ├ btf.rs            the object's types as the kernel takes them
 //!                  ├ ksyms.rs          the kernel's symbols and their addresses
 //!                  ├ load.rs, log.rs   programs; the verifier's log read into a `Refusal`
+//!                  ├ struct_ops.rs     structures of the kernel whose functions are programs
 //!                  ├ link/, netlink.rs hooks: what programs are attached to, as links
 //!                  ├ pin.rs, info.rs   objects that exist already: pins, ids, what the kernel says of them
 //!                  ├ mount.rs          where file systems are
@@ -17,7 +18,7 @@
 //! ```
 //!
 //! Always holds: everything made here is a file descriptor owned by a value, so nothing stays in the kernel once the values
-//! are dropped or the process ends, however it ends, but for what was pinned on purpose and for the two kinds of attachment
+//! are dropped or the process ends, however it ends, but for what was pinned on purpose and for the three kinds of attachment
 //! that are named in `link`.
 
 pub mod auto;
@@ -41,6 +42,7 @@ mod probe;
 mod raw;
 mod ring;
 pub mod seccomp;
+pub mod struct_ops;
 pub mod wait;
 
 #[cfg(test)]

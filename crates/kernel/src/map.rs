@@ -9,6 +9,7 @@ use crate::info;
 use crate::load::KernelProgram;
 use crate::perf::Rings;
 use crate::ring;
+use crate::struct_ops::Prepared;
 use skep_platform::map::{Handle, MapBtf, MapDef, PerfEvents, RingBuf, Side, flags};
 use skep_platform::{Errno, Map, MapType};
 use std::any::Any;
@@ -17,7 +18,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Smallest page, the unit of ring buffers.
 const PAGE: u32 = 4096;
@@ -35,6 +36,8 @@ pub struct KernelMap {
     ring: Option<Ring>,
     /// Of a perf event array: the rings that were opened.
     rings: Option<Mutex<Rings>>,
+    /// Of struct_ops: what registration writes.
+    pub(crate) ops: OnceLock<Prepared>,
 }
 
 /// A ring buffer's memory, mapped at the first look.
@@ -194,6 +197,7 @@ fn request(def: &MapDef) -> MapCreate<'static> {
         name: object_name(&def.name),
         inner: None,
         btf: None,
+        vmlinux_value_type: 0,
     }
 }
 
@@ -215,14 +219,15 @@ fn per_cpu(t: MapType) -> bool {
 }
 
 impl KernelMap {
-    fn new(def: MapDef, fd: OwnedFd, door: &Arc<dyn Door>) -> KernelMap {
+    pub(crate) fn new(def: MapDef, fd: OwnedFd, door: &Arc<dyn Door>) -> KernelMap {
         let size = def.value_size as usize;
         let value_len =
             if per_cpu(def.map_type) { size.next_multiple_of(8) * crate::possible_cpus() } else { size };
         let ring = (def.map_type == MapType::Ringbuf).then(|| Ring { memory: Mutex::default() });
         let rings = (def.map_type == MapType::PerfEventArray).then(Mutex::default);
         let (door, frozen, handles) = (door.clone(), AtomicBool::default(), Mutex::default());
-        KernelMap { def, fd, door, value_len, frozen, handles, ring, rings }
+        let ops = OnceLock::new();
+        KernelMap { def, fd, door, value_len, frozen, handles, ring, rings, ops }
     }
 
     fn key<'k>(&self, key: &'k [u8]) -> Result<&'k [u8], Errno> {

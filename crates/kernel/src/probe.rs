@@ -112,7 +112,7 @@ impl Kernel {
             attach_btf_id: match small.target {
                 Some((name, kind)) => {
                     let find = |b: &Btf| b.find_by_name_kind(name, kind);
-                    self.vmlinux().and_then(find).ok_or(Errno::ENOENT)?
+                    self.vmlinux().map(|btf| &**btf).and_then(find).ok_or(Errno::ENOENT)?
                 }
                 None => 0,
             },
@@ -150,6 +150,7 @@ fn try_map(door: &dyn Door, t: MapType) -> Result<OwnedFd, Errno> {
         name: object_name("probe"),
         inner: inner.as_ref().map(AsFd::as_fd),
         btf: None,
+        vmlinux_value_type: 0,
     })
 }
 
@@ -170,5 +171,6 @@ fn try_storage(door: &dyn Door, t: MapType) -> Result<OwnedFd, Errno> {
         name: object_name("probe"),
         inner: None,
         btf: Some((btf.as_fd(), int, int)),
+        vmlinux_value_type: 0,
     })
 }

@@ -183,6 +183,7 @@ impl Door for Live {
             btf_fd,
             btf_key_type_id,
             btf_value_type_id,
+            btf_vmlinux_value_type_id: m.vmlinux_value_type,
             map_extra: m.extra,
             ..CreateAttr::default()
         };

@@ -371,6 +371,18 @@ impl Object {
         })
     }
 
+    /// Whether a function is loaded as a program unless told otherwise: by its section's name; members of `struct_ops` variables
+    /// if one of these is created (as `bpf_object_adjust_struct_ops_autoload` has it).
+    pub fn autoloads(&self, function: usize) -> bool {
+        let Some(entry) = self.functions.get(function).and_then(|f| f.entry.as_ref()) else { return false };
+        let ops = self.maps.iter().filter_map(|m| match &m.origin {
+            MapOrigin::StructOps(ops) => Some(ops),
+            _ => None,
+        });
+        let mut holders = ops.filter(|o| o.programs.iter().any(|p| p.function == function)).peekable();
+        if holders.peek().is_none() { entry.autoload } else { holders.any(|o| o.autocreate) }
+    }
+
     /// The map of this name.
     pub fn map(&self, name: &str) -> Option<&MapSpec> {
         self.maps.iter().find(|m| m.def.name == name)

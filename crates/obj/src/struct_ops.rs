@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use skep_btf::{Btf, Kind, Type, VarSecinfo};
 use skep_platform::MapType;
-use skep_platform::map::MapBtf;
+use skep_platform::map::{MapBtf, flags};
 
 use crate::data::value_map;
 use crate::error::{DiagnosticKind, ObjError, Place};
@@ -99,6 +99,7 @@ fn variable(opening: &Opening<'_>, section: usize, info: VarSecinfo) -> Result<M
     let contents = section.data.get(start..end).map(<[u8]>::to_vec);
     let mut def = value_map(var.name, body.size);
     def.map_type = MapType::StructOps;
+    def.flags = if section.name.ends_with(".link") { flags::LINK } else { 0 };
     def.btf = Some(MapBtf { btf: btf.clone(), key: 0, value: type_id });
     let ops = StructOps {
         type_name: body.name.to_owned(),

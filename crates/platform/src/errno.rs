@@ -54,6 +54,7 @@ errnos! {
     ENETUNREACH = 101, "network is unreachable";
     ENOBUFS = 105, "no buffer space";
     EALREADY = 114, "already done";
+    EINPROGRESS = 115, "in progress";
     ENOTSUPP = 524, "operation is not supported";
 }
 

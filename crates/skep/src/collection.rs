@@ -5,11 +5,12 @@
 //! what the object puts into their slots.
 //!
 //! Always holds: every map of the object has its index here, `None` when the engine cannot make it (the reason is in
-//! [`Collection::missing`]); a program that cannot be loaded stops the opening only when it was asked for.
+//! [`Collection::missing`]) or when it is only made if asked for (`?.struct_ops`); a program that cannot be loaded stops the opening only when it was asked for.
 
 use crate::refused::{KernelRejection, explained};
 use skep_btf::Btf;
-use skep_obj::{BindEnv, BindError, Kconfig, KconfigError, Ksym, MapOrigin, Object, Slot};
+use skep_kernel::{KernelMap, struct_ops};
+use skep_obj::{BindEnv, BindError, Kconfig, KconfigError, Ksym, MapOrigin, Object, Slot, StructOpsMember};
 use skep_platform::map::{Handle, MapError, Side};
 use skep_platform::{Engine, EngineError, Errno, Loadable, Loaded, Map, MapDef, MapType, Program};
 use std::collections::HashMap;
@@ -23,6 +24,8 @@ pub enum Select<'a> {
     /// [`Collection::skipped`].
     #[default]
     Auto,
+    /// Those that load by themselves; failing to load one is an error.
+    Whole,
     /// These, by name; failing to load one is an error.
     Named(&'a [&'a str]),
 }
@@ -39,7 +42,8 @@ pub struct Options<'a> {
     pub kconfig: Kconfig<'a>,
     /// Symbols of the kernel, for externs without a type.
     pub ksyms: HashMap<String, Ksym>,
-    /// Global variables set before the programs are loaded: `NAME=VALUE`, the value as C writes it.
+    /// Global variables set before the programs are loaded: `NAME=VALUE`, the value as C writes it. Members of struct_ops
+    /// variables are `NAME.MEMBER=VALUE`, functions among them the name of a program, or 0 for none.
     pub set: Vec<&'a str>,
 }
 
@@ -61,7 +65,7 @@ pub struct Collection {
     pub maps: Vec<Option<Arc<dyn Map>>>,
     /// Loaded programs, in the object's order.
     pub programs: Vec<LoadedProgram>,
-    /// Maps that the engine cannot make, and why.
+    /// Maps that the engine cannot make or, of struct_ops, cannot fill, and why.
     pub missing: Vec<MapError>,
     /// Programs that were not loaded, and why.
     pub skipped: Vec<(String, Error)>,
@@ -131,11 +135,14 @@ impl Collection {
         options: &Options<'_>,
         judge: &mut dyn FnMut(Program) -> Result<Loadable, Error>,
     ) -> Result<Collection, Error> {
+        let mut object = object;
+        crate::set::struct_ops(&mut object, &options.set).map_err(Error::Set)?;
         let (maps, missing) = create_maps(&object, engine);
         fill_data(&object, &maps, options)?;
         let mut c = Collection { object, maps, programs: Vec::new(), missing, skipped: Vec::new() };
         c.load_programs(engine, options, judge)?;
         c.fill_slots(engine)?;
+        c.fill_struct_ops();
         Ok(c)
     }
 
@@ -166,12 +173,15 @@ impl Collection {
             let Some(entry) = &f.entry else { continue };
             let named = match options.select {
                 Select::Auto => false,
+                Select::Whole => self.object.autoloads(index),
                 Select::Named(names) => {
                     names.contains(&f.name.as_str()) || names.contains(&f.section.as_str())
                 }
             };
             let tail_called = slots.contains(&index) || entry.tail_slot.is_some();
-            let wanted = named || tail_called || matches!(options.select, Select::Auto) && entry.autoload;
+            let wanted = named
+                || tail_called
+                || matches!(options.select, Select::Auto) && self.object.autoloads(index);
             if !wanted {
                 continue;
             }
@@ -218,6 +228,29 @@ impl Collection {
         Ok(())
     }
 
+    /// Puts the values of struct_ops maps together. One that a program is missing for is left alone: it cannot be registered.
+    fn fill_struct_ops(&mut self) {
+        let mut wrong = Vec::new();
+        for (spec, map) in self.object.maps.iter().zip(&self.maps) {
+            let (MapOrigin::StructOps(ops), Some(map), Some(types)) = (&spec.origin, map, &spec.def.btf)
+            else {
+                continue;
+            };
+            let Some(kernel) = map.as_any().downcast_ref::<KernelMap>() else { continue };
+            let loaded = |function| self.programs.iter().find(|p| p.function == function);
+            let program = |m: &StructOpsMember| Some((m.offset, loaded(m.function)?.loaded.clone()));
+            let Some(programs) = ops.programs.iter().map(program).collect::<Option<Vec<_>>>() else {
+                continue;
+            };
+            let contents = spec.contents.as_deref().unwrap_or_default();
+            let definition = struct_ops::Definition { btf: &types.btf, type_id: ops.type_id, contents };
+            if let Err(why) = kernel.fill_struct_ops(&definition, &programs) {
+                wrong.push(MapError { map: spec.def.name.clone(), errno: Errno::EINVAL, why });
+            }
+        }
+        self.missing.append(&mut wrong);
+    }
+
     fn handle_of(&self, function: usize) -> Option<Handle> {
         let p = self.programs.iter().find(|p| p.function == function)?;
         Some(Handle::Prog(p.loaded.clone().into_handle()))
@@ -239,12 +272,12 @@ fn slot_functions(object: &Object) -> Vec<usize> {
 /// The maps of an object, empty, and why some of them cannot be made.
 pub fn create_maps(object: &Object, engine: &dyn Engine) -> (Vec<Option<Arc<dyn Map>>>, Vec<MapError>) {
     let mut missing = Vec::new();
-    let maps = object.maps.iter().map(|spec| match engine.create_map(&sized(&spec.def)) {
-        Ok(map) => Some(map),
-        Err(e) => {
-            missing.push(e);
-            None
+    let maps = object.maps.iter().map(|spec| {
+        // Not asked for: neither made nor missing.
+        if matches!(&spec.origin, MapOrigin::StructOps(ops) if !ops.autocreate) {
+            return None;
         }
+        engine.create_map(&sized(&spec.def)).map_err(|e| missing.push(e)).ok()
     });
     (maps.collect(), missing)
 }
@@ -273,6 +306,8 @@ pub(crate) fn fill_data(
         let given = patches.iter().find(|(name, _)| *name == spec.def.name).map(|(_, bytes)| bytes);
         let contents = match spec.origin {
             MapOrigin::Kconfig => kconfig.as_ref(),
+            // Written when it is registered.
+            MapOrigin::StructOps(_) => None,
             _ => given.or(spec.contents.as_ref()),
         };
         let fail = |errno, what: &str| Error::Fill { map: spec.def.name.clone(), errno, what: what.into() };

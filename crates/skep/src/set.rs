@@ -1,8 +1,8 @@
 //! Setting global variables of an object before its programs are loaded: `NAME=VALUE`, found by the object's BTF in
-//! `.rodata`, `.data` and `.bss`.
+//! `.rodata`, `.data` and `.bss`, and members of struct_ops variables: `NAME.MEMBER=VALUE`.
 
 use skep_btf::{Type, parse_value};
-use skep_obj::{MapSpec, Object};
+use skep_obj::{MapOrigin, MapSpec, Object, StructOpsMember};
 use std::fmt;
 
 /// Why a variable cannot be set.
@@ -57,11 +57,13 @@ pub(crate) fn patches(object: &Object, set: &[&str]) -> Result<Vec<(String, Vec<
     let variables: Vec<Variable<'_>> = object.maps.iter().flat_map(variables).collect();
     let mut out: Vec<(String, Vec<u8>)> = Vec::new();
     for assignment in set {
-        let (name, text) =
-            assignment.split_once('=').ok_or_else(|| SetError::Form(assignment.to_string()))?;
+        let (name, text) = halves(assignment)?;
+        if member(object, name).is_some() {
+            continue;
+        }
         let v = variables.iter().find(|v| v.name == name).ok_or_else(|| SetError::Unknown {
             name: name.into(),
-            have: variables.iter().map(|v| v.name.to_string()).collect(),
+            have: variables.iter().map(|v| v.name.to_string()).chain(struct_ops_members(object)).collect(),
         })?;
         let bytes = value(v, text).map_err(|why| SetError::Value { name: name.into(), why })?;
         let at = out.iter().position(|(map, _)| *map == v.map.def.name).unwrap_or_else(|| {
@@ -74,6 +76,76 @@ pub(crate) fn patches(object: &Object, set: &[&str]) -> Result<Vec<(String, Vec<
         place.ok_or_else(outside)?.copy_from_slice(&bytes);
     }
     Ok(out)
+}
+
+fn halves(assignment: &str) -> Result<(&str, &str), SetError> {
+    assignment.split_once('=').ok_or_else(|| SetError::Form(assignment.to_string()))
+}
+
+/// The struct_ops variable and the member that `NAME.MEMBER` means.
+fn member<'a>(object: &Object, name: &'a str) -> Option<(usize, &'a str)> {
+    let (variable, member) = name.split_once('.')?;
+    let is = |m: &MapSpec| m.def.name == variable && matches!(m.origin, MapOrigin::StructOps(_));
+    Some((object.maps.iter().position(is)?, member))
+}
+
+/// `NAME.MEMBER` of all members of struct_ops variables.
+fn struct_ops_members(object: &Object) -> impl Iterator<Item = String> {
+    let named = |m: &MapSpec| {
+        let types = m.def.btf.as_ref().filter(|_| matches!(m.origin, MapOrigin::StructOps(_)));
+        let members = types.and_then(|t| t.btf.type_by_id(t.value)?.composite()).map(|c| c.members);
+        let names = members.into_iter().flatten().map(|member| format!("{}.{}", m.def.name, member.name));
+        names.collect::<Vec<_>>()
+    };
+    object.maps.iter().flat_map(named)
+}
+
+/// Sets members of struct_ops variables: numbers and texts in their contents, functions in their list of programs.
+pub(crate) fn struct_ops(object: &mut Object, set: &[&str]) -> Result<(), SetError> {
+    for assignment in set {
+        let (name, text) = halves(assignment)?;
+        let Some((map, member)) = member(object, name) else { continue };
+        set_member(object, map, member, text)
+            .map_err(|why| SetError::Value { name: name.to_owned(), why })?;
+    }
+    Ok(())
+}
+
+fn set_member(object: &mut Object, map: usize, name: &str, text: &str) -> Result<(), String> {
+    let types = object.maps[map].def.btf.clone().ok_or("has no type")?;
+    let body = types.btf.type_by_id(types.value).and_then(|t| t.composite()).ok_or("is no struct")?;
+    let size = body.size as usize;
+    let found = body.members.enumerate().find(|(_, m)| m.name == name);
+    let (index, member) = found.ok_or_else(|| format!("struct {} has no such member", body.name))?;
+    if member.bitfield_size != 0 || member.bit_offset % 8 != 0 {
+        return Err("is a bit field".into());
+    }
+    let offset = member.bit_offset / 8;
+    if matches!(types.btf.resolve(member.type_id), Some((_, Type::Ptr(_)))) {
+        let none = matches!(text, "0" | "NULL" | "null");
+        let function = object.functions.iter().position(|f| f.is_program() && f.name == text);
+        if function.is_none() && !none {
+            return Err(format!("{text:?} is no program of the object, nor 0"));
+        }
+        let MapOrigin::StructOps(ops) = &mut object.maps[map].origin else {
+            return Err("is no member".into());
+        };
+        let before =
+            ops.programs.iter().position(|p| p.offset == offset).map(|i| ops.programs.remove(i).function);
+        let made = |function| StructOpsMember { member: name.into(), index: index as u32, offset, function };
+        ops.programs.extend(function.map(made));
+        // Nobody calls it any more, unless it is on another member.
+        if let Some(entry) = before.and_then(|f| object.functions.get_mut(f)?.entry.as_mut()) {
+            entry.autoload = false;
+        }
+        return Ok(());
+    }
+    let mut bytes = parse_value(&types.btf, member.type_id, text).map_err(|e| e.to_string())?;
+    bytes.truncate(types.btf.size_of(member.type_id).unwrap_or(0) as usize);
+    let contents = object.maps[map].contents.get_or_insert_with(|| vec![0; size]);
+    let place = contents.get_mut(offset as usize..offset as usize + bytes.len());
+    place.ok_or("lies outside its variable")?.copy_from_slice(&bytes);
+    Ok(())
 }
 
 fn variables(map: &MapSpec) -> Vec<Variable<'_>> {

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and say why it was skipped")]
 
+mod hosts;
+
+use hosts::{Host, alone, cable, kernel, sh};
 use skep::descriptors::map::Side;
 use skep::kernel::auto::{self, Given};
 use skep::kernel::door::Target;
@@ -20,16 +23,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-fn kernel() -> Option<Kernel> {
-    Kernel::open(*skep::platform()).inspect_err(|e| println!("skipped: {e}")).ok()
-}
-
-/// One at a time: some of them measure, and all of them share two processors.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn open(kernel: &Kernel) -> Collection {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/objects/hooks.o");
@@ -77,86 +70,6 @@ impl Globals<'_> {
         all[at..at + bytes.len()].copy_from_slice(bytes);
         self.0.update(&[0; 4], &all, 0, Side::User).unwrap();
     }
-}
-
-type Job = Box<dyn FnOnce() + Send>;
-
-/// A thread in a network namespace of its own. It goes when the value is dropped, the namespace with it.
-struct Host {
-    thread: u32,
-    jobs: Sender<Job>,
-}
-
-impl Host {
-    fn new() -> Option<Host> {
-        let (jobs, todo) = channel::<Job>();
-        let (ready, started) = channel();
-        std::thread::spawn(move || {
-            // SAFETY: changes the namespaces of this thread alone, and asks for its number.
-            let thread = unsafe {
-                match libc::unshare(libc::CLONE_NEWNET) {
-                    0 => Some(libc::gettid() as u32),
-                    _ => None,
-                }
-            };
-            ready.send(thread).unwrap();
-            todo.into_iter().for_each(|job| job());
-        });
-        let Some(thread) = started.recv().unwrap() else {
-            println!("skipped: no network namespaces here");
-            return None;
-        };
-        let host = Host { thread, jobs };
-        host.run(|| sh("ip link set lo up")).then_some(host).or_else(|| {
-            println!("skipped: `ip` is missing, or may not do that");
-            None
-        })
-    }
-
-    /// Runs in the namespace.
-    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        let (done, result) = channel();
-        self.jobs.send(Box::new(move || drop(done.send(job())))).unwrap();
-        result.recv().expect("the job did not panic")
-    }
-
-    fn sh(&self, script: &str) {
-        let text = script.to_owned();
-        assert!(self.run(move || sh(&text)), "{script}");
-    }
-
-    /// Runs something that borrows what the test has.
-    fn with<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let thread = self.thread;
-            let run = scope.spawn(move || {
-                let ns = std::fs::File::open(format!("/proc/self/task/{thread}/ns/net")).unwrap();
-                // SAFETY: moves this thread alone into the namespace that the descriptor is of.
-                assert_eq!(unsafe { libc::setns(ns.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
-                job()
-            });
-            run.join().unwrap()
-        })
-    }
-}
-
-fn sh(script: &str) -> bool {
-    let out = Command::new("sh").args(["-ec", script]).stderr(Stdio::piped()).output();
-    out.is_ok_and(|o| {
-        if !o.status.success() {
-            println!("{script}: {}", String::from_utf8_lossy(&o.stderr));
-        }
-        o.status.success()
-    })
-}
-
-/// Two hosts with a cable: 10.0.0.1 on `va`, 10.0.0.2 on `vb`.
-fn cable() -> Option<(Host, Host)> {
-    let (a, b) = (Host::new()?, Host::new()?);
-    a.sh(&format!("ip link add va type veth peer name vb netns {}", b.thread));
-    a.sh("ip addr add 10.0.0.1/24 dev va; ip link set va up");
-    b.sh("ip addr add 10.0.0.2/24 dev vb; ip link set vb up");
-    Some((a, b))
 }
 
 fn attach(kernel: &Kernel, c: &Collection, name: &str, device: &str, mode: XdpMode) -> Link {

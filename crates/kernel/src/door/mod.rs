@@ -35,6 +35,8 @@ pub struct MapCreate<'a> {
     pub inner: Option<BorrowedFd<'a>>,
     /// Types: BTF, id of the key's, id of the value's.
     pub btf: Option<(BorrowedFd<'a>, u32, u32)>,
+    /// Of struct_ops: the value's type in the kernel's types; else 0.
+    pub vmlinux_value_type: u32,
 }
 
 /// `BPF_PROG_LOAD`.

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Always holds: what a [`Link`] attached is detached when it is dropped, and when the process dies, however it dies, unless
-//! it was pinned ([`Link::pin`]). Two kinds of attachment know no descriptor that the kernel could close and outlive a
-//! killed process: classifiers on kernels without tcx (before 6.6), and socket maps without links (before 6.10). Both are
-//! taken only when the kernel has nothing better; [`Link::outlives`] says so.
+//! it was pinned ([`Link::pin`]). Three kinds of attachment know no descriptor that the kernel could close and outlive a
+//! killed process: classifiers on kernels without tcx (before 6.6), socket maps without links (before 6.10), and struct_ops
+//! maps of section `.struct_ops`. The first two are taken only when the kernel has nothing better; [`Link::outlives`] says so.
 
 mod net;
 mod trace;
@@ -23,6 +23,7 @@ use crate::explain::{self, Asked, Rights};
 use crate::pin::{self, PinError};
 use crate::{KernelMap, KernelProgram};
 use skep_platform::engine::{EngineError, Loaded};
+use skep_platform::map::flags;
 use skep_platform::{AttachType, Errno, Link as PlatformLink, MapType};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -232,6 +233,8 @@ enum Part {
     Classifier(net::Classifier),
     /// On a socket: gone when that is closed.
     Socket,
+    /// A struct_ops map that was registered without a link.
+    StructOps(OwnedFd),
 }
 
 /// Attaches a program. Cost: one to a few system calls.
@@ -293,25 +296,53 @@ impl Refused {
         }
         EngineError::Attach { prog: prog.clone(), to: place.to_owned(), errno: self.errno, why }
     }
+
+    fn into_struct_ops(self, map: &KernelMap, place: &str) -> EngineError {
+        use skep_platform::Map;
+        let known = |why: String| if why.is_empty() { None } else { Some(why) };
+        let asked = || explain::why(Asked::Attach, self.errno, &Rights::own());
+        let why = known(self.why).unwrap_or_else(asked);
+        if self.errno == Errno::EPERM {
+            return EngineError::Permission { what: format!("registering {place}"), why };
+        }
+        EngineError::Attach { prog: map.def().name.clone(), to: place.to_owned(), errno: self.errno, why }
+    }
 }
 
 impl Link {
-    /// Attaches a struct_ops map: its functions become the kernel's.
+    /// Registers a struct_ops map: its functions become the kernel's.
     pub(crate) fn struct_ops(door: &Arc<dyn Door>, map: &KernelMap) -> Result<Link, EngineError> {
         use skep_platform::Map;
-        let place = format!("struct_ops {}", map.def().name);
-        if map.def().map_type != MapType::StructOps {
-            let why = format!("it is a map of type {}", map.def().map_type.label());
-            return Err(EngineError::Unsupported { what: place, why });
-        }
-        let made = trace::struct_ops(&**door, map.as_fd());
-        let part = made.map_err(|e| EngineError::Attach {
-            prog: map.def().name.clone(),
-            to: place.clone(),
-            errno: e.errno,
-            why: if e.why.is_empty() { explain::why(Asked::Attach, e.errno, &Rights::own()) } else { e.why },
-        })?;
+        let place = struct_ops_place(map)?;
+        let part = trace::struct_ops(&**door, map, map.def().flags & flags::LINK != 0);
+        let part = part.map_err(|e| e.into_struct_ops(map, &place))?;
         Ok(Link { door: door.clone(), parts: vec![part], place, pinned: None })
+    }
+
+    /// Puts another struct_ops map of the same structure in the place of this link's; users of the structure see one or the
+    /// other. Both maps must have been made for links.
+    ///
+    /// # Errors
+    /// As [`crate::Kernel::attach_struct_ops`]; `EINVAL` when the maps do not fit each other.
+    pub fn replace_struct_ops(&mut self, map: &KernelMap) -> Result<(), EngineError> {
+        let place = struct_ops_place(map)?;
+        let fd = self.fds().next();
+        let done = match fd {
+            None => Err(Refused::new(
+                Errno::EOPNOTSUPP,
+                "only links can be given another map (section .struct_ops.link)",
+            )),
+            Some(fd) => trace::replace_struct_ops(&*self.door, fd, map),
+        };
+        done.map_err(|e| e.into_struct_ops(map, &place))?;
+        self.place = place;
+        Ok(())
+    }
+
+    /// Lets go of it without detaching: what was attached without a link stays until somebody detaches it; links of the
+    /// kernel's end, unless they are pinned.
+    pub fn disconnect(mut self) {
+        self.parts.clear();
     }
 
     /// A link that exists already.
@@ -335,7 +366,10 @@ impl Link {
     /// Whether it would stay when the process were killed.
     pub fn outlives(&self) -> bool {
         self.pinned.is_some()
-            || self.parts.iter().any(|p| matches!(p, Part::Attached { .. } | Part::Classifier(_)))
+            || self
+                .parts
+                .iter()
+                .any(|p| matches!(p, Part::Attached { .. } | Part::Classifier(_) | Part::StructOps(_)))
     }
 
     /// Pins it: it outlives this value and this process, until [`Link::unpin`] or somebody removes the file. Attachments of
@@ -377,7 +411,7 @@ impl Link {
                 let (target, prog) = (Target::Fd(target.as_fd()), Some(program.as_fd()));
                 self.door.prog_attach(&ProgAttach { target, prog, attach_type: *attach_type, flags: 0 })
             }
-            Part::Perf(..) | Part::Socket => Err(Errno::EOPNOTSUPP),
+            Part::Perf(..) | Part::Socket | Part::StructOps(_) => Err(Errno::EOPNOTSUPP),
         };
         self.parts.iter().try_for_each(swap).map_err(|errno| {
             let why = match errno {
@@ -444,7 +478,22 @@ fn close(door: &dyn Door, part: Part, force: bool) -> Result<(), Errno> {
             }
         }
         Part::Classifier(c) => net::remove(door, &c),
+        Part::StructOps(map) => match door.map_delete(map.as_fd(), &0u32.to_ne_bytes()) {
+            Err(Errno::ENOENT) => Ok(()),
+            e => e,
+        },
     }
+}
+
+/// Where a struct_ops map goes, in words.
+fn struct_ops_place(map: &KernelMap) -> Result<String, EngineError> {
+    use skep_platform::Map;
+    let (name, map_type) = (&map.def().name, map.def().map_type);
+    if map_type != MapType::StructOps {
+        let why = format!("it is a map of type {}", map_type.label());
+        return Err(EngineError::Unsupported { what: format!("struct_ops {name}"), why });
+    }
+    Ok(format!("struct_ops {name}"))
 }
 
 impl Drop for Link {

@@ -4,9 +4,9 @@
 //! (kernel/bpf, kernel/trace), perf_event_open(2), Documentation/trace/uprobetracer.rst.
 
 use super::{AttachTo, Part, Refused};
-use crate::KernelProgram;
 use crate::door::{Door, LinkCreate, LinkExtra, PerfEvent, Target};
 use crate::mount::mounted;
+use crate::{KernelMap, KernelProgram};
 use skep_platform::engine::Loaded;
 use skep_platform::{AttachType, Errno, ProgType};
 use std::ffi::CString;
@@ -130,9 +130,33 @@ pub(super) fn iter(door: &dyn Door, prog: BorrowedFd<'_>, info: &[u8]) -> Result
     })
 }
 
-pub(super) fn struct_ops(door: &dyn Door, map: BorrowedFd<'_>) -> Result<Part, Refused> {
+/// Writes the map's value, which registers it unless it is for a link.
+fn ready(map: &KernelMap) -> Result<(), Refused> {
+    map.write_struct_ops().map_err(|e| {
+        let why = match e {
+            Errno::EEXIST => "the kernel has one of this name registered already",
+            Errno::EBUSY => "the map is registered already, or was written before",
+            Errno::EINVAL => {
+                "the kernel's structure needs a function that is missing, or a member is set that has to be zero"
+            }
+            Errno::ENOTSUPP | Errno::EOPNOTSUPP => {
+                "the kernel calls no program for one of the functions, or misses one that it needs"
+            }
+            _ => "",
+        };
+        Refused::new(e, why)
+    })
+}
+
+pub(super) fn struct_ops(door: &dyn Door, map: &KernelMap, link: bool) -> Result<Part, Refused> {
+    ready(map)?;
+    if !link {
+        let own = map.as_fd().try_clone_to_owned();
+        let own = own.map_err(|e| Refused::new(Errno(e.raw_os_error().unwrap_or(Errno::EIO.0)), ""))?;
+        return Ok(Part::StructOps(own));
+    }
     let request = LinkCreate {
-        prog: map,
+        prog: map.as_fd(),
         target: Target::None,
         attach_type: AttachType::StructOps.id(),
         flags: 0,
@@ -146,6 +170,24 @@ pub(super) fn struct_ops(door: &dyn Door, map: BorrowedFd<'_>) -> Result<Part, R
                 "the map was made without BPF_F_LINK (section .struct_ops.link), or is not filled yet"
             }
             Errno::EOPNOTSUPP => "the kernel's structure takes no links, or lacks a member that it needs",
+            _ => "",
+        };
+        Refused::new(e, why)
+    })
+}
+
+pub(super) fn replace_struct_ops(
+    door: &dyn Door,
+    link: BorrowedFd<'_>,
+    map: &KernelMap,
+) -> Result<(), Refused> {
+    ready(map)?;
+    door.link_update(link, map.as_fd(), None).map_err(|e| {
+        let why = match e {
+            Errno::EINVAL => {
+                "the map is of another structure or of another name, was made without BPF_F_LINK, or the link is detached"
+            }
+            Errno::EOPNOTSUPP | Errno::ENOTSUPP => "the kernel cannot exchange this structure while it is in use",
             _ => "",
         };
         Refused::new(e, why)

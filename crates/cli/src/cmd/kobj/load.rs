@@ -8,8 +8,8 @@ use skep::descriptors::{EngineError, Errno};
 use skep::kernel::auto::{self, Given};
 use skep::kernel::door::IdKind;
 use skep::kernel::pinned::Pinning;
-use skep::kernel::{Kernel, KernelMap, KernelProgram, pin};
-use skep::{Collection, Options, Select};
+use skep::kernel::{Kernel, KernelMap, KernelProgram, Link, pin};
+use skep::{Collection, Object, Options, Select};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -38,11 +38,17 @@ pub(crate) static LOADALL: Cmd = Cmd {
 };
 
 fn args() -> Vec<Arg> {
+    let mut args = vec![words_arg("OBJ PATH [WORD]", "Object file, where to pin, and what else is wanted")];
+    args.extend(object_args());
+    args
+}
+
+/// How an object is loaded.
+pub(crate) fn object_args() -> Vec<Arg> {
     let file = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
     };
     vec![
-        words_arg("OBJ PATH [WORD]", "Object file, where to pin, and what else is wanted"),
         Arg::new("set")
             .long("set")
             .value_name("VARIABLE=VALUE")
@@ -113,35 +119,13 @@ fn load(m: &ArgMatches, all: bool) -> Result<(), Failure> {
         }
     }
     let first = object.programs().next().map(|f| f.name.clone());
-    let Some(first) = first else {
+    if first.is_none() && (!all || object.maps.is_empty()) {
         return Err(Failure::Input(format!("{}: has no programs", path.display())));
-    };
-    let names: Vec<String> = if all {
-        object
-            .programs()
-            .filter(|f| f.entry.as_ref().is_some_and(|e| e.autoload))
-            .map(|f| f.name.clone())
-            .collect()
-    } else {
-        vec![first]
-    };
-    let named: Vec<&str> = names.iter().map(String::as_str).collect();
-    let config = super::super::target::kconfig(&object, m.get_one("kconfig"))?;
-    let mut options = Options::default();
-    options.select = Select::Named(&named);
-    options.target_btf = super::super::target::kernels(&path, &object, m.get_one("btf"))?;
-    options.kconfig = super::super::target::running(&config, &object, &kernel);
-    options.ksyms = super::super::target::ksyms(&object, true);
-    options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
-    let opened = Collection::open(object, &engine, &options, &mut skep::verify::unverified);
-    let mut pins = Pins { made: engine.made() };
-    if !opened.as_ref().is_ok_and(|c| c.missing.is_empty()) {
-        kernel.check().map_err(|e| super::engine(&e))?;
     }
-    let c = opened.map_err(|e| Failure::open(&path, &e))?;
-    if let Some(e) = c.missing.first() {
-        return Err(Failure::Failed(format!("{}: {e}", path.display())));
-    }
+    let first: Vec<&str> = first.iter().map(String::as_str).collect();
+    let select = if all { Select::Whole } else { Select::Named(&first) };
+    let c = open(m, &path, object, &kernel, &engine, select)?;
+    let mut pins = Pins::new(engine.made());
     if let Some(folder) = &wanted.pinmaps {
         for map in c.maps.iter().flatten() {
             let name = map.def().name.trim_start_matches('.').replace('.', "_");
@@ -157,16 +141,45 @@ fn load(m: &ArgMatches, all: bool) -> Result<(), Failure> {
             pins.pin(&kernel, &to, program.as_fd())?;
         }
     }
-    pins.made.clear();
+    pins.keep();
     Ok(())
+}
+
+/// Opens an object with these of its programs; all of them and all maps are wanted. Pins of maps that were made on the way to a
+/// failure are taken away.
+pub(crate) fn open(
+    m: &ArgMatches,
+    path: &Path,
+    object: Object,
+    kernel: &Kernel,
+    engine: &Pinning<'_>,
+    select: Select<'_>,
+) -> Result<Collection, Failure> {
+    let config = super::super::target::kconfig(&object, m.get_one("kconfig"))?;
+    let mut options = Options::default();
+    options.select = select;
+    options.target_btf = super::super::target::kernels(path, &object, m.get_one("btf"))?;
+    options.kconfig = super::super::target::running(&config, &object, kernel);
+    options.ksyms = super::super::target::ksyms(&object, true);
+    options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
+    let opened = Collection::open(object, engine, &options, &mut skep::verify::unverified);
+    let mut pins = Pins::new(engine.made());
+    if !opened.as_ref().is_ok_and(|c| c.missing.is_empty()) {
+        kernel.check().map_err(|e| super::engine(&e))?;
+    }
+    let c = opened.map_err(|e| Failure::open(path, &e))?;
+    if let Some(e) = c.missing.first() {
+        return Err(Failure::Failed(format!("{}: {e}", path.display())));
+    }
+    pins.keep();
+    Ok(c)
 }
 
 /// Attaches a program whose section says where, and pins the link; whether it did.
 fn attach(kernel: &Kernel, program: &KernelProgram, at: &Path, pins: &mut Pins) -> Result<bool, Failure> {
     match auto::attach(kernel, program, &Given::default()) {
         Ok(mut link) => {
-            link.pin(at).map_err(|e| pinning(&e))?;
-            pins.made.push(at.into());
+            pins.link(&mut link, at)?;
             Ok(true)
         }
         // The section leaves open where to.
@@ -179,11 +192,26 @@ fn attach(kernel: &Kernel, program: &KernelProgram, at: &Path, pins: &mut Pins) 
 }
 
 /// Pins made so far; taken away again when something fails later.
-struct Pins {
+pub(crate) struct Pins {
     made: Vec<PathBuf>,
 }
 
 impl Pins {
+    pub(crate) fn new(made: Vec<PathBuf>) -> Pins {
+        Pins { made }
+    }
+
+    /// Everything went well.
+    pub(crate) fn keep(&mut self) {
+        self.made.clear();
+    }
+
+    pub(crate) fn link(&mut self, link: &mut Link, path: &Path) -> Result<(), Failure> {
+        link.pin(path).map_err(|e| pinning(&e))?;
+        self.made.push(path.into());
+        Ok(())
+    }
+
     fn pin(&mut self, kernel: &Kernel, path: &Path, fd: std::os::fd::BorrowedFd<'_>) -> Result<(), Failure> {
         pin::pin(&**kernel.door(), path, fd).map_err(|e| pinning(&e))?;
         self.made.push(path.into());

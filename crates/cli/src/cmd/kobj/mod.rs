@@ -8,6 +8,7 @@ pub(crate) mod load;
 pub(crate) mod map;
 pub(crate) mod net;
 pub(crate) mod prog;
+pub(crate) mod struct_ops;
 mod words;
 
 use crate::failure::Failure;

@@ -1,0 +1,101 @@
+//! What tests on real hooks share: network namespaces of the test's own with cables between them.
+
+#![allow(dead_code, reason = "each test uses some of it")]
+
+use skep::kernel::Kernel;
+use std::os::fd::AsRawFd;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The engine; says why there is none.
+pub fn kernel() -> Option<Kernel> {
+    Kernel::open(*skep::platform()).inspect_err(|e| println!("skipped: {e}")).ok()
+}
+
+/// One at a time: some of them measure, and all of them share two processors.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A thread in a network namespace of its own. It goes when the value is dropped, the namespace with it.
+pub struct Host {
+    pub thread: u32,
+    jobs: Sender<Job>,
+}
+
+impl Host {
+    pub fn new() -> Option<Host> {
+        let (jobs, todo) = channel::<Job>();
+        let (ready, started) = channel();
+        std::thread::spawn(move || {
+            // SAFETY: changes the namespaces of this thread alone, and asks for its number.
+            let thread = unsafe {
+                match libc::unshare(libc::CLONE_NEWNET) {
+                    0 => Some(libc::gettid() as u32),
+                    _ => None,
+                }
+            };
+            ready.send(thread).unwrap();
+            todo.into_iter().for_each(|job| job());
+        });
+        let Some(thread) = started.recv().unwrap() else {
+            println!("skipped: no network namespaces here");
+            return None;
+        };
+        let host = Host { thread, jobs };
+        host.run(|| sh("ip link set lo up")).then_some(host).or_else(|| {
+            println!("skipped: `ip` is missing, or may not do that");
+            None
+        })
+    }
+
+    /// Runs in the namespace.
+    pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        let (done, result) = channel();
+        self.jobs.send(Box::new(move || drop(done.send(job())))).unwrap();
+        result.recv().expect("the job did not panic")
+    }
+
+    pub fn sh(&self, script: &str) {
+        let text = script.to_owned();
+        assert!(self.run(move || sh(&text)), "{script}");
+    }
+
+    /// Runs something that borrows what the test has.
+    pub fn with<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let thread = self.thread;
+            let run = scope.spawn(move || {
+                let ns = std::fs::File::open(format!("/proc/self/task/{thread}/ns/net")).unwrap();
+                // SAFETY: moves this thread alone into the namespace that the descriptor is of.
+                assert_eq!(unsafe { libc::setns(ns.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
+                job()
+            });
+            run.join().unwrap()
+        })
+    }
+}
+
+/// Runs a script; what went wrong is printed.
+pub fn sh(script: &str) -> bool {
+    let out = Command::new("sh").args(["-ec", script]).stderr(Stdio::piped()).output();
+    out.is_ok_and(|o| {
+        if !o.status.success() {
+            println!("{script}: {}", String::from_utf8_lossy(&o.stderr));
+        }
+        o.status.success()
+    })
+}
+
+/// Two hosts with a cable: 10.0.0.1 on `va`, 10.0.0.2 on `vb`.
+pub fn cable() -> Option<(Host, Host)> {
+    let (a, b) = (Host::new()?, Host::new()?);
+    a.sh(&format!("ip link add va type veth peer name vb netns {}", b.thread));
+    a.sh("ip addr add 10.0.0.1/24 dev va; ip link set va up");
+    b.sh("ip addr add 10.0.0.2/24 dev vb; ip link set vb up");
+    Some((a, b))
+}
