@@ -5,7 +5,7 @@
 
 mod hosts;
 
-use hosts::{Host, alone, cable, kernel, sh};
+use hosts::{Host, alone, cable, kernel};
 use skep::descriptors::map::Side;
 use skep::kernel::auto::{self, Given};
 use skep::kernel::door::Target;
@@ -18,10 +18,9 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 fn open(kernel: &Kernel) -> Collection {

@@ -9,12 +9,12 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The engine; says why there is none.
-pub fn kernel() -> Option<Kernel> {
+pub(crate) fn kernel() -> Option<Kernel> {
     Kernel::open(*skep::platform()).inspect_err(|e| println!("skipped: {e}")).ok()
 }
 
 /// One at a time: some of them measure, and all of them share two processors.
-pub fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -22,13 +22,13 @@ pub fn alone() -> MutexGuard<'static, ()> {
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A thread in a network namespace of its own. It goes when the value is dropped, the namespace with it.
-pub struct Host {
-    pub thread: u32,
+pub(crate) struct Host {
+    pub(crate) thread: u32,
     jobs: Sender<Job>,
 }
 
 impl Host {
-    pub fn new() -> Option<Host> {
+    pub(crate) fn new() -> Option<Host> {
         let (jobs, todo) = channel::<Job>();
         let (ready, started) = channel();
         std::thread::spawn(move || {
@@ -54,19 +54,19 @@ impl Host {
     }
 
     /// Runs in the namespace.
-    pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, result) = channel();
         self.jobs.send(Box::new(move || drop(done.send(job())))).unwrap();
         result.recv().expect("the job did not panic")
     }
 
-    pub fn sh(&self, script: &str) {
+    pub(crate) fn sh(&self, script: &str) {
         let text = script.to_owned();
         assert!(self.run(move || sh(&text)), "{script}");
     }
 
     /// Runs something that borrows what the test has.
-    pub fn with<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn with<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let thread = self.thread;
             let run = scope.spawn(move || {
@@ -81,7 +81,7 @@ impl Host {
 }
 
 /// Runs a script; what went wrong is printed.
-pub fn sh(script: &str) -> bool {
+pub(crate) fn sh(script: &str) -> bool {
     let out = Command::new("sh").args(["-ec", script]).stderr(Stdio::piped()).output();
     out.is_ok_and(|o| {
         if !o.status.success() {
@@ -92,7 +92,7 @@ pub fn sh(script: &str) -> bool {
 }
 
 /// Two hosts with a cable: 10.0.0.1 on `va`, 10.0.0.2 on `vb`.
-pub fn cable() -> Option<(Host, Host)> {
+pub(crate) fn cable() -> Option<(Host, Host)> {
     let (a, b) = (Host::new()?, Host::new()?);
     a.sh(&format!("ip link add va type veth peer name vb netns {}", b.thread));
     a.sh("ip addr add 10.0.0.1/24 dev va; ip link set va up");
