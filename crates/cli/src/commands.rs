@@ -80,6 +80,7 @@ pub(crate) static COMMANDS: &[&Cmd] = &[
     &cmd::kobj::struct_ops::UNREGISTER,
     &cmd::btf::DUMP,
     &cmd::kobj::btf::SHOW,
+    &cmd::kobj::token::LIST,
     &cmd::r#gen::OBJECT,
     &cmd::r#gen::SKELETON,
     &cmd::r#gen::MIN_CORE_BTF,
@@ -109,6 +110,7 @@ const NOUNS: &[(&str, &str)] = &[
         "struct_ops",
         "Structures of the running kernel whose functions are programs, such as TCP congestion control",
     ),
+    ("token", "BPF tokens: rights handed to user namespaces"),
     ("gen", "Files made from objects"),
     ("feature", "What this build supports, and what the running kernel has"),
 ];
@@ -119,7 +121,11 @@ const NOUNS: &[(&str, &str)] = &[
 /// # Errors
 /// Usage errors, and what `--help` and `--version` print.
 pub(crate) fn matches(line: &[OsString]) -> Result<ArgMatches, clap::Error> {
-    let named = |c: &Cmd| c.path.iter().all(|word| line.iter().any(|w| w == word));
+    let in_line = |word: &str| line.iter().any(|w| w == word);
+    let named = |c: &Cmd| {
+        let (last, nouns) = c.path.split_last().unwrap_or((&"", &[]));
+        nouns.iter().all(|word| in_line(word)) && (in_line(last) || other_name(c).is_some_and(in_line))
+    };
     let short = parser_of(&named, &named).try_get_matches_from(line);
     short.or_else(|_| parser_of(&|_| true, &named).try_get_matches_from(line))
 }
@@ -152,10 +158,21 @@ fn parser_of(listed: &dyn Fn(&Cmd) -> bool, whole: &dyn Fn(&Cmd) -> bool) -> Com
 
 fn single(c: &Cmd, whole: bool) -> Command {
     let command = Command::new(c.path[c.path.len() - 1]).about(c.about);
+    let command = other_name(c).into_iter().fold(command, |command, name| command.visible_alias(name));
     if !whole {
         return command;
     }
     command.long_about(format!("{}\n\n{}", c.about, c.long).trim().to_string()).args((c.args)())
+}
+
+/// bpftool's second name for listing: `show` is `list`, unless a noun has both.
+fn other_name(c: &Cmd) -> Option<&'static str> {
+    let other = match c.path {
+        [_, "show"] => "list",
+        [_, "list"] => "show",
+        _ => return None,
+    };
+    COMMANDS.iter().all(|o| o.path != [c.path[0], other]).then_some(other)
 }
 
 fn globals() -> Vec<Arg> {

@@ -79,7 +79,7 @@ impl Kernel {
     /// The running kernel, without a question whether it may be used: [`Kernel::check`] asks, for instance after something
     /// went wrong. Costs nothing.
     pub fn unchecked(platform: Platform) -> Kernel {
-        Kernel::with_door(platform, Arc::new(Live))
+        Kernel::with_door(platform, Arc::new(Live::default()))
     }
 
     /// An engine behind another door.
@@ -122,6 +122,10 @@ impl Kernel {
     /// # Errors
     /// As [`Kernel::open`].
     pub fn check(&self) -> Result<(), EngineError> {
+        if self.door.has_token() {
+            // It may give leave to less than what would be tried here.
+            return Ok(());
+        }
         let exit = vec![Insn::new(0xb7, 0, 0, 0, 0), Insn::new(0x95, 0, 0, 0, 0)];
         let program = Arc::new(Program::from_insns("probe", ProgType::SchedCls, exit));
         match self.load_program(&program) {

@@ -150,7 +150,8 @@ fn permission(rights: &Rights) -> String {
                                               (/sys/kernel/security/lockdown); boot it without lockdown=confidentiality"
                 .into(),
             Rights { namespaced: true, .. } => "the capabilities are those of a user namespace, and bpf(2) asks for the \
-                                                machine's; run outside of the container, or with a BPF token"
+                                                machine's; run outside of the container, or with a BPF token that \
+                                                delegates this (`skep token list` shows what is delegated)"
                 .into(),
             Rights { seccomp: true, .. } => "a seccomp filter keeps bpf(2) from this process; start the container with \
                                              one that allows it"

@@ -11,6 +11,7 @@
 //!                  ├ link/, netlink.rs hooks: what programs are attached to, as links
 //!                  ├ pin.rs, info.rs   objects that exist already: pins, ids, what the kernel says of them
 //!                  ├ mount.rs          where file systems are
+//!                  ├ token.rs          rights handed to a user namespace
 //!                  ├ packet.rs         packet sockets: live packets through a classic filter
 //!                  ├ probe.rs          what the kernel has, by trying
 //!                  └ explain.rs        which permission or kernel option is missing
@@ -43,6 +44,7 @@ mod raw;
 mod ring;
 pub mod seccomp;
 pub mod struct_ops;
+pub mod token;
 pub mod wait;
 
 #[cfg(test)]

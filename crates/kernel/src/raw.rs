@@ -17,8 +17,9 @@ use crate::door::{
 };
 use skep_platform::Errno;
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// `enum bpf_cmd`.
@@ -81,7 +82,12 @@ struct CreateAttr {
     btf_value_type_id: u32,
     btf_vmlinux_value_type_id: u32,
     map_extra: u64,
+    value_type_btf_obj_fd: u32,
+    map_token_fd: u32,
 }
+
+/// Bytes of `CreateAttr` that kernels without tokens know.
+const CREATE_WITHOUT_TOKEN: usize = std::mem::offset_of!(CreateAttr, value_type_btf_obj_fd);
 
 /// The element commands.
 #[repr(C)]
@@ -124,8 +130,12 @@ struct LoadAttr {
     core_relos: u64,
     core_relo_rec_size: u32,
     log_true_size: u32,
+    prog_token_fd: u32,
+    fd_array_cnt: u32,
 }
 
+/// Bytes of `LoadAttr` that kernels without tokens know.
+const LOAD_WITHOUT_TOKEN: usize = std::mem::offset_of!(LoadAttr, prog_token_fd);
 /// Bytes of `LoadAttr` that kernels before 6.4 know.
 const LOAD_WITHOUT_LOG_SIZE: usize = std::mem::offset_of!(LoadAttr, core_relos);
 
@@ -160,23 +170,49 @@ struct BtfAttr {
     btf_size: u32,
     btf_log_size: u32,
     btf_log_level: u32,
-    pad: u32,
+    btf_log_true_size: u32,
+    btf_flags: u32,
+    btf_token_fd: u32,
 }
 
+/// `BPF_F_TOKEN_FD`: the field for a token holds one.
+const TOKEN_FD: u32 = 1 << 16;
+
 /// The running kernel.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Live;
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    token: Option<Arc<OwnedFd>>,
+}
+
+impl Live {
+    /// The same by the rights of a token (`token.rs`): it is named wherever something is created or loaded.
+    #[must_use]
+    pub fn with_token(token: OwnedFd) -> Live {
+        Live { token: Some(Arc::new(token)) }
+    }
+
+    /// The token's flag and number, and one of two sizes of an attribute: that with it, or that without.
+    fn token(&self, with: usize, without: usize) -> (u32, u32, usize) {
+        self.token.as_ref().map_or((0, 0, without), |t| (TOKEN_FD, number(t.as_fd()), with))
+    }
+}
 
 impl Door for Live {
+    fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     fn map_create(&self, m: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
         let (btf_fd, btf_key_type_id, btf_value_type_id) =
             m.btf.map_or((0, 0, 0), |(fd, k, v)| (number(fd), k, v));
+        let (flag, token, size) = self.token(size_of::<CreateAttr>(), CREATE_WITHOUT_TOKEN);
         let mut attr = CreateAttr {
             map_type: m.map_type,
             key_size: m.key_size,
             value_size: m.value_size,
             max_entries: m.max_entries,
-            map_flags: m.flags,
+            map_flags: m.flags | flag,
+            map_token_fd: token,
             inner_map_fd: m.inner.map_or(0, number),
             numa_node: m.numa_node,
             map_name: m.name,
@@ -188,7 +224,7 @@ impl Door for Live {
             ..CreateAttr::default()
         };
         // SAFETY: the attribute holds no pointer.
-        owned(unsafe { bpf(Cmd::MapCreate, &mut attr, size_of::<CreateAttr>()) })
+        owned(unsafe { bpf(Cmd::MapCreate, &mut attr, size) })
     }
 
     fn map_lookup(&self, map: BorrowedFd<'_>, key: &[u8], value: &mut [u8], take: bool) -> Result<(), Errno> {
@@ -229,23 +265,29 @@ impl Door for Live {
     }
 
     fn btf_load(&self, btf: &[u8], log: &mut [u8]) -> Result<OwnedFd, Errno> {
-        let mut attr = BtfAttr { btf: address(btf), btf_size: btf.len() as u32, ..BtfAttr::default() };
+        let without = std::mem::offset_of!(BtfAttr, btf_log_true_size);
+        let (flag, token, size) = self.token(std::mem::offset_of!(BtfAttr, btf_token_fd) + 4, without);
+        let (btf_flags, btf_token_fd) = (flag, token);
+        let btf_size = btf.len() as u32;
+        let mut attr = BtfAttr { btf: address(btf), btf_size, btf_flags, btf_token_fd, ..BtfAttr::default() };
         if !log.is_empty() {
             attr.btf_log_buf = log.as_mut_ptr() as u64;
             (attr.btf_log_size, attr.btf_log_level) = (log.len() as u32, 1);
         }
         // SAFETY: both pointers are slices that live through the call, and their lengths are given with them.
-        owned(unsafe { bpf(Cmd::BtfLoad, &mut attr, std::mem::offset_of!(BtfAttr, pad)) })
+        owned(unsafe { bpf(Cmd::BtfLoad, &mut attr, size) })
     }
 
     fn prog_load(&self, p: &ProgLoad<'_>, log: &mut [u8]) -> (Result<OwnedFd, Errno>, LogSize) {
         let fds: Vec<i32> = p.maps.iter().map(|m| m.as_raw_fd()).collect();
+        let (flag, token, mut size) = self.token(size_of::<LoadAttr>(), LOAD_WITHOUT_LOG_SIZE);
         let mut attr = LoadAttr {
             prog_type: p.prog_type,
             insn_cnt: p.insns.len() as u32,
             insns: p.insns.as_ptr() as u64,
             license: p.license.as_ptr() as u64,
-            prog_flags: p.flags,
+            prog_flags: p.flags | flag,
+            prog_token_fd: token,
             prog_name: p.name,
             expected_attach_type: p.attach_type,
             attach_btf_id: p.attach_btf_id,
@@ -259,11 +301,10 @@ impl Door for Live {
             attr.line_info_rec_size = size_of::<[u32; 4]>() as u32;
             (attr.line_info, attr.line_info_cnt) = (p.line_info.as_ptr() as u64, p.line_info.len() as u32);
         }
-        let mut size = LOAD_WITHOUT_LOG_SIZE;
         if p.log_level != 0 && !log.is_empty() {
             (attr.log_level, attr.log_size) = (p.log_level, log.len() as u32);
             attr.log_buf = log.as_mut_ptr() as u64;
-            size = size_of::<LoadAttr>();
+            size = size.max(LOAD_WITHOUT_TOKEN);
         }
         // SAFETY: every pointer is that of a slice or C string that lives through the call; counts and sizes are theirs.
         let fd = owned(unsafe { bpf(Cmd::ProgLoad, &mut attr, size) });

@@ -59,8 +59,13 @@ fn note(part: &'static str, name: &'static str, text: impl Into<String>) -> Find
 fn doctor(out: &mut Out) -> Result<(), Failure> {
     let mut all = user_engine();
     all.extend(surroundings());
-    let kernel = Kernel::open(*skep::platform());
+    let kernel = super::kobj::kernel();
     match &kernel {
+        Ok(k) if k.door().has_token() => {
+            let text = "a BPF token gives leave to what `skep token list` shows, and to nothing else";
+            all.push(note("kernel engine", "bpf(2)", text));
+            all.extend(hooks(k));
+        }
         Ok(k) => {
             all.push(ok("kernel engine", "bpf(2)", "programs and maps can be loaded"));
             all.extend(hooks(k));

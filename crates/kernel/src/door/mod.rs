@@ -218,6 +218,10 @@ pub trait Door: Send + Sync + fmt::Debug {
     fn enable_stats(&self) -> Result<OwnedFd, Errno> {
         Err(Errno::ENOSYS)
     }
+    /// Whether what is created and loaded is by the rights of a token.
+    fn has_token(&self) -> bool {
+        false
+    }
     /// Rights from a bpf file system that was mounted with delegation.
     fn token_create(&self, _bpffs: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
         Err(Errno::ENOSYS)

@@ -78,7 +78,7 @@ fn load(m: &ArgMatches, all: bool) -> Result<(), Failure> {
         return Err(Failure::Usage("give the object file and where to pin: OBJ PATH".into()));
     };
     // That the kernel may be used is asked once something went wrong.
-    let kernel = Kernel::unchecked(*skep::platform());
+    let kernel = super::unchecked()?;
     let root: &PathBuf = m.get_one("pin-root").ok_or_else(|| Failure::Usage("no pin folder".into()))?;
     let mut engine = Pinning::new(&kernel, root);
     let object = super::super::obj::open(&path)?;

@@ -9,6 +9,7 @@ pub(crate) mod map;
 pub(crate) mod net;
 pub(crate) mod prog;
 pub(crate) mod struct_ops;
+pub(crate) mod token;
 mod words;
 
 use crate::failure::Failure;
@@ -16,6 +17,7 @@ use skep::descriptors::{EngineError, Errno};
 use skep::kernel::door::{Door, IdKind};
 use skep::kernel::explain::{self, Asked, Rights};
 use skep::kernel::pin::PinError;
+use skep::kernel::token as tokens;
 use skep::kernel::{Kernel, Live, info, pin};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,12 +27,39 @@ pub(crate) use words::{Words, words_arg};
 
 /// The way to the kernel.
 pub(crate) fn door() -> Arc<dyn Door> {
-    Arc::new(Live)
+    Arc::new(Live::default())
+}
+
+/// Variables that name a bpf file system whose token is used; empty, they say that none is. The second is libbpf's.
+const TOKEN_PATHS: [&str; 2] = ["SKEP_BPF_TOKEN_PATH", "LIBBPF_BPF_TOKEN_PATH"];
+
+/// The way to the kernel for what creates or loads: by the rights of a BPF token, if one is asked for or can be had.
+pub(crate) fn creating_door() -> Result<Arc<dyn Door>, Failure> {
+    let token = match TOKEN_PATHS.iter().find_map(std::env::var_os) {
+        Some(path) if path.is_empty() => None,
+        Some(path) => {
+            let token = tokens::create(&Live::default(), Path::new(&path));
+            Some(token.map_err(|e| match e.errno {
+                Errno::EPERM | Errno::EACCES => Failure::Permission(e.to_string()),
+                Errno::EOPNOTSUPP => Failure::Unsupported(e.to_string()),
+                _ => Failure::Input(e.to_string()),
+            })?)
+        }
+        None => tokens::find(&Live::default()),
+    };
+    Ok(token.map_or_else(door, |token| Arc::new(Live::with_token(token))))
+}
+
+/// The kernel engine, without a question whether it may be used.
+pub(crate) fn unchecked() -> Result<Kernel, Failure> {
+    Ok(Kernel::with_door(*skep::platform(), creating_door()?))
 }
 
 /// The kernel engine.
 pub(crate) fn kernel() -> Result<Kernel, Failure> {
-    Kernel::open(*skep::platform()).map_err(|e| engine(&e))
+    let kernel = unchecked()?;
+    kernel.check().map_err(|e| engine(&e))?;
+    Ok(kernel)
 }
 
 /// An engine's refusal without a file.

@@ -4,7 +4,6 @@ use crate::failure::Failure;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use skep::Engine;
-use skep::descriptors::EngineError;
 use skep::kernel::{Kernel, pin_to_cpu, possible_cpus};
 use skep::vm::User;
 
@@ -66,8 +65,5 @@ impl Machine {
 
 /// The running kernel, or what keeps it from being used.
 pub(crate) fn kernel() -> Result<Kernel, Failure> {
-    Kernel::open(*skep::platform()).map_err(|e| match e {
-        EngineError::Permission { .. } => Failure::Permission(e.to_string()),
-        e => Failure::Unsupported(e.to_string()),
-    })
+    crate::cmd::kobj::kernel()
 }
