@@ -122,7 +122,6 @@ impl Vm<'_> {
         let mut out = Reg::UNKNOWN;
         if r.is_scalar() {
             out.val = r.val.neg(width);
-            out.precise = r.precise;
         }
         self.set(dst, out);
         Ok(())
@@ -137,7 +136,6 @@ impl Vm<'_> {
         let mut out = Reg::UNKNOWN;
         if r.is_scalar() {
             out.val = r.val.end(kind, bits);
-            out.precise = r.precise;
         }
         self.set(dst, out);
         Ok(())
@@ -188,7 +186,6 @@ impl Vm<'_> {
                     return self.move_pointer(op, width, dst, &s, &d, false);
                 }
                 (true, false) => self.precise(src)?,
-                (false, false) if d.precise => self.precise(src)?,
                 _ => {}
             }
         }
@@ -393,7 +390,6 @@ fn number(op: AluOp, width: Width, d: &Reg, s: &Reg) -> Reg {
     if s.val.is_empty() || d.val.is_empty() {
         out = Reg::UNKNOWN;
     }
-    out.precise = d.precise && !out.val.is_unknown();
     let added = s.val.as_const().filter(|v| *v <= i32::MAX as u64);
     if op == AluOp::Add
         && width == Width::W64

@@ -63,7 +63,8 @@ impl Cfg {
     /// Walks the program from its first instruction through jumps, calls and callback addresses.
     pub fn new(code: &mut Code, shape: &dyn Fn(&Op) -> CallShape) -> Check<Cfg> {
         let ways = (0..code.len()).map(|pc| successors(code, pc)).collect();
-        let mut cfg = Cfg { marks: vec![Mark::default(); code.len()], ways, postorder: Vec::new() };
+        let marks = vec![Mark::default(); code.len()];
+        let mut cfg = Cfg { marks, ways, postorder: Vec::new() };
         let seen = cfg.walk(code, shape)?;
         for (pc, slot) in code.slots.iter().enumerate() {
             match slot {
@@ -76,7 +77,6 @@ impl Cfg {
             }
         }
         cfg.propagate_effects(code, shape);
-        cfg.postorder = code.funcs.iter().map(|f| postorder(&cfg.ways, f)).collect();
         cfg.loops(code);
         Ok(cfg)
     }
@@ -96,11 +96,11 @@ impl Cfg {
             };
             let shape = if let Op::Call(_) = op { shape(&op) } else { CallShape::default() };
             self.mark(code, pc, &op, &shape);
-            for next in self.ways[pc] {
-                if next >= code.len() {
+            for next in self.ways[pc].0.into_iter().filter(|w| *w != Ways::NONE) {
+                if next as usize >= code.len() {
                     refuse!(ControlFlow, "jump out of range from insn {pc} to {next}");
                 }
-                todo.push(next);
+                todo.push(next as usize);
             }
             if let Some(t) = op.subprog_target(pc) {
                 todo.push(t as usize);
@@ -198,72 +198,84 @@ impl Cfg {
         }
     }
 
-    /// Numbers the loops of every function (Tarjan's algorithm, without recursion).
+    /// Every function in postorder, and its loops numbered (Tarjan's algorithm, without recursion).
     fn loops(&mut self, code: &Code) {
-        let n = code.len();
-        let (mut index, mut low) = (vec![0u32; n], vec![0u32; n]);
-        let (mut on_stack, mut stack) = (vec![false; n], Vec::new());
-        let (mut counter, mut scc) = (0, 0);
+        let mut walk = Walk { index: vec![0; code.len()], ..Walk::default() };
         for f in &code.funcs {
-            let mut work = vec![(f.start, 0usize)];
-            while let Some((pc, edge)) = work.pop() {
-                if edge == 0 {
-                    if index[pc] != 0 {
-                        continue;
-                    }
-                    counter += 1;
-                    (index[pc], low[pc]) = (counter, counter);
-                    stack.push(pc);
-                    on_stack[pc] = true;
-                }
-                let next = self.ways[pc];
-                let nth = |edge: usize| next.into_iter().nth(edge);
-                if let Some(child) = edge.checked_sub(1).and_then(nth).filter(|c| on_stack[*c]) {
-                    low[pc] = low[pc].min(low[child]);
-                }
-                if let Some(child) = nth(edge) {
-                    work.push((pc, edge + 1));
-                    if index[child] == 0 {
-                        work.push((child, 0));
-                    }
+            walk.order = Vec::with_capacity(f.end - f.start);
+            walk.function(self, f);
+            self.postorder.push(std::mem::take(&mut walk.order));
+        }
+    }
+}
+
+/// A walk in depth through the instructions of a function.
+#[derive(Default)]
+struct Walk {
+    /// By instruction: its place in the order of visits, from 1; 0: not visited; [`Walk::CLOSED`].
+    index: Vec<u32>,
+    /// Instructions on the way from the first one: which of its ways comes next, and the least visit that it reaches.
+    way: Vec<(usize, usize, u32)>,
+    /// Visited, and not known to be in no loop or another one than the rest.
+    open: Vec<usize>,
+    order: Vec<usize>,
+    visits: u32,
+    loops: u32,
+}
+
+impl Walk {
+    /// Its loop is known.
+    const CLOSED: u32 = u32::MAX;
+
+    fn visit(&mut self, pc: usize) {
+        self.visits += 1;
+        self.index[pc] = self.visits;
+        self.open.push(pc);
+        self.way.push((pc, 0, self.visits));
+    }
+
+    fn function(&mut self, cfg: &mut Cfg, f: &Func) {
+        if f.start == f.end || self.index[f.start] != 0 {
+            return;
+        }
+        self.visit(f.start);
+        while let Some((pc, edge, least)) = self.way.last_mut() {
+            if let Some(to) = cfg.ways[*pc].0.get(*edge) {
+                *edge += 1;
+                let to = *to as usize;
+                if to < f.start || to >= f.end {
                     continue;
                 }
-                if low[pc] == index[pc] {
-                    self.close_loop(
-                        pc,
-                        &mut stack,
-                        &mut on_stack,
-                        &mut scc,
-                        next.into_iter().any(|n| n == pc),
-                    );
+                match self.index[to] {
+                    0 => self.visit(to),
+                    Walk::CLOSED => {}
+                    visit => *least = visit.min(*least),
                 }
+                continue;
+            }
+            let (pc, least) = (*pc, *least);
+            self.way.pop();
+            self.order.push(pc);
+            if let Some((_, _, l)) = self.way.last_mut() {
+                *l = least.min(*l);
+            }
+            if least == self.index[pc] {
+                self.close(cfg, pc);
             }
         }
     }
 
-    fn close_loop(
-        &mut self,
-        root: usize,
-        stack: &mut Vec<usize>,
-        on_stack: &mut [bool],
-        scc: &mut u32,
-        to_itself: bool,
-    ) {
-        if stack.last() == Some(&root) && !to_itself && !self.marks[root].callback {
-            stack.pop();
-            on_stack[root] = false;
-            self.marks[root].scc = 0;
-            return;
-        }
-        let at = stack.iter().rposition(|p| *p == root).unwrap_or(0);
-        let members = stack.split_off(at);
-        let looping = members.len() > 1 || to_itself || self.marks[root].callback;
-        if looping {
-            *scc += 1;
-        }
-        for pc in members {
-            on_stack[pc] = false;
-            self.marks[pc].scc = if looping { *scc } else { 0 };
+    /// What was visited from here on is one loop, or a single instruction.
+    fn close(&mut self, cfg: &mut Cfg, root: usize) {
+        let alone = self.open.last() == Some(&root);
+        let looping = !alone || cfg.marks[root].callback || cfg.ways[root].0.contains(&(root as u32));
+        self.loops += u32::from(looping);
+        while let Some(pc) = self.open.pop() {
+            self.index[pc] = Walk::CLOSED;
+            cfg.marks[pc].scc = if looping { self.loops } else { 0 };
+            if pc == root {
+                break;
+            }
         }
     }
 }
@@ -325,30 +337,14 @@ fn illegal_jump(insn: &skep_isa::Insn, pc: usize, len: usize) -> Ways {
     Ways::new(fall.filter(inside), jump.filter(inside))
 }
 
-fn postorder(ways: &[Ways], f: &Func) -> Vec<usize> {
-    let mut seen = vec![false; f.end - f.start];
-    let mut out = Vec::with_capacity(f.end - f.start);
-    let mut work = vec![(f.start, false)];
-    while let Some((pc, done)) = work.pop() {
-        if done {
-            out.push(pc);
-            continue;
-        }
-        if pc < f.start || pc >= f.end || std::mem::replace(&mut seen[pc - f.start], true) {
-            continue;
-        }
-        work.push((pc, true));
-        work.extend(ways[pc].into_iter().map(|n| (n, false)));
-    }
-    out
-}
-
 /// Registers that may still be read, before each instruction (`compute_live_registers`).
 pub fn live_registers(code: &Code, cfg: &Cfg, shape: &dyn Fn(&Op) -> CallShape) -> Vec<u16> {
     let mut live = vec![0u16; code.len()];
     let mut steps = Vec::new();
     for order in &cfg.postorder {
+        let loops = order.iter().any(|pc| cfg.marks[*pc].scc != 0);
         steps.clear();
+        steps.reserve(order.len());
         steps.extend(order.iter().filter_map(|pc| {
             let op = code.op(*pc)?;
             let (uses, defs) = match op {
@@ -365,7 +361,8 @@ pub fn live_registers(code: &Code, cfg: &Cfg, shape: &dyn Fn(&Op) -> CallShape) 
                 changed |= before != live[pc];
                 live[pc] = before;
             }
-            if !changed {
+            // Without loops every instruction comes after all those that it goes to.
+            if !changed || !loops {
                 break;
             }
         }

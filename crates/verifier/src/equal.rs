@@ -3,8 +3,10 @@
 //! Three modes (`enum exact_level`, kernel/bpf/verifier.c): against a finished state only precise numbers count; in a
 //! loop that makes progress by itself all ranges count; for the endless loop check everything must be the same.
 
+use crate::machine::KeptState;
+use crate::shared::Shared;
 use crate::stack::Stack;
-use crate::state::{Byte, Frame, Place, Ref, Slot, State};
+use crate::state::{Byte, Frame, Place, Places, Ref, Slot, State};
 use crate::value::{ADD_CONST, Base, Reg};
 
 /// How closely states are compared.
@@ -73,10 +75,16 @@ impl Ids {
 
 /// What eight bytes of anything are as a number.
 static UNKNOWN: Reg = Reg::UNKNOWN;
+/// What a slot is that cannot be read any more.
+static DEAD: Slot = Slot::EMPTY;
 
 /// How states are compared.
 pub(crate) struct Compare<'a> {
     pub(crate) mode: Mode,
+    /// Numbers of the kept state that something has asked for.
+    pub(crate) precise: &'a Places,
+    /// What of the kept state may still be read; the rest is as if never written.
+    pub(crate) alive: &'a Places,
     /// Every number counts, whether something has asked for it or not: the loader has no capability.
     pub(crate) all_precise: bool,
     /// Numbers must be the same, whether something has asked for them or not.
@@ -117,8 +125,9 @@ impl Compare<'_> {
             if i > 0 && o.callsite != c.callsite || o.callback_depth > c.callback_depth {
                 return false;
             }
-            let found =
-                self.regs(o, c, self.live_at(old, i), ids).or_else(|| self.stack(&o.stack, &c.stack, ids));
+            let found = self
+                .regs(i, o, c, self.live_at(old, i), ids)
+                .or_else(|| self.stack(i, &o.stack, &c.stack, ids));
             if let Some((index, slot)) = found {
                 *differs = Some(Place { frame: i as u8, index: index as u8, slot });
                 return false;
@@ -136,20 +145,33 @@ impl Compare<'_> {
         let (f, i) = (p.frame as usize, p.index as usize);
         let (Some(o), Some(c)) = (old.frames.get(f), cur.frames.get(f)) else { return true };
         if p.slot {
-            return o.stack.get(i).is_none_or(|s| self.stack_slot(s, c.stack.get(i), ids));
+            let Some(s) = o.stack.get(i) else { return true };
+            let s = if self.alive.has(p) { s } else { &DEAD };
+            return self.stack_slot(s, c.stack.get(i), self.precise.has(p), ids);
         }
-        self.live_at(old, f) >> i & 1 == 0 || self.reg(&o.regs[i], &c.regs[i], ids)
+        self.live_at(old, f) >> i & 1 == 0 || self.reg(&o.regs[i], &c.regs[i], self.precise.has(p), ids)
     }
 
     /// The first register that differs.
-    fn regs(&self, old: &Frame, cur: &Frame, live: u16, ids: &mut Ids) -> Option<(usize, bool)> {
+    fn regs(
+        &self,
+        frame: usize,
+        old: &Frame,
+        cur: &Frame,
+        live: u16,
+        ids: &mut Ids,
+    ) -> Option<(usize, bool)> {
+        let precise = self.precise.regs[frame];
         (0..11)
-            .find(|i| live >> i & 1 == 1 && !self.reg(&old.regs[*i], &cur.regs[*i], ids))
+            .find(|i| {
+                live >> i & 1 == 1 && !self.reg(&old.regs[*i], &cur.regs[*i], precise >> i & 1 == 1, ids)
+            })
             .map(|i| (i, false))
     }
 
     /// The first slot that differs.
-    fn stack(&self, old: &Stack, cur: &Stack, ids: &mut Ids) -> Option<(usize, bool)> {
+    fn stack(&self, frame: usize, old: &Stack, cur: &Stack, ids: &mut Ids) -> Option<(usize, bool)> {
+        let (precise, alive) = (self.precise.slots[frame], self.alive.slots[frame]);
         // What may hold anything, and is not asked for, is like everything.
         let lax = self.mode == Mode::Finished && self.uninit_ok && !self.all_precise && !self.exact_numbers;
         for (n, chunk) in old.chunks().enumerate() {
@@ -159,10 +181,14 @@ impl Compare<'_> {
                 if lax && o.is_blank() {
                     continue;
                 }
-                let c = cur.get(first + i);
+                let (c, dead) = (cur.get(first + i), alive >> (first + i) & 1 == 0);
+                if dead && lax {
+                    continue;
+                }
+                let o = if dead { &DEAD } else { o };
                 // What lies in the same memory is the same but for the ids.
-                let same = shared && c.is_some() && o.reg.id | o.reg.ref_id == 0;
-                if !same && !self.stack_slot(o, c, ids) {
+                let same = shared && !dead && c.is_some() && o.reg.id | o.reg.ref_id == 0;
+                if !same && !self.stack_slot(o, c, precise >> (first + i) & 1 == 1, ids) {
                     return Some((first + i, true));
                 }
             }
@@ -170,19 +196,19 @@ impl Compare<'_> {
         None
     }
 
-    fn stack_slot(&self, o: &Slot, c: Option<&Slot>, ids: &mut Ids) -> bool {
+    fn stack_slot(&self, o: &Slot, c: Option<&Slot>, precise: bool, ids: &mut Ids) -> bool {
         if self.mode != Mode::Finished && c.is_none_or(|c| c.word() != o.word()) {
             return false;
         }
         match c {
-            Some(c) => self.slot(o, c, ids),
+            Some(c) => self.slot(o, c, precise, ids),
             None => o.bytes.iter().all(|b| *b == Byte::Invalid || (self.uninit_ok && *b == Byte::Misc)),
         }
     }
 
-    fn slot(&self, o: &Slot, c: &Slot, ids: &mut Ids) -> bool {
+    fn slot(&self, o: &Slot, c: &Slot, precise: bool, ids: &mut Ids) -> bool {
         if let (Some(a), Some(b)) = (self.as_number(o), self.as_number(c)) {
-            return self.reg(a, b, ids);
+            return self.reg(a, b, precise, ids);
         }
         for i in 0..8 {
             let ok = match (o.bytes[i], c.bytes[i]) {
@@ -196,7 +222,7 @@ impl Compare<'_> {
             }
         }
         match o.bytes[7] {
-            Byte::Spill => self.reg(&o.reg, &c.reg, ids),
+            Byte::Spill => self.reg(&o.reg, &c.reg, precise, ids),
             Byte::Dynptr | Byte::IrqFlag => o.reg.base == c.reg.base && ids.same(o.reg.ref_id, c.reg.ref_id),
             Byte::Iter => {
                 let plain = |b: Base| match b {
@@ -222,16 +248,16 @@ impl Compare<'_> {
     }
 
     #[inline]
-    fn reg(&self, old: &Reg, cur: &Reg, ids: &mut Ids) -> bool {
+    fn reg(&self, old: &Reg, cur: &Reg, precise: bool, ids: &mut Ids) -> bool {
         if self.mode != Mode::Exact
             && let (Base::Scalar, Base::Scalar) = (old.base, cur.base)
         {
-            return old.flags == cur.flags && self.number(old, cur, ids);
+            return old.flags == cur.flags && self.number(old, cur, precise, ids);
         }
-        self.any_reg(old, cur, ids)
+        self.any_reg(old, cur, precise, ids)
     }
 
-    fn any_reg(&self, old: &Reg, cur: &Reg, ids: &mut Ids) -> bool {
+    fn any_reg(&self, old: &Reg, cur: &Reg, precise: bool, ids: &mut Ids) -> bool {
         if self.mode == Mode::Exact {
             return exact(old, cur, ids);
         }
@@ -247,7 +273,7 @@ impl Compare<'_> {
             return false;
         }
         match old.base {
-            Base::Scalar => self.number(old, cur, ids),
+            Base::Scalar => self.number(old, cur, precise, ids),
             Base::MapKey(_) | Base::MapValue(_) | Base::Mem(_) | Base::Buf | Base::TpBuffer => {
                 old.base == cur.base
                     && old.off == cur.off
@@ -270,11 +296,11 @@ impl Compare<'_> {
     }
 
     #[inline]
-    fn number(&self, old: &Reg, cur: &Reg, ids: &mut Ids) -> bool {
+    fn number(&self, old: &Reg, cur: &Reg, precise: bool, ids: &mut Ids) -> bool {
         if self.exact_numbers {
             return old.val == cur.val && old.off == cur.off && ids.scalar(old.id, cur.id);
         }
-        if !old.precise && !self.all_precise && self.mode == Mode::Finished {
+        if !precise && !self.all_precise && self.mode == Mode::Finished {
             return true;
         }
         if !cur.val.is_within(&old.val) {
@@ -357,22 +383,24 @@ pub(crate) fn iterators_differ(old: &State, cur: &State) -> bool {
 }
 
 /// Numbers that differ from the last visit and that nobody needs exactly become unknown, so that the loop settles.
-pub(crate) fn widen(old: &State, cur: &mut State) {
+pub(crate) fn widen(old: &KeptState, cur: &mut State) {
     let mut ids = Ids::default();
-    for (o, frame) in old.frames.iter().zip(cur.frames.iter_mut()).rev() {
-        let mut differs = |a: &Reg, b: &Reg| {
-            let free = a.is_scalar() && b.is_scalar() && !a.precise && !b.precise;
-            free && !exact(a, b, &mut ids)
-        };
+    for (f, (o, frame)) in old.state.frames.iter().zip(cur.frames.iter_mut()).enumerate().rev() {
+        let mut differs = |a: &Reg, b: &Reg| a.is_scalar() && b.is_scalar() && !exact(a, b, &mut ids);
         let bit = |set: u64, (i, wide): (usize, bool)| set | u64::from(wide) << i;
-        let regs = o.regs.iter().zip(&frame.regs).map(|(a, b)| differs(a, b)).enumerate().fold(0, bit);
-        let slots = o.stack.iter().zip(frame.stack.iter());
+        let free = |set: u64, i: usize| set >> i & 1 == 0;
+        let regs = o.regs.iter().zip(&frame.regs).enumerate();
+        let precise = old.precise.regs[f].into();
+        let regs = regs.map(|(i, (a, b))| (i, free(precise, i) && differs(a, b))).fold(0, bit);
+        let slots = o.stack.iter().zip(frame.stack.iter()).enumerate();
         let both = |a: &Slot, b: &Slot| a.is_scalar_spill() && b.is_scalar_spill();
-        let slots = slots.map(|(a, b)| both(a, b) && differs(&a.reg, &b.reg)).enumerate().fold(0, bit);
+        let precise = old.precise.slots[f];
+        let mut wide = |i, a: &Slot, b: &Slot| free(precise, i) && both(a, b) && differs(&a.reg, &b.reg);
+        let slots = slots.map(|(i, (a, b))| (i, wide(i, a, b))).fold(0, bit);
         if regs | slots == 0 {
             continue;
         }
-        let frame = std::rc::Rc::make_mut(frame);
+        let frame = Shared::make_mut(frame);
         let picked = |set: u64| (0..64).filter(move |i| set >> i & 1 == 1);
         picked(regs).for_each(|i| frame.regs[i] = Reg::UNKNOWN);
         picked(slots).for_each(|i| frame.stack[i].reg = Reg::UNKNOWN);

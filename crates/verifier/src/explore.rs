@@ -7,12 +7,11 @@
 //! the loop's entry is done.
 
 use crate::equal::{Compare, Mode, iterators_differ, maybe_looping};
-use crate::machine::{Kept, LoopKey, LoopVisit, Probe, Vm};
+use crate::machine::{Kept, KeptList, KeptState, LoopKey, LoopVisit, Probe, Vm};
 use crate::reject::{Check, refuse};
-use crate::state::{Frame, Place, Slot, State, StateId, Tracked};
+use crate::state::{Place, Places, State, StateId, Tracked};
 use crate::step::Flow;
 use crate::value::{ADD_CONST, Base, Reg};
-use std::rc::Rc;
 
 /// Turns in which precision is carried over back edges before all numbers are marked.
 const MAX_BACKEDGE_TURNS: usize = 64;
@@ -39,7 +38,7 @@ impl Vm<'_> {
             }
             self.life.update(&self.code, &self.cfg, &self.here);
             self.done_with(self.cur.parent)?;
-            let Some(p) = self.pending.pop() else { return Ok(()) };
+            let Some(p) = self.pending.pop().map(|p| *p) else { return Ok(()) };
             self.log.branch(p.log_mark);
             self.cur = p.state;
             self.prev = p.prev;
@@ -102,7 +101,7 @@ impl Vm<'_> {
             if k.branches > 0 {
                 break;
             }
-            at = k.state.parent;
+            at = self.states[id as usize].state.parent;
             self.leave_loop(id)?;
             if self.kept[id as usize].evicted {
                 self.drop_state(id);
@@ -117,27 +116,41 @@ impl Vm<'_> {
             self.doomed.push(id);
             return;
         }
-        let k = &mut self.kept[id as usize];
-        k.free = true;
-        k.state.frames.clear();
-        k.state.hist = Vec::new();
-        k.state.refs = Vec::new();
+        self.kept[id as usize].free = true;
+        let state = &mut self.states[id as usize].state;
+        state.frames.clear();
+        state.hist = Vec::new();
+        state.refs = Vec::new();
         self.free.push(id);
     }
 
-    /// States kept at an instruction, reached by the call that the innermost frame comes from.
-    fn kept_at(&self, pc: usize) -> &[StateId] {
+    /// The list of states kept at an instruction, reached by the call that the innermost frame comes from.
+    #[inline]
+    fn list_at(&self, pc: usize) -> Option<usize> {
         let site = self.cur.frame().callsite;
-        self.at[pc].iter().find(|(s, _)| *s == site).map_or(&[], |(_, l)| l)
+        let mut at = self.at[pc];
+        while let Some(l) = self.lists.get(at as usize) {
+            if l.site == site {
+                return Some(at as usize);
+            }
+            at = l.other;
+        }
+        None
     }
 
-    fn kept_at_mut(&mut self, pc: usize, site: usize) -> &mut Vec<StateId> {
-        let lists = &mut self.at[pc];
-        let i = lists.iter().position(|(s, _)| *s == site).unwrap_or_else(|| {
-            lists.push((site, Vec::new()));
-            lists.len() - 1
-        });
-        &mut lists[i].1
+    fn list_made_at(&mut self, pc: usize) -> usize {
+        self.list_at(pc).unwrap_or_else(|| {
+            let site = self.cur.frame().callsite;
+            self.lists.push(KeptList { site, youngest: None, other: self.at[pc] });
+            self.at[pc] = self.lists.len() as u32 - 1;
+            self.lists.len() - 1
+        })
+    }
+
+    /// States kept at an instruction, reached by the call that the innermost frame comes from.
+    fn kept_at(&self, pc: usize) -> impl Iterator<Item = StateId> {
+        let youngest = self.list_at(pc).and_then(|l| self.lists[l].youngest);
+        std::iter::successors(youngest, |id| self.kept[*id as usize].next)
     }
 
     /// Has an equal or wider state been here? If not, keeps this one when it is worth it.
@@ -146,15 +159,10 @@ impl Vm<'_> {
         let force = self.options.test_state_freq || mark.checkpoint || self.cur.hist.len() > 40;
         let worth = self.jumps - self.last_jumps >= 2 && self.stats.insns - self.last_insns >= 8;
         let mut keep = force || worth;
-        let site = self.cur.frame().callsite;
         let mut before = 0;
-        if let Some(here) = self.at[pc].iter().position(|(s, _)| *s == site) {
-            let mut list = std::mem::take(&mut self.at[pc][here].1);
-            self.clean(&list);
-            before = list.len();
-            let met = self.meet(&mut list, pc, force, &mut keep);
-            self.at[pc][here].1 = list;
-            if let Some((id, in_loop)) = met? {
+        if let Some(list) = self.list_at(pc) {
+            before = self.clean(list);
+            if let Some((id, in_loop)) = self.meet(list, pc, force, &mut keep)? {
                 self.kept[id as usize].hits += 1;
                 self.trace_pruned(pc);
                 if mark.jump {
@@ -178,15 +186,14 @@ impl Vm<'_> {
     /// are no longer worth a comparison leave the list.
     fn meet(
         &mut self,
-        list: &mut Vec<StateId>,
+        list: usize,
         pc: usize,
         force: bool,
         keep: &mut bool,
     ) -> Check<Option<(StateId, bool)>> {
         let checkpoint = self.cfg.marks[pc].checkpoint;
-        let mut staying = 0;
-        for i in 0..list.len() {
-            let id = list[i];
+        let (mut at, mut before) = (self.lists[list].youngest, None);
+        while let Some(id) = at {
             let met = if self.rejected(id) {
                 if self.kept[id as usize].branches > 0 {
                     self.space_out(force, keep);
@@ -195,18 +202,18 @@ impl Vm<'_> {
             } else {
                 self.meets(id, pc, force, keep)
             };
-            if let Ok(None) = met {
-                self.trace_missed(id, pc);
-                if !self.miss(id, checkpoint, *keep) {
-                    list[staying] = id;
-                    staying += 1;
-                }
+            let Ok(None) = met else { return met.map(|m| m.map(|in_loop| (id, in_loop))) };
+            self.trace_missed(id, pc);
+            at = self.kept[id as usize].next;
+            if !self.miss(id, checkpoint, *keep) {
+                before = Some(id);
                 continue;
             }
-            list.drain(staying..i);
-            return met.map(|m| m.map(|in_loop| (id, in_loop)));
+            match before {
+                Some(b) => self.kept[b as usize].next = at,
+                None => self.lists[list].youngest = at,
+            }
         }
-        list.truncate(staying);
         Ok(None)
     }
 
@@ -221,7 +228,7 @@ impl Vm<'_> {
     fn meets(&mut self, id: StateId, pc: usize, force: bool, keep: &mut bool) -> Check<Option<bool>> {
         let mark = self.cfg.marks[pc];
         if self.kept[id as usize].branches > 0 {
-            let old = &self.kept[id as usize].state;
+            let old = &self.states[id as usize].state;
             let (a, b) = (old.frame(), self.cur.frame());
             if a.async_callback && a.async_entries != b.async_entries {
                 self.space_out(force, keep);
@@ -234,7 +241,7 @@ impl Vm<'_> {
                 self.space_out(force, keep);
                 return Ok(None);
             }
-            let old = &self.kept[id as usize].state;
+            let old = &self.states[id as usize].state;
             let may_goto = matches!(self.code.op(pc), Some(skep_isa::Op::MayGoto { .. }));
             if may_goto && old.may_goto_depth != self.cur.may_goto_depth && self.covers(id, Mode::Within) {
                 return Ok(Some(true));
@@ -266,17 +273,17 @@ impl Vm<'_> {
     }
 
     fn endless(&mut self, id: StateId, pc: usize) -> Check {
-        let k = &mut self.kept[id as usize];
-        if !maybe_looping(&k.state, &self.cur, &mut k.differs) {
-            let live = |at: &Place| self.live_regs[k.state.insn] >> at.index & 1 == 1;
-            let probe = |at: Place| Probe::new(&k.state, &self.cur, &at);
+        let (k, old) = (&mut self.kept[id as usize], &self.states[id as usize]);
+        if !maybe_looping(&old.state, &self.cur, &mut k.differs) {
+            let live = |at: &Place| self.live_regs[old.state.insn] >> at.index & 1 == 1;
+            let probe = |at: Place| Probe::new(&old.state, &old.precise, &self.cur, &at);
             k.probe = k.differs.filter(live).and_then(probe).or(k.probe);
             return Ok(());
         }
         if !self.covers(id, Mode::Exact) {
             return Ok(());
         }
-        let old = &self.kept[id as usize].state;
+        let old = &self.states[id as usize].state;
         let same = !iterators_differ(old, &self.cur)
             && old.may_goto_depth == self.cur.may_goto_depth
             && old.callback_unroll == self.cur.callback_unroll;
@@ -288,7 +295,8 @@ impl Vm<'_> {
             format!("infinite loop detected at insn {pc}"),
         );
         e.after.push(format!("cur state:{}", self.state_text(&self.cur, self.cur.depth())));
-        e.after.push(format!("old state:{}", self.state_text(old, old.depth())));
+        let old = self.kept_text(id, old.depth());
+        e.after.push(format!("old state:{old}"));
         Err(e)
     }
 
@@ -312,11 +320,12 @@ impl Vm<'_> {
         };
         let (all_precise, uninit_ok) = (!self.capable(), self.reads_unwritten());
         let exact_numbers = self.barriers.exact_numbers;
-        let k = &mut self.kept[id as usize];
-        let c = Compare { mode, all_precise, exact_numbers, live, uninit_ok };
-        let covered = c.states(&k.state, &self.cur, &mut self.same_ids, &mut k.differs);
+        let (k, old) = (&mut self.kept[id as usize], &self.states[id as usize]);
+        let (precise, alive) = (&old.precise, &old.alive);
+        let c = Compare { mode, precise, alive, all_precise, exact_numbers, live, uninit_ok };
+        let covered = c.states(&old.state, &self.cur, &mut self.same_ids, &mut k.differs);
         if !covered {
-            k.probe = k.differs.and_then(|at| Probe::new(&k.state, &self.cur, &at));
+            k.probe = k.differs.and_then(|at| Probe::new(&old.state, &old.precise, &self.cur, &at));
         }
         covered
     }
@@ -342,15 +351,17 @@ impl Vm<'_> {
     fn keep(&mut self, pc: usize) {
         self.last_jumps = self.jumps;
         self.last_insns = self.stats.insns;
-        self.cur.for_each_reg(|r| r.precise && r.is_scalar(), |r| r.precise = false);
         clear_single_ids(&mut self.cur);
         let hist = std::mem::take(&mut self.cur.hist);
         self.cur.tracked = Tracked::default();
         let mut state = self.cur.clone();
         (state.insn, state.last_insn, state.hist) = (pc, self.prev, hist);
         let in_loop = self.loop_of(&state);
+        let list = self.list_made_at(pc);
+        let numbers = Places::numbers(&state);
+        let state = Box::new(KeptState { state, numbers, precise: Places::default(), alive: Places::ALL });
         let kept = Kept {
-            state,
+            next: self.lists[list].youngest,
             branches: 1,
             hits: 0,
             misses: 0,
@@ -363,16 +374,16 @@ impl Vm<'_> {
         };
         let id = match self.free.pop() {
             Some(id) => {
-                self.kept[id as usize] = kept;
+                (self.kept[id as usize], self.states[id as usize]) = (kept, state);
                 id
             }
             None => {
                 self.kept.push(kept);
+                self.states.push(state);
                 (self.kept.len() - 1) as StateId
             }
         };
-        let site = self.cur.frame().callsite;
-        self.kept_at_mut(pc, site).insert(0, id);
+        self.lists[list].youngest = Some(id);
         self.stats.total_states += 1;
         self.trace_kept(pc);
         self.stats.peak_states = self.stats.peak_states.max((self.kept.len() - self.free.len()) as u64);
@@ -393,10 +404,9 @@ impl Vm<'_> {
 
     /// The last visit of a path through this instruction by the same calls (`find_prev_entry`).
     pub(crate) fn earlier_visit(&self, pc: usize, below: u32) -> Option<StateId> {
-        self.kept_at(pc).iter().copied().find(|id| {
-            let k = &self.kept[*id as usize];
-            let s = &k.state;
-            k.branches > 0
+        self.kept_at(pc).find(|id| {
+            let s = &self.states[*id as usize].state;
+            self.kept[*id as usize].branches > 0
                 && s.dfs_depth < below
                 && s.frames.len() == self.cur.frames.len()
                 && s.frames.iter().zip(&self.cur.frames).all(|(a, b)| a.callsite == b.callsite)
@@ -406,26 +416,26 @@ impl Vm<'_> {
     /// The visit before the state that was just kept here.
     pub(crate) fn visit_before(&self, pc: usize) -> Option<StateId> {
         let parent = self.cur.parent?;
-        self.earlier_visit(pc, self.kept[parent as usize].state.dfs_depth)
+        self.earlier_visit(pc, self.states[parent as usize].state.dfs_depth)
     }
 
-    /// Finished states forget what cannot be read any more (`clean_live_states`).
-    fn clean(&mut self, list: &[StateId]) {
-        if self.claims.is_some() {
-            return;
-        }
-        for &id in list {
+    /// Of finished states it is known what cannot be read any more (`clean_live_states`). How many states the list has.
+    fn clean(&mut self, list: usize) -> usize {
+        let (mut at, mut states) = (self.lists[list].youngest, 0);
+        while let Some(id) = at {
+            states += 1;
             let k = &self.kept[id as usize];
-            if k.branches > 0 || k.cleaned || self.unsettled(id) {
-                continue;
+            at = k.next;
+            if k.branches == 0 && !k.cleaned && self.claims.is_none() && !self.unsettled(id) {
+                self.clean_state(id);
             }
-            self.clean_state(id);
         }
+        states
     }
 
     fn clean_state(&mut self, id: StateId) {
         (self.kept[id as usize].cleaned, self.kept[id as usize].probe) = (true, None);
-        let st = &self.kept[id as usize].state;
+        let st = &self.states[id as usize].state;
         let mut w = std::mem::take(&mut self.there);
         self.life.locate(&self.code, st.chain(), &mut w);
         self.life.update(&self.code, &self.cfg, &w);
@@ -433,7 +443,10 @@ impl Vm<'_> {
             let pc = w.frame(f);
             let alive = self.life.alive(&self.cfg, &w, f);
             let regs = self.live_regs.get(pc).copied().unwrap_or(u16::MAX);
-            forget_dead(&mut self.kept[id as usize].state.frames[f], regs, alive);
+            let k = &mut self.states[id as usize];
+            for set in [&mut k.alive, &mut k.numbers, &mut k.precise] {
+                set.retain(f, regs, alive);
+            }
         }
         self.there = w;
     }
@@ -508,9 +521,9 @@ impl Vm<'_> {
 
     fn mark_ancestors(&mut self, mut at: Option<StateId>) {
         while let Some(id) = at {
-            let st = &mut self.kept[id as usize].state;
-            crate::precise::mark_all(st);
-            at = st.parent;
+            let k = &mut self.states[id as usize];
+            k.precise = k.numbers;
+            at = k.state.parent;
         }
     }
 
@@ -530,22 +543,6 @@ impl Vm<'_> {
         self.loops[l as usize].backedges.push((to, st));
         self.open_edges += 1;
     }
-}
-
-/// Registers and slots that cannot be read any more are gone.
-fn forget_dead(frame: &mut Rc<Frame>, regs: u16, slots: u64) {
-    let reg = |i: usize, r: &Reg| regs >> i & 1 == 0 && r.base != Base::NotInit;
-    let slot = |i: usize, s: &Slot| slots >> i & 1 == 0 && *s != Slot::EMPTY;
-    let some = frame.regs.iter().take(10).enumerate().any(|(i, r)| reg(i, r))
-        || frame.stack.iter().enumerate().any(|(i, s)| slot(i, s));
-    if !some {
-        return;
-    }
-    let frame = Rc::make_mut(frame);
-    for (_, r) in frame.regs.iter_mut().take(10).enumerate().filter(|(i, r)| reg(*i, r)) {
-        *r = Reg::NOT_INIT;
-    }
-    frame.stack.change(slot, |_, s| *s = Slot::EMPTY);
 }
 
 /// `(12,3)`: call sites, and the number of the loop.

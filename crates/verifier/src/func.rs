@@ -2,6 +2,7 @@
 
 use crate::machine::{Pending, Vm};
 use crate::reject::{Check, Reject, Rule, refuse};
+use crate::shared::Shared;
 use crate::state::{Frame, State, Tracked};
 use crate::step::Flow;
 use crate::value::{Base, Dynptr, Flags, Reg};
@@ -24,7 +25,7 @@ impl Vm<'_> {
         let mut frame = Frame::new(f, pc, self.cur.frames.len());
         frame.regs[1..=5].copy_from_slice(&self.cur.frame().regs[1..=5]);
         self.clear_caller_saved();
-        self.cur.frames.push(Rc::new(frame));
+        self.cur.frames.push(Shared::new(frame));
         self.log_entered();
         Ok(Flow::To(target))
     }
@@ -81,7 +82,7 @@ impl Vm<'_> {
         frame.regs[1..=5].copy_from_slice(&regs);
         frame.callback = true;
         frame.callback_ret = Some(ret);
-        state.frames.push(Rc::new(frame));
+        state.frames.push(Shared::new(frame));
         self.cur.frame_mut().callback_depth = 0;
         self.log.touch_all();
         Ok(())
@@ -107,7 +108,7 @@ impl Vm<'_> {
         let mut state = State::new(frame, start, false);
         state.sleepable = sleepable;
         let trace_mark = self.trace_mark();
-        self.pending.push(Pending { state, prev: None, log_mark: self.log.mark(), trace_mark });
+        self.pending.push(Box::new(Pending { state, prev: None, log_mark: self.log.mark(), trace_mark }));
         if self.pending.len() > self.options.limits.branches {
             refuse!(TooComplex, "The sequence of {} jumps is too complex for async cb.", self.pending.len());
         }
@@ -181,7 +182,7 @@ impl Vm<'_> {
             return Ok(Flow::To(to));
         }
         if let Some(id) = self.earlier_visit(site, self.cur.dfs_depth) {
-            crate::equal::widen(&self.kept[id as usize].state, &mut self.cur);
+            crate::equal::widen(&self.states[id as usize], &mut self.cur);
         }
         Ok(Flow::To(site))
     }
@@ -259,7 +260,7 @@ impl State {
     /// A state at the entry of a function.
     pub(crate) fn new(frame: Frame, insn: usize, sleepable: bool) -> State {
         State {
-            frames: vec![Rc::new(frame)],
+            frames: vec![Shared::new(frame)],
             refs: Vec::new(),
             rcu: 0,
             preempt: 0,

@@ -4,10 +4,10 @@ use crate::kfunc::Told;
 use crate::machine::Vm;
 use crate::maps::FieldKind;
 use crate::reject::{Check, Reject, Rule, refuse};
+use crate::shared::Shared;
 use crate::state::{Frame, LockOf, RefKind};
 use crate::value::{Base, BtfType, Flags, Reg};
 use skep_platform::{Kfunc, KfuncKind};
-use std::rc::Rc;
 
 impl Vm<'_> {
     /// Is this the walk of a tree's comparison?
@@ -199,7 +199,7 @@ impl Vm<'_> {
         (frame.regs[1], frame.regs[2]) = (a, b);
         frame.callback = true;
         frame.callback_ret = Some((0, 1));
-        state.frames.push(Rc::new(frame));
+        state.frames.push(Shared::new(frame));
         self.cur.frame_mut().callback_depth = 0;
         Ok(())
     }

@@ -123,7 +123,7 @@ impl Vm<'_> {
             let next = Base::IterSlot { ty, active: true, first, depth: depth + 1 };
             queued.frame_at_mut(f).stack[spi].reg.base = next;
             if let Some(id) = before {
-                crate::equal::widen(&self.kept[id as usize].state, queued);
+                crate::equal::widen(&self.states[id as usize], queued);
             }
             crate::jump::not_null(&self.maps, queued.reg_mut(0));
         }

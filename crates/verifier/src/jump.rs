@@ -216,9 +216,7 @@ fn spread(state: &mut State, known: &Reg, at: usize, linked: &[Place]) {
             continue;
         }
         if r.id & ADD_CONST == known.id & ADD_CONST && (r.id & ADD_CONST == 0 || r.off == known.off) {
-            let precise = r.precise;
             *r = *known;
-            r.precise |= precise;
             continue;
         }
         let own = if r.id & ADD_CONST != 0 { r.off as i64 } else { 0 };

@@ -54,6 +54,7 @@ pub mod range;
 mod regions;
 pub mod reject;
 pub mod scalar;
+pub mod shared;
 mod special;
 mod speculate;
 pub mod stack;

@@ -11,7 +11,8 @@
 use crate::machine::Vm;
 use crate::options::Stats;
 use crate::reject::Reject;
-use crate::state::{Byte, Frame, State};
+use crate::shared::Shared;
+use crate::state::{Byte, Frame, Place, Places, State, StateId};
 use crate::tnum::Tnum;
 use crate::value::{ADD_CONST, Base, Dynptr, Flags, Reg};
 use skep_btf::Btf;
@@ -226,7 +227,7 @@ impl Vm<'_> {
         if regs == 0 && slots == 0 {
             return;
         }
-        let state = self.masked_text(&self.cur, self.cur.depth(), regs, slots);
+        let state = self.masked_text(&self.cur, self.cur.depth(), regs, slots, &Places::default());
         (self.log.regs, self.log.slots) = (0, 0);
         let log = &mut self.log;
         if log.insn_end != 0 && log.insn_end == log.text.len() {
@@ -265,7 +266,7 @@ impl Vm<'_> {
     pub(crate) fn log_left(&mut self, callee: &Frame, to: usize) {
         if self.log.on() {
             let mut before = self.cur.clone();
-            before.frames.push(std::rc::Rc::new(callee.clone()));
+            before.frames.push(Shared::new(callee.clone()));
             let callee = self.state_text(&before, before.depth());
             let caller = self.state_text(&self.cur, self.cur.depth());
             let _ = writeln!(self.log.text, "returning from callee:\n{callee}\nto caller at {to}:\n{caller}");
@@ -286,11 +287,21 @@ impl Vm<'_> {
 
     /// A whole frame of a state.
     pub(crate) fn state_text(&self, st: &State, frame: usize) -> String {
-        self.masked_text(st, frame, u16::MAX, u64::MAX)
+        self.masked_text(st, frame, u16::MAX, u64::MAX, &Places::default())
+    }
+
+    /// A whole frame of a kept state.
+    pub(crate) fn kept_text(&self, id: StateId, frame: usize) -> String {
+        let k = &self.states[id as usize];
+        self.masked_text(&k.state, frame, u16::MAX, u64::MAX, &k.precise)
     }
 
     /// Registers and slots of a frame of a state.
-    fn masked_text(&self, st: &State, frame: usize, regs: u16, slots: u64) -> String {
+    fn masked_text(&self, st: &State, frame: usize, regs: u16, slots: u64, precise: &Places) -> String {
+        let precise = |index: usize, slot| {
+            let at = Place { frame: frame as u8, index: index as u8, slot };
+            if precise.has(&at) { "P" } else { "" }
+        };
         let Some(f) = st.frames.get(frame) else { return String::new() };
         let mut s = String::new();
         if frame > 0 {
@@ -298,13 +309,13 @@ impl Vm<'_> {
         }
         for (i, r) in f.regs.iter().enumerate() {
             if regs >> i & 1 == 1 && r.base != Base::NotInit {
-                let _ = write!(s, " R{i}={}", self.reg_text(r, frame));
+                let _ = write!(s, " R{i}={}{}", precise(i, false), self.reg_text(r, frame));
             }
         }
         let mut i = 0;
         while i < f.stack.len() {
             if slots >> i & 1 == 1 {
-                i = self.slot_text(f, i, frame, &mut s);
+                i = self.slot_text(f, i, frame, precise(i, true), &mut s);
             }
             i += 1;
         }
@@ -321,7 +332,7 @@ impl Vm<'_> {
     }
 
     /// One slot, or the two of a dynptr; the index of the last one.
-    fn slot_text(&self, f: &Frame, i: usize, frame: usize, s: &mut String) -> usize {
+    fn slot_text(&self, f: &Frame, i: usize, frame: usize, precise: &str, s: &mut String) -> usize {
         let slot = &f.stack[i];
         if slot.bytes.iter().all(|b| *b == Byte::Invalid) {
             return i;
@@ -331,7 +342,7 @@ impl Vm<'_> {
         match slot.bytes[7] {
             Byte::Spill => {
                 let above = types.trim_end_matches('r');
-                let _ = write!(s, " fp{}={above}{}", at(i), self.reg_text(&slot.reg, frame));
+                let _ = write!(s, " fp{}={above}{precise}{}", at(i), self.reg_text(&slot.reg, frame));
             }
             Byte::Dynptr => {
                 let i = i + 1;
@@ -365,13 +376,12 @@ impl Vm<'_> {
 
     /// A register of a frame.
     pub(crate) fn reg_text(&self, r: &Reg, frame: usize) -> String {
-        let precise = if r.precise && r.is_scalar() { "P" } else { "" };
         if r.is_scalar()
             && let Some(v) = r.val.as_const()
         {
-            return format!("{precise}{}", signed(v as i64));
+            return signed(v as i64);
         }
-        let mut s = format!("{precise}{}", r.type_name());
+        let mut s = r.type_name();
         match r.base {
             Base::Arena => return s,
             Base::Stack(f) => {

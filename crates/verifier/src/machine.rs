@@ -11,7 +11,7 @@ use crate::maps::{Field, MapInfo};
 use crate::options::{Options, Stats};
 use crate::precise::Backward;
 use crate::reject::{Check, refuse};
-use crate::state::{Hist, Place, State, StateId};
+use crate::state::{Hist, Place, Places, State, StateId};
 use crate::value::{BtfType, Reg};
 use skep_btf::Btf;
 use skep_isa::{Callee, Op};
@@ -32,15 +32,28 @@ pub(crate) struct Pending {
     pub(crate) trace_mark: usize,
 }
 
-/// A kept state.
+/// A kept state, with what tells that it covers another one.
+#[derive(Debug)]
+pub(crate) struct KeptState {
+    pub(crate) state: State,
+    /// Where it holds numbers.
+    pub(crate) numbers: Places,
+    /// Those of which the exact range matters to the verdict.
+    pub(crate) precise: Places,
+    /// What may still be read, once that is known: the rest counts as never written.
+    pub(crate) alive: Places,
+}
+
+/// What is noted of a kept state, apart from it: most comparisons need no more.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    pub(crate) state: State,
+    /// The next older one at the same instruction, reached by the same call.
+    pub(crate) next: Option<StateId>,
     /// Paths through it not yet walked to their end.
     pub(crate) branches: u32,
     pub(crate) hits: u32,
     pub(crate) misses: u32,
-    /// Slots and registers that cannot be read any more are gone.
+    /// It is known what of it may still be read.
     pub(crate) cleaned: bool,
     /// No longer compared with; goes when its last branch does.
     pub(crate) evicted: bool,
@@ -52,6 +65,19 @@ pub(crate) struct Kept {
     /// Tells most states that it does not cover.
     pub(crate) probe: Option<Probe>,
 }
+
+/// Kept states at an instruction that were reached by the same call, the youngest first.
+#[derive(Debug)]
+pub(crate) struct KeptList {
+    /// Call that the innermost frame comes from.
+    pub(crate) site: usize,
+    pub(crate) youngest: Option<StateId>,
+    /// The instruction's list for another call, or [`NO_LIST`].
+    pub(crate) other: u32,
+}
+
+/// No list of kept states.
+pub(crate) const NO_LIST: u32 = u32::MAX;
 
 /// A number of a kept state: what is not in its range is not covered. Stands beside the state so that it need not be
 /// looked at.
@@ -67,10 +93,10 @@ pub(crate) struct Probe {
 
 impl Probe {
     /// From a register of `old` whose range is why it does not cover `cur`.
-    pub(crate) fn new(old: &State, cur: &State, at: &Place) -> Option<Probe> {
+    pub(crate) fn new(old: &State, precise: &Places, cur: &State, at: &Place) -> Option<Probe> {
         let r = old.frames.get(at.frame as usize).filter(|_| !at.slot)?.regs.get(at.index as usize)?;
         let (min, max) = (r.val.r.umin, r.val.r.umax);
-        let p = Probe { frame: at.frame, reg: at.index, precise: r.precise, min, max };
+        let p = Probe { frame: at.frame, reg: at.index, precise: precise.has(at), min, max };
         (r.is_scalar() && p.rejects(cur)).then_some(p)
     }
 
@@ -114,10 +140,13 @@ pub(crate) struct Vm<'a> {
     pub(crate) prev: Option<usize>,
     pub(crate) ids: u32,
     pub(crate) kept: Vec<Kept>,
+    /// The states themselves, by the same ids.
+    pub(crate) states: Vec<Box<KeptState>>,
     pub(crate) free: Vec<StateId>,
-    /// Kept states by instruction, then by the call that the innermost frame comes from; the youngest first.
-    pub(crate) at: Vec<Vec<(usize, Vec<StateId>)>>,
-    pub(crate) pending: Vec<Pending>,
+    /// Kept states by instruction: the first of its lists, in `lists`, or [`NO_LIST`].
+    pub(crate) at: Vec<u32>,
+    pub(crate) lists: Vec<KeptList>,
+    pub(crate) pending: Vec<Box<Pending>>,
     pub(crate) loops: Vec<LoopVisit>,
     pub(crate) loop_of: HashMap<LoopKey, u32>,
     /// Back edges recorded and not settled.
@@ -248,7 +277,12 @@ impl<'a> Vm<'a> {
             self.kept[p as usize].branches += 1;
         }
         let trace_mark = self.trace_mark();
-        self.pending.push(Pending { state, prev: Some(prev), log_mark: self.log.mark(), trace_mark });
+        self.pending.push(Box::new(Pending {
+            state,
+            prev: Some(prev),
+            log_mark: self.log.mark(),
+            trace_mark,
+        }));
         if self.pending.len() > self.options.limits.branches {
             refuse!(TooComplex, "The sequence of {} jumps is too complex.", self.pending.len());
         }

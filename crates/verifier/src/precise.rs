@@ -8,10 +8,8 @@ use crate::code::Slot;
 use crate::log::{reg_list, slot_list};
 use crate::machine::Vm;
 use crate::reject::Check;
-use crate::stack::Stack;
-use crate::state::{Hist, Place, Settled, State, StateId};
+use crate::state::{Hist, Place, Places, Settled, State, StateId};
 use skep_isa::{AluOp, AtomicOp, Callee, Op, Operand};
-use std::rc::Rc;
 
 /// Registers and slots, by frame, whose origin is looked for.
 #[derive(Clone, Debug, Default)]
@@ -68,17 +66,6 @@ impl Backward {
         let before = |pc: usize| pc.checked_sub(1).map(|b| &slots[b]);
         slots.iter().enumerate().map(|(pc, s)| Backward::new(s, before(pc))).collect()
     }
-}
-
-/// The members of a set of bits.
-fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let i = bits.trailing_zeros() as usize;
-        (bits != 0).then(|| {
-            bits &= bits - 1;
-            i
-        })
-    })
 }
 
 impl Wanted {
@@ -186,18 +173,8 @@ impl Vm<'_> {
 
     /// The kept state has gone on to its end with these numbers precise: the current one, equal to it, needs the same.
     pub(crate) fn propagate_precision(&mut self, old: StateId) -> Check<bool> {
-        let mut w = Wanted { frame: self.cur.depth(), ..Wanted::default() };
-        for (f, frame) in self.kept[old as usize].state.frames.iter().enumerate() {
-            for (i, r) in frame.regs[..10].iter().enumerate() {
-                w.regs[f] |= u16::from(r.precise && r.is_scalar()) << i;
-            }
-            for (n, chunk) in frame.stack.chunks().enumerate() {
-                for (i, s) in chunk.iter().enumerate() {
-                    let wanted = s.reg.precise && s.is_scalar_spill();
-                    w.slots[f] |= u64::from(wanted) << (n * Stack::CHUNK + i);
-                }
-            }
-        }
+        let Places { regs, slots } = self.states[old as usize].precise;
+        let w = Wanted { frame: self.cur.depth(), regs, slots };
         if w.is_empty() {
             return Ok(false);
         }
@@ -253,7 +230,7 @@ impl Vm<'_> {
             if !more {
                 break;
             }
-            let Some(l) = self.kept[id as usize].state.last_insn else { break };
+            let Some(l) = self.states[id as usize].state.last_insn else { break };
             (at, last) = (Some(id), l);
         }
         Ok(())
@@ -274,7 +251,7 @@ impl Vm<'_> {
 
     #[inline]
     fn state_at(&self, at: Option<StateId>) -> &State {
-        at.map_or(&self.cur, |id| &self.kept[id as usize].state)
+        at.map_or(&self.cur, |id| &self.states[id as usize].state)
     }
 
     /// Back through one state's instructions. True when nothing is wanted any more.
@@ -350,30 +327,13 @@ impl Vm<'_> {
 
     /// Marks in a kept state what is wanted; what was marked already is not looked for further. False: nothing left.
     fn mark_parent(&mut self, id: StateId, w: &mut Wanted) -> bool {
-        let st = &mut self.kept[id as usize].state;
-        for f in 0..=w.frame.min(st.frames.len() - 1) {
-            if w.regs[f] == 0 && w.slots[f] == 0 {
-                continue;
-            }
-            let frame = &st.frames[f];
-            for i in ones(w.regs[f].into()) {
-                let r = &frame.regs[i];
-                if !r.is_scalar() || r.precise {
-                    w.regs[f] &= !(1 << i);
-                }
-            }
-            for i in ones(w.slots[f]) {
-                if frame.stack.get(i).is_none_or(|s| !s.is_scalar_spill() || s.reg.precise) {
-                    w.slots[f] &= !(1 << i);
-                }
-            }
-            if w.regs[f] == 0 && w.slots[f] == 0 {
-                continue;
-            }
-            let frame = Rc::make_mut(&mut st.frames[f]);
-            self.marks += 1;
-            ones(w.regs[f].into()).for_each(|i| frame.regs[i].precise = true);
-            ones(w.slots[f]).for_each(|i| frame.stack[i].reg.precise = true);
+        let k = &mut self.states[id as usize];
+        for f in 0..=w.frame.min(k.state.depth()) {
+            w.regs[f] &= k.numbers.regs[f] & !k.precise.regs[f];
+            w.slots[f] &= k.numbers.slots[f] & !k.precise.slots[f];
+            k.precise.regs[f] |= w.regs[f];
+            k.precise.slots[f] |= w.slots[f];
+            self.marks += u64::from(w.regs[f] != 0 || w.slots[f] != 0);
         }
         !w.is_empty()
     }
@@ -388,7 +348,7 @@ impl Vm<'_> {
 
     fn log_parent(&mut self, id: StateId, w: &Wanted) {
         for f in (0..=w.frame).rev() {
-            let state = self.state_text(&self.kept[id as usize].state, f);
+            let state = self.kept_text(id, f);
             self.log.line(&format!("mark_precise: frame{f}: parent state {}: {state}", w.list(f)));
         }
     }
@@ -506,24 +466,12 @@ impl Vm<'_> {
     fn all_precise(&mut self) {
         let mut at = self.cur.parent;
         while let Some(id) = at {
-            let st = &mut self.kept[id as usize].state;
-            self.marks += mark_all(st);
-            at = st.parent;
+            let k = &mut self.states[id as usize];
+            self.marks += k.numbers.count() - k.precise.count();
+            k.precise = k.numbers;
+            at = k.state.parent;
         }
     }
-}
-
-/// Every number of a state is precise. How many were not.
-pub(crate) fn mark_all(st: &mut State) -> u64 {
-    let mut marks = 0;
-    st.for_each_reg(
-        |r| r.is_scalar() && !r.precise,
-        |r| {
-            r.precise = true;
-            marks += 1;
-        },
-    );
-    marks
 }
 
 fn want_operand(w: &mut Wanted, src: Operand) {

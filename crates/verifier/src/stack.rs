@@ -1,8 +1,10 @@
 //! One frame's stack: slots in chunks that states share and copy when they are written.
 
+use crate::shared::{Pool, Shared, Spare};
 use crate::state::{MAX_STACK, Slot};
+use std::cell::RefCell;
 use std::ops::{Index, IndexMut};
-use std::rc::Rc;
+use std::thread::LocalKey;
 
 /// Slots of a chunk: what is copied at the first write after a branch.
 const CHUNK: usize = 8;
@@ -10,12 +12,37 @@ const CHUNKS: usize = MAX_STACK as usize / 8 / CHUNK;
 
 type Chunk = [Slot; CHUNK];
 
+thread_local! {
+    static POOL: Pool<Chunk> = const { RefCell::new(Vec::new()) };
+}
+
+impl Spare for Chunk {
+    const MOST: usize = 512;
+
+    fn pool() -> &'static LocalKey<Pool<Self>> {
+        &POOL
+    }
+
+    fn clear(&mut self) {}
+
+    #[inline]
+    fn copy_from(&mut self, other: &Self) {
+        self.copy_from_slice(other);
+    }
+}
+
 /// Slots from the top of the frame downwards: slot 0 is bytes -8 to -1. Grows as the frame is used; indexing beyond what
 /// is there panics.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Debug)]
 pub struct Stack {
-    chunks: [Option<Rc<Chunk>>; CHUNKS],
+    chunks: [Shared<Chunk>; CHUNKS],
     len: usize,
+}
+
+impl Default for Stack {
+    fn default() -> Stack {
+        Stack { chunks: [const { Shared::none() }; CHUNKS], len: 0 }
+    }
 }
 
 impl Stack {
@@ -35,14 +62,15 @@ impl Stack {
     pub fn grow(&mut self, bytes: i64) {
         let slots = (bytes.clamp(0, MAX_STACK) as usize).div_ceil(8);
         self.len = self.len.max(slots);
-        for c in self.chunks.iter_mut().take(slots.div_ceil(CHUNK)).filter(|c| c.is_none()) {
-            *c = Some(Rc::new([Slot::EMPTY; CHUNK]));
+        let chunks = self.chunks.iter_mut().take(slots.div_ceil(CHUNK));
+        for c in chunks.filter(|c| Shared::get(c).is_none()) {
+            *c = Shared::new([Slot::EMPTY; CHUNK]);
         }
     }
 
     #[inline]
     fn chunk(&self, i: usize) -> &[Slot] {
-        match &self.chunks[i] {
+        match Shared::get(&self.chunks[i]) {
             Some(c) => &c[..CHUNK.min(self.len - i * CHUNK)],
             None => &[],
         }
@@ -51,7 +79,7 @@ impl Stack {
     /// A slot.
     #[inline]
     pub fn get(&self, i: usize) -> Option<&Slot> {
-        let c = self.chunks.get(i / CHUNK)?.as_ref()?;
+        let c = Shared::get(self.chunks.get(i / CHUNK)?)?;
         if i < self.len { Some(&c[i % CHUNK]) } else { None }
     }
 
@@ -59,8 +87,8 @@ impl Stack {
     #[inline]
     pub fn get_mut(&mut self, i: usize) -> Option<&mut Slot> {
         let inside = i < self.len;
-        let c = self.chunks.get_mut(i / CHUNK)?.as_mut().filter(|_| inside)?;
-        Some(&mut Rc::make_mut(c)[i % CHUNK])
+        let c = self.chunks.get_mut(i / CHUNK).filter(|c| inside && Shared::get(c).is_some())?;
+        Some(&mut Shared::make_mut(c)[i % CHUNK])
     }
 
     /// All slots.
@@ -73,8 +101,10 @@ impl Stack {
         for n in 0..self.len.div_ceil(CHUNK) {
             let picked = |i: &usize| wanted(n * CHUNK + i, &self.chunk(n)[*i]);
             let hits = (0..self.chunk(n).len()).filter(picked).fold(0u32, |set, i| set | 1 << i);
-            let Some(c) = self.chunks[n].as_mut().filter(|_| hits != 0) else { continue };
-            let c = Rc::make_mut(c);
+            if hits == 0 {
+                continue;
+            }
+            let c = Shared::make_mut(&mut self.chunks[n]);
             (0..CHUNK).filter(|i| hits >> i & 1 == 1).for_each(|i| f(n * CHUNK + i, &mut c[i]));
         }
     }
@@ -91,10 +121,7 @@ impl Stack {
     /// Is the slot the very same in memory?
     #[inline]
     pub fn shares(&self, other: &Stack, i: usize) -> bool {
-        match (&self.chunks[i / CHUNK], &other.chunks[i / CHUNK]) {
-            (Some(a), Some(b)) => Rc::ptr_eq(a, b),
-            _ => false,
-        }
+        Shared::same(&self.chunks[i / CHUNK], &other.chunks[i / CHUNK])
     }
 }
 

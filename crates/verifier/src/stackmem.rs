@@ -257,9 +257,16 @@ impl Vm<'_> {
             }
             self.break_dynptr(frame, spi)?;
             self.log.touch_slot(spi);
+            let written = byte + 1 - here as usize..=byte;
+            let old = &self.cur.frames[frame].stack[spi];
+            let plain = !old.is_spill() && !old.is_special();
+            if plain && old.bytes[written.clone()].iter().all(|b| *b == Byte::Misc) {
+                // Nothing changes, so that nothing that is shared is copied.
+                continue;
+            }
             let slot = &mut self.cur.frame_at_mut(frame).stack[spi];
             slot.scrub();
-            slot.bytes[byte + 1 - here as usize..=byte].fill(Byte::Misc);
+            slot.bytes[written].fill(Byte::Misc);
         }
         Ok(())
     }

@@ -1,11 +1,13 @@
 //! The machine's state at a point of a path: frames with registers and stack, references, locks.
 //!
-//! Frames are shared between states and copied when they are written (`Rc::make_mut`): a branch costs a few counts.
+//! Frames are shared between states and copied when they are written ([`Shared`]): a branch costs a few counts.
 //! A state also knows how it was reached since its parent state: the history that precision is tracked back through.
 
+use crate::shared::{Pool, Shared, Spare};
 use crate::stack::Stack;
 use crate::value::{Base, Reg};
-use std::rc::Rc;
+use std::cell::RefCell;
+use std::thread::LocalKey;
 
 /// Most frames open at once (`MAX_CALL_FRAMES`).
 pub const MAX_FRAMES: usize = 8;
@@ -133,6 +135,33 @@ pub struct Frame {
     pub callback_depth: u32,
 }
 
+thread_local! {
+    static POOL: Pool<Frame> = const { RefCell::new(Vec::new()) };
+}
+
+impl Spare for Frame {
+    const MOST: usize = 256;
+
+    fn pool() -> &'static LocalKey<Pool<Self>> {
+        &POOL
+    }
+
+    fn clear(&mut self) {
+        self.stack = Stack::default();
+    }
+
+    fn copy_from(&mut self, other: &Self) {
+        let &Frame { regs, ref stack, callsite, subprog, callback, async_callback, .. } = other;
+        let &Frame { async_entries, exception_callback, callback_ret, callback_depth, .. } = other;
+        self.regs = regs;
+        self.stack.clone_from(stack);
+        (self.callsite, self.subprog) = (callsite, subprog);
+        (self.callback, self.async_callback) = (callback, async_callback);
+        (self.async_entries, self.exception_callback) = (async_entries, exception_callback);
+        (self.callback_ret, self.callback_depth) = (callback_ret, callback_depth);
+    }
+}
+
 /// What a [`Ref`] stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum RefKind {
@@ -191,6 +220,66 @@ pub struct Place {
     pub index: u8,
     /// It is a stack slot.
     pub slot: bool,
+}
+
+/// A set of registers and stack slots, by frame.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Places {
+    /// Registers by number.
+    pub regs: [u16; MAX_FRAMES],
+    /// Slots.
+    pub slots: [u64; MAX_FRAMES],
+}
+
+impl Places {
+    /// Every one.
+    pub const ALL: Places = Places { regs: [u16::MAX; MAX_FRAMES], slots: [u64::MAX; MAX_FRAMES] };
+
+    /// All that hold numbers in a state.
+    pub fn numbers(st: &State) -> Places {
+        let mut p = Places::default();
+        for (f, frame) in st.frames.iter().enumerate() {
+            let regs = frame.regs[..10].iter().enumerate();
+            p.regs[f] = regs.fold(0, |set, (i, r)| set | u16::from(r.is_scalar()) << i);
+            for (n, chunk) in frame.stack.chunks().enumerate() {
+                let slots = chunk.iter().enumerate();
+                let set = slots.fold(0, |set, (i, s)| set | u64::from(s.is_scalar_spill()) << i);
+                p.slots[f] |= set << (n * Stack::CHUNK);
+            }
+        }
+        p
+    }
+
+    /// Is it one of them?
+    #[inline]
+    pub fn has(&self, p: &Place) -> bool {
+        let (f, i) = (p.frame as usize, p.index);
+        if p.slot { self.slots[f] >> i & 1 == 1 } else { self.regs[f] >> i & 1 == 1 }
+    }
+
+    /// One more.
+    #[inline]
+    pub fn add(&mut self, p: &Place) {
+        let (f, i) = (p.frame as usize, p.index);
+        if p.slot {
+            self.slots[f] |= 1 << i;
+        } else {
+            self.regs[f] |= 1 << i;
+        }
+    }
+
+    /// Of a frame only these remain.
+    #[inline]
+    pub fn retain(&mut self, frame: usize, regs: u16, slots: u64) {
+        self.regs[frame] &= regs;
+        self.slots[frame] &= slots;
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        let regs: u32 = self.regs.iter().map(|r| r.count_ones()).sum();
+        u64::from(regs + self.slots.iter().map(|s| s.count_ones()).sum::<u32>())
+    }
 }
 
 /// Registers and slots of a frame of which all origins were made precise, from a point of the path on.
@@ -252,7 +341,7 @@ pub type StateId = u32;
 #[derive(Clone, Debug)]
 pub struct State {
     /// Frames, the innermost last.
-    pub frames: Vec<Rc<Frame>>,
+    pub frames: Vec<Shared<Frame>>,
     /// References and locks held, oldest first.
     pub refs: Vec<Ref>,
     /// `bpf_rcu_read_lock` nesting.
@@ -331,13 +420,13 @@ impl State {
     #[inline]
     pub fn frame_mut(&mut self) -> &mut Frame {
         let top = self.depth();
-        Rc::make_mut(&mut self.frames[top])
+        Shared::make_mut(&mut self.frames[top])
     }
 
     /// A frame, to be written.
     #[inline]
     pub fn frame_at_mut(&mut self, i: usize) -> &mut Frame {
-        Rc::make_mut(&mut self.frames[i])
+        Shared::make_mut(&mut self.frames[i])
     }
 
     /// Register of the innermost frame.
@@ -360,7 +449,7 @@ impl State {
             if !hit {
                 continue;
             }
-            let frame = Rc::make_mut(frame);
+            let frame = Shared::make_mut(frame);
             frame.regs.iter_mut().filter(|r| wanted(r)).for_each(&mut f);
             frame.stack.change(|_, s| spilled(s) && wanted(&s.reg), |_, s| f(&mut s.reg));
         }

@@ -278,7 +278,7 @@ impl Vm<'_> {
         if let Some(p) = self.pending.last_mut() {
             p.state.may_goto_depth += 1;
             if let Some(id) = before {
-                crate::equal::widen(&self.kept[id as usize].state, &mut p.state);
+                crate::equal::widen(&self.states[id as usize], &mut p.state);
             }
         }
         Ok(Flow::To((pc as i64 + 1 + off as i64) as usize))

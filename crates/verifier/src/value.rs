@@ -249,8 +249,6 @@ pub struct Reg {
     pub ref_id: u32,
     /// Which inner map, or which dynptr it is a slice of.
     pub origin: u32,
-    /// The exact range matters to the verdict.
-    pub precise: bool,
 }
 
 impl Reg {
@@ -260,7 +258,7 @@ impl Reg {
     pub const UNKNOWN: Reg = Reg::of(Base::Scalar, Scalar::UNKNOWN);
 
     const fn of(base: Base, val: Scalar) -> Reg {
-        Reg { base, flags: Flags::NONE, off: 0, range: 0, val, id: 0, ref_id: 0, origin: 0, precise: false }
+        Reg { base, flags: Flags::NONE, off: 0, range: 0, val, id: 0, ref_id: 0, origin: 0 }
     }
 
     /// A number.

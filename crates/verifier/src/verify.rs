@@ -2,13 +2,13 @@
 
 use crate::attach::Attach;
 use crate::called::{CalledHelpers, CalledKfuncs};
-use crate::cfg::{Cfg, live_registers};
+use crate::cfg::{CallShape, Cfg, live_registers};
 use crate::code::Code;
 use crate::equal::Ids;
 use crate::explain::Explanation;
 use crate::live::{StackLife, Where};
 use crate::log::{Log, words};
-use crate::machine::{Claims, Vm, call_shape};
+use crate::machine::{Claims, NO_LIST, Vm, call_shape};
 use crate::maps::{FieldKind, MapInfo};
 use crate::options::{Options, Stats};
 use crate::reject::{Check, Reject, Rule, refuse};
@@ -226,7 +226,18 @@ pub(crate) fn prepare<'a>(
     kernel_variables(&code, kernel.as_deref(), options)?;
     resolve_maps(&code, &maps, program.prog_type)?;
     arena(&code, &maps, options.mode)?;
-    let shape = |op: &Op| call_shape(platform, &caller, &kfuncs, op);
+    let shapes = RefCell::new(Vec::<(Callee, CallShape)>::new());
+    let shape = |op: &Op| {
+        let Op::Call(callee @ (Callee::Helper(_) | Callee::Kfunc { .. })) = *op else {
+            return call_shape(platform, &caller, &kfuncs, op);
+        };
+        if let Some((_, s)) = shapes.borrow().iter().find(|(c, _)| *c == callee) {
+            return *s;
+        }
+        let s = call_shape(platform, &caller, &kfuncs, op);
+        shapes.borrow_mut().push((callee, s));
+        s
+    };
     let mut cfg = Cfg::new(&mut code, &shape)?;
     for (at, _) in &program.poisoned {
         if let Some(m) = cfg.marks.get_mut(*at) {
@@ -257,8 +268,10 @@ pub(crate) fn prepare<'a>(
         prev: None,
         ids: 0,
         kept: Vec::new(),
+        states: Vec::new(),
         free: Vec::new(),
-        at: vec![Vec::new(); n],
+        at: vec![NO_LIST; n],
+        lists: Vec::new(),
         pending: Vec::new(),
         loops: Vec::new(),
         loop_of: HashMap::new(),

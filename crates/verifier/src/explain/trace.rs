@@ -178,16 +178,19 @@ impl Vm<'_> {
 
     /// First register or slot in which the current state goes beyond a kept one.
     fn difference(&self, id: StateId) -> Option<Place> {
-        let old = &self.kept[id as usize].state;
+        let (old, precise) = (&self.states[id as usize].state, &self.states[id as usize].precise);
         let place = |frame: usize, index: usize, slot| Place { frame: frame as u8, index: index as u8, slot };
         for (f, (a, b)) in old.frames.iter().zip(&self.cur.frames).enumerate() {
             let live = self.live_regs.get(old.insn_of_frame(f)).copied().unwrap_or(u16::MAX);
-            let reg = (0..10).find(|i| live >> i & 1 == 1 && beyond(&a.regs[*i], &b.regs[*i]));
+            let reg = (0..10).find(|i| {
+                live >> i & 1 == 1 && beyond(&a.regs[*i], &b.regs[*i], precise.regs[f] >> i & 1 == 1)
+            });
             if let Some(i) = reg {
                 return Some(place(f, i, false));
             }
-            let slot =
-                a.stack.iter().zip(b.stack.iter()).position(|(x, y)| x.is_spill() && beyond(&x.reg, &y.reg));
+            let slot = a.stack.iter().zip(b.stack.iter()).enumerate().position(|(i, (x, y))| {
+                x.is_spill() && beyond(&x.reg, &y.reg, precise.slots[f] >> i & 1 == 1)
+            });
             if let Some(i) = slot {
                 return Some(place(f, i, true));
             }
@@ -219,11 +222,11 @@ impl Vm<'_> {
 }
 
 /// May `new` be something that `old` was not? Numbers count where they matter.
-fn beyond(old: &Reg, new: &Reg) -> bool {
+fn beyond(old: &Reg, new: &Reg, precise: bool) -> bool {
     use crate::value::Base;
     match (old.base, new.base) {
         (Base::NotInit, _) => false,
-        (Base::Scalar, Base::Scalar) => old.precise && !new.val.is_within(&old.val),
+        (Base::Scalar, Base::Scalar) => precise && !new.val.is_within(&old.val),
         (a, b) => {
             std::mem::discriminant(&a) != std::mem::discriminant(&b)
                 || old.flags != new.flags
