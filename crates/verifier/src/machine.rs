@@ -141,11 +141,13 @@ pub(crate) struct Vm<'a> {
     pub(crate) ids: u32,
     pub(crate) kept: Vec<Kept>,
     /// The states themselves, by the same ids.
+    #[expect(clippy::vec_box, reason = "thousands of them are not to be moved where the list grows")]
     pub(crate) states: Vec<Box<KeptState>>,
     pub(crate) free: Vec<StateId>,
     /// Kept states by instruction: the first of its lists, in `lists`, or [`NO_LIST`].
     pub(crate) at: Vec<u32>,
     pub(crate) lists: Vec<KeptList>,
+    #[expect(clippy::vec_box, reason = "thousands of them are not to be moved where the list grows")]
     pub(crate) pending: Vec<Box<Pending>>,
     pub(crate) loops: Vec<LoopVisit>,
     pub(crate) loop_of: HashMap<LoopKey, u32>,

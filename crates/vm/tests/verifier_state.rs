@@ -14,6 +14,7 @@ use skep_platform::uapi::ProgType;
 use skep_platform::{Engine, Fault, Map, Program};
 use skep_testkit::generate::{self, Random, Seed};
 use skep_testkit::{fixtures, mutate, programs, suites};
+use skep_verifier::shared::Shared;
 use skep_verifier::state::{Byte, Frame, State};
 use skep_verifier::value::{Base, Reg};
 use skep_verifier::{Limits, Options, verify_claims};
@@ -21,7 +22,6 @@ use skep_vm::checked::code::Code;
 use skep_vm::checked::run::{Machine, Moment, Options as RunOptions, Seen};
 use skep_vm::checked::run_observed;
 use skep_vm::{FixedHost, Tier, User};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ const LIMIT: u64 = 5_000;
 const PACKET: usize = 96;
 
 /// States walked, by instruction: the depth and the innermost frame.
-type Claims = Vec<Vec<(usize, Rc<Frame>)>>;
+type Claims = Vec<Vec<(usize, Shared<Frame>)>>;
 
 /// Why a claim does not hold; `None`: it does.
 fn broken(frame: &Frame, m: &Moment<'_>) -> Option<String> {
