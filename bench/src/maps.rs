@@ -19,7 +19,7 @@ use std::time::Instant;
 const OPS: f64 = 256.0;
 /// Operations of one run of a program that does another number.
 const OTHER: [(&str, f64); 1] = [("tail0", 31.0)];
-/// Runs of one round.
+/// Runs of one round; of programs that do fewer operations so many more that a round is as long.
 const RUNS: u32 = 200;
 /// Prefixes in the trie.
 const PREFIXES: u64 = 10_000;
@@ -73,7 +73,7 @@ pub(crate) fn run(path: &Path, only: &[String]) -> Result<Vec<Row>, String> {
         names.iter().position(|n| n == "base").map_or(vec![0.0; sides.len()], |at| medians[at].clone());
     let mut rows = Vec::new();
     for (name, ns) in names.iter().zip(&medians) {
-        let ops = OTHER.iter().find(|(n, _)| n == name).map_or(OPS, |(_, n)| *n);
+        let ops = ops(name);
         let off = |side: usize| if ops == OPS && name != "base" { base[side] } else { 0.0 };
         let per = |side: usize| (ns[side] - off(side)) / ops;
         for (at, side) in sides.iter().enumerate() {
@@ -87,6 +87,11 @@ pub(crate) fn run(path: &Path, only: &[String]) -> Result<Vec<Row>, String> {
         }
     }
     Ok(rows)
+}
+
+/// Operations of one run of a program.
+fn ops(name: &str) -> f64 {
+    OTHER.iter().find(|(n, _)| *n == name).map_or(OPS, |(_, n)| *n)
 }
 
 /// Fills a map of an engine, by its name.
@@ -164,30 +169,32 @@ impl Subject {
     /// Nanoseconds a run.
     fn round(&self, name: &str) -> Result<f64, String> {
         let loaded = &self.collection.program(name).ok_or("no such program")?.loaded;
+        let runs = (f64::from(RUNS) * OPS / ops(name)) as u32;
         if let Some(ring) = self.collection.map("rb").and_then(|m| m.ringbuf()) {
             let _ = ring.consume(&mut |_| ControlFlow::Continue(()));
         }
         match &self.engine {
             Which::Kernel(kernel) => {
                 let program = loaded.as_any().downcast_ref::<KernelProgram>().ok_or("not the kernel's")?;
-                let ran = kernel.run(program, &[0; 64], &[], RUNS).map_err(|e| format!("{name}: {e}"))?;
+                let ran = kernel.run(program, &[0; 64], &[], runs).map_err(|e| format!("{name}: {e}"))?;
                 Ok(f64::from(ran.ns))
             }
             Which::User(user) => {
-                user_round(user, loaded.as_any().downcast_ref().ok_or("not a program of the engine")?)
+                let program = loaded.as_any().downcast_ref().ok_or("not a program of the engine")?;
+                user_round(user, program, runs)
             }
         }
     }
 }
 
-fn user_round(user: &User, program: &UserProgram) -> Result<f64, String> {
+fn user_round(user: &User, program: &UserProgram, runs: u32) -> Result<f64, String> {
     let mut runner = user.runner();
     let row = skep::platform().prog_type(ProgType::Xdp).ok_or("no XDP")?;
     let given = input::Input { data: Some(&[0; 64]), ctx: None };
     let mut ctx: Context = input::context(row, None, &given).map_err(|e| e.to_string())?;
     let began = Instant::now();
-    for _ in 0..RUNS {
+    for _ in 0..runs {
         runner.run(program, &mut ctx).map_err(|e| e.to_string())?;
     }
-    Ok(began.elapsed().as_nanos() as f64 / f64::from(RUNS))
+    Ok(began.elapsed().as_nanos() as f64 / f64::from(runs))
 }

@@ -379,6 +379,13 @@ impl Asm {
         self.op_rm(wide, &[0x87], src, m, false);
     }
 
+    /// `dst = ` the 32-bit word at `base + 4 * index`; `base` is neither `rbp` nor `r13`.
+    pub(crate) fn load_word_at(&mut self, dst: R, base: R, index: R) {
+        debug_assert!(base.0 & 7 != 5 && index != R::SP, "encodings that mean something else");
+        self.byte(0x40 | dst.0 >> 3 << 2 | index.0 >> 3 << 1 | base.0 >> 3);
+        self.buf.extend_from_slice(&[0x8b, (dst.0 & 7) << 3 | 4, 0x80 | (index.0 & 7) << 3 | base.0 & 7]);
+    }
+
     pub(crate) fn push(&mut self, r: R) {
         self.rex(false, R::AX, r, false);
         self.byte(0x50 | r.0 & 7);
@@ -409,12 +416,6 @@ impl Asm {
 
     pub(crate) fn call_mem(&mut self, m: M) {
         self.op_rm(false, &[0xff], R(2), m, false);
-    }
-
-    pub(crate) fn jump_reg(&mut self, r: R) {
-        self.rex(false, R::AX, r, false);
-        self.byte(0xff);
-        self.modrm_reg(4, r);
     }
 
     pub(crate) fn jump_mem(&mut self, m: M) {

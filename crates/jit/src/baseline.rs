@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Arguments of helpers are where the System V convention wants them, and so are those of the program: it is a function of `r1` to
-//! `r5` and the head. Each function saves the registers that it writes. Inside of a function the stack pointer is a
-//! multiple of 16, so that calls need no care.
+//! `r5` and the head. Each function saves the registers that it writes; a program that makes tail calls has an entry that saves
+//! all of them, once for the whole chain of programs. Inside of a function the stack pointer is a multiple of 16, so that
+//! calls need no care.
 //!
 //! A frame is `[rbp - 512, rbp)`, as the program addresses it; the loop budget of `may_goto` lies below it.
 
@@ -19,6 +20,8 @@ pub(crate) mod tests;
 mod turns;
 
 pub(crate) use emit::compile;
+#[cfg(feature = "optimized")]
+pub(crate) use frame::tail_entry;
 
 use crate::loops::Found;
 
@@ -31,6 +34,8 @@ pub(crate) struct Made {
     pub(crate) places: Vec<(u32, u32)>,
     /// Offset of the code by which the engine calls subprograms.
     pub(crate) call: usize,
+    /// Offset of the program for tail calls.
+    pub(crate) bare: usize,
     /// What the code calls: it knows their addresses.
     pub(crate) loops: Box<[Found]>,
 }

@@ -3,6 +3,9 @@
 //! A program is entered as an `extern "C"` function of `r1` to `r5` and the head's address ([`EntryFn`]), by the engine and by programs
 //! that tail-call it. Compiled code keeps the address in `r12` and calls the engine through the pointers in the head. There is a
 //! compiler for Unix alone, where `extern "C"` is the System V convention.
+//!
+//! A program of the baseline that makes tail calls saves all of its caller's registers and notes the way out, once for the chain
+//! of programs that it begins. To continue in another one it jumps to that one's second way in ([`Tail::bare`]).
 
 use std::cell::Cell;
 
@@ -37,18 +40,24 @@ pub const MAX_TAIL_CALLS: u64 = 33;
 /// Programs that a run remembers, a power of two.
 pub const TAILS: usize = 16;
 
-/// A program that a tail call led to.
+/// A program that a tail call led to. Its size is a power of two.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tail {
-    /// Its number; 0: none.
+    /// Its number as the program array has it.
     pub id: u64,
     /// Its code, an [`EntryFn`].
     pub entry: u64,
     /// Its token.
     pub token: u64,
-    /// Nothing: entries are as long as a power of two.
-    pub unused: u64,
+    /// Its code for baseline programs that make tail calls. They jump to it with `r1` in its place, the head's address in `r12`, and
+    /// the stack pointer, a multiple of 16, at the address to return to. It keeps no other register, and knows its token itself.
+    pub bare: u64,
+}
+
+impl Tail {
+    /// No program: the array's numbers have 32 bits.
+    pub const NONE: Tail = Tail { id: u64::MAX, entry: 0, token: 0, bare: 0 };
 }
 
 /// The beginning of a run.
@@ -74,9 +83,9 @@ pub struct Head {
     pub cpu: Cell<u64>,
     /// Address of the spin lock that the program holds, or 0.
     pub lock: u64,
-    /// Tail calls so far.
-    pub tail_calls: u64,
-    /// Number of the entry that a tail call is for, as the program array has it; the engine's to remember a program by.
+    /// Tail calls that are left, [`MAX_TAIL_CALLS`] at the beginning.
+    pub tails_left: u64,
+    /// Number of the program that a tail call asks the engine for, as the program array has it; what to remember it by.
     pub tail_id: u64,
     /// Address of the [`TAILS`] programs that tail calls have led to lately, each at its number modulo [`TAILS`].
     pub tails: u64,

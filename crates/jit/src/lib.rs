@@ -41,6 +41,8 @@ pub struct Compiled {
     len: usize,
     /// The program itself.
     enter: EntryFn,
+    /// The program for tail calls of baseline code ([`head::Tail::bare`]).
+    bare: u64,
     /// First slot and address of every function, ascending.
     entries: Vec<(usize, u64)>,
     /// Offset of the code by which the engine calls subprograms.
@@ -103,6 +105,7 @@ pub fn compile(code: &Code, token: u64) -> Result<Compiled, Error> {
     let mut compiled =
         Compiled::in_pages(pages, made.bytes.len(), &made.entries).ok_or(Error::Internal(0))?;
     (compiled.places, compiled.call, compiled._loops) = (made.places, Some(made.call), made.loops);
+    compiled.set_bare(made.bare);
     Ok(compiled)
 }
 
@@ -115,11 +118,12 @@ pub fn load(code: &Code, facts: &Facts, library: &aot::Library) -> Result<Compil
     let source = aot::Source::of(code, facts).map_err(Error::Internal)?;
     let program = library.program(&source).map_err(Error::Library)?;
     let entries = program.functions.clone();
-    let enter = entries.first().map(|(_, at)| entry_fn(*at)).ok_or(Error::Internal(0))?;
+    let bare = entries.first().ok_or(Error::Internal(0))?.1;
     Ok(Compiled {
         memory: Memory::Library(program),
         len: 0,
-        enter,
+        enter: entry_fn(bare),
+        bare,
         entries,
         places: Vec::new(),
         call: None,
@@ -164,6 +168,7 @@ pub fn optimize(code: &Code, facts: &Facts, token: u64) -> Result<Compiled, Erro
         let mut compiled =
             Compiled::in_pages(pages, made.bytes.len(), &made.entries).ok_or(Error::Internal(0))?;
         (compiled.places, compiled._constants) = (made.places, made.constants);
+        compiled.set_bare(made.bare);
         Ok(compiled)
     }
 }
@@ -177,6 +182,7 @@ impl Compiled {
             memory: Memory::Pages(pages),
             len,
             enter: entry_fn(entries.first()?.1),
+            bare: entries.first()?.1,
             entries,
             places: Vec::new(),
             call: None,
@@ -184,6 +190,13 @@ impl Compiled {
             #[cfg(feature = "optimized")]
             _constants: Box::default(),
         })
+    }
+
+    /// Sets the way in for tail calls to an offset in the pages.
+    fn set_bare(&mut self, at: usize) {
+        if let Some(pages) = self.pages() {
+            self.bare = pages.start().expose_provenance() as u64 + at as u64;
+        }
     }
 
     fn pages(&self) -> Option<&Pages> {
@@ -198,6 +211,11 @@ impl Compiled {
     pub fn entry(&self, slot: usize) -> Option<u64> {
         let at = self.entries.binary_search_by_key(&slot, |(s, _)| *s).ok()?;
         Some(self.entries[at].1)
+    }
+
+    /// Address of the program for tail calls of baseline code ([`head::Tail::bare`]).
+    pub fn bare(&self) -> u64 {
+        self.bare
     }
 
     /// The code; empty for that of a library.

@@ -61,6 +61,8 @@ pub(crate) struct Native {
     leaf: bool,
     /// It has packet loads.
     loads: bool,
+    /// It has tail calls that may go straight to a program.
+    tails: bool,
     /// Its form for the interpreter, in that tier, and loops that it runs many turns of at once.
     flat: Box<[flat::Flat]>,
     loops: Box<[skep_jit::loops::Found]>,
@@ -150,6 +152,7 @@ impl Native {
         let packets = lowered.code.packet.is_some();
         let leaf = first_code.is_some() && !lowered.code.steps.iter().any(|s| calls_engine(s, packets));
         let loads = lowered.code.steps.iter().any(|s| matches!(s, Step::PacketLoad { .. }));
+        let tails = lowered.code.steps.iter().any(|s| matches!(s, Step::Tail { .. }));
         Ok(Native {
             lowered,
             first_code,
@@ -162,6 +165,7 @@ impl Native {
             raw,
             leaf,
             loads,
+            tails,
             loops,
             flat,
         })
@@ -304,7 +308,7 @@ impl Default for Machine {
         Machine {
             frames: Vec::new(),
             head: baseline::leaf_head(),
-            tails: Box::new([Tail::default(); TAILS]),
+            tails: Box::new([Tail::NONE; TAILS]),
             called: [const { None }; TAILS],
             caller: None,
         }
@@ -314,9 +318,8 @@ impl Default for Machine {
 impl Machine {
     /// The programs that tail calls of runs of `code` have led to; forgets those of other programs' runs.
     fn tails_for(&mut self, code: &Arc<Native>) -> u64 {
-        let tails = code.lowered.code.steps.iter().any(|s| matches!(s, Step::Tail { .. }));
-        if tails && !self.caller.as_ref().is_some_and(|c| Arc::ptr_eq(c, code)) {
-            self.tails.fill(Tail::default());
+        if code.tails && !self.caller.as_ref().is_some_and(|c| Arc::ptr_eq(c, code)) {
+            self.tails.fill(Tail::NONE);
             self.called.fill(None);
             self.caller = Some(code.clone());
         }
@@ -352,11 +355,11 @@ pub(crate) struct Run<'r, 'm> {
     /// The last helper call, or the instruction that stopped the run.
     at: usize,
     /// The fault that ended the run inside of a callback.
-    dead: Option<Fault>,
+    dead: Option<Box<Fault>>,
     /// Why compiled code was left.
-    stopped: Option<Fault>,
+    stopped: Option<Box<Fault>>,
     /// Registers of the instruction that stopped the run, where they are known.
-    registers: Vec<RegisterNote>,
+    registers: Option<Box<[RegisterNote]>>,
 }
 
 /// Runs a program on `ctx` from its beginning; the value of `r0` at its end.
@@ -456,7 +459,7 @@ pub(crate) fn run_all<'c>(
         at: 0,
         dead: None,
         stopped: None,
-        registers: Vec::new(),
+        registers: None,
     };
     run.head.tails = run.machine.tails_for(code);
     loop {
@@ -526,7 +529,7 @@ impl<'r> Run<'r, '_> {
         let args = code.args(self.entry);
         (self.head.ctx, self.head.ctx_len) = (args[0], args[1]);
         self.head.cpu.set(baseline::CPU_UNKNOWN);
-        (self.code, self.depth, self.head.tail_calls, self.at) = (code, 0, 0, 0);
+        (self.code, self.depth, self.head.tails_left, self.at) = (code, 0, MAX_TAIL_CALLS, 0);
         self.know_cpu(code);
         self.accept(code).and_then(|()| self.enter(code, 0, args)).map_err(|fault| {
             self.let_go();
@@ -569,7 +572,7 @@ impl<'r> Run<'r, '_> {
         self.at = site.pc;
         let ret = (site.body)(self, args);
         match self.dead.take() {
-            Some(fault) => Err(fault),
+            Some(fault) => Err(*fault),
             None => ret,
         }
     }
@@ -579,7 +582,7 @@ impl<'r> Run<'r, '_> {
         &mut self,
         program: Arc<dyn std::any::Any + Send + Sync>,
     ) -> Result<Option<&'r Native>, Fault> {
-        if self.head.tail_calls >= MAX_TAIL_CALLS {
+        if self.head.tails_left == 0 {
             return Ok(None);
         }
         let program = program.downcast::<crate::user::UserProgram>().map_err(|_| {
@@ -593,7 +596,7 @@ impl<'r> Run<'r, '_> {
         })?;
         self.accept(next)?;
         self.know_cpu(next);
-        self.head.tail_calls += 1;
+        self.head.tails_left -= 1;
         self.remember(next);
         let known = self.program(|c| std::ptr::eq(c, &**next));
         Ok(Some(known.unwrap_or_else(|| self.codes.push(next.clone()))))
@@ -605,11 +608,10 @@ impl<'r> Run<'r, '_> {
         let id = std::mem::take(&mut self.head.tail_id);
         let (first, program) = (self.first.program(), next.program());
         let alike = first.prog_type == program.prog_type && first.attach_type == program.attach_type;
-        let Some(entry) = next.machine().and_then(|m| m.entry(0)).filter(|_| id != 0 && alike) else {
-            return;
-        };
+        let Some(code) = next.machine().filter(|_| id != 0 && alike) else { return };
+        let Some(entry) = code.entry(0) else { return };
         let at = id as usize % TAILS;
-        self.machine.tails[at] = Tail { id, entry, token: next.token(), unused: 0 };
+        self.machine.tails[at] = Tail { id, entry, token: next.token(), bare: code.bare() };
         // The one that it takes the place of may be running.
         if let Some(before) = self.machine.called[at].replace(next.clone()) {
             self.codes.push(before);
@@ -643,7 +645,8 @@ impl<'r> Run<'r, '_> {
 
     fn error(&self, fault: Fault) -> RunError {
         let program = self.code.program().clone();
-        let (text, registers) = (text(&program, self.at), self.registers.clone());
+        let (text, registers) =
+            (text(&program, self.at), self.registers.as_deref().map_or(Vec::new(), |r| r.to_vec()));
         RunError { fault, program, insn: self.at, text, calls: Vec::new(), registers, history: Vec::new() }
     }
 }

@@ -8,7 +8,7 @@ use super::Source;
 use super::once::{own, reaches_address};
 use super::types::{Kind, Kinds, kinds, operand};
 use crate::code::{Code, CtxLoad, Last, Step};
-use crate::head::{Head, MAX_TAIL_CALLS, STOP, TAILS, Tail, any_flags};
+use crate::head::{Head, STOP, TAILS, Tail, any_flags};
 use skep_isa::{AluOp, AtomicOp, Callee, Cond, Endian, Op, Operand, Reg, Size, Width};
 use skep_platform::facts::{Facts, Region, Value};
 use std::fmt::Write;
@@ -37,7 +37,7 @@ pub(super) fn preamble() -> String {
         ("H_CTX_LEN", offset_of!(Head, ctx_len)),
         ("H_CPU", offset_of!(Head, cpu)),
         ("H_LOCK", offset_of!(Head, lock)),
-        ("H_TAIL_CALLS", offset_of!(Head, tail_calls)),
+        ("H_TAILS_LEFT", offset_of!(Head, tails_left)),
         ("H_TAIL_ID", offset_of!(Head, tail_id)),
         ("H_TAILS", offset_of!(Head, tails)),
     ] {
@@ -483,8 +483,8 @@ impl Emit<'_> {
             let [of_id, of_entry, of_token] =
                 [offset_of!(Tail, id), offset_of!(Tail, entry), offset_of!(Tail, token)];
             put!(self, "  char *const t = (char *)H_TAILS + ((id & {}) << {shift});", TAILS - 1);
-            put!(self, "  if (id && ld64(t + {of_id}) == id && H_TAIL_CALLS < {MAX_TAIL_CALLS}) {{");
-            put!(self, "  H_TAIL_CALLS++; H_TOKEN = ld64(t + {of_token});");
+            put!(self, "  if (ld64(t + {of_id}) == id && H_TAILS_LEFT) {{");
+            put!(self, "  H_TAILS_LEFT--; H_TOKEN = ld64(t + {of_token});");
             self.continue_in(&format!("ld64(t + {of_entry})"), main);
             put!(self, "  }}");
         }

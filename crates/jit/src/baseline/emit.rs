@@ -8,11 +8,11 @@
 
 use super::Made;
 use super::alu::Rotation;
-use super::frame::{BUDGET, Frame, HEAD, Needs, head};
+use super::frame::{BUDGET, Frame, HEAD, Needs, head, tail_entry};
 use super::turns::DETOUR;
 use crate::asm::{Arith, Asm, Cc, Hole, M, R, Shift};
 use crate::code::{Code, CtxLoad, Direct, Index, Last, Step};
-use crate::head::{Head, MAX_TAIL_CALLS, STOP, TAILS, Tail, any_flags};
+use crate::head::{Head, STOP, TAILS, Tail, any_flags};
 use crate::loops::Found;
 use skep_isa::{AluOp, AtomicOp, Callee, Cond, Op, Operand, Reg, Size, Width};
 use std::mem::offset_of;
@@ -39,6 +39,8 @@ pub(super) struct Emit<'c> {
     pub(super) out: usize,
     /// Offset of the calls of subprograms by the engine.
     pub(super) call: usize,
+    /// Offset of the program for tail calls; 0 while there is none.
+    pub(super) bare: usize,
     pub(super) needs: Needs,
     pub(super) frame: Frame,
     /// Registers whose upper half is zero.
@@ -148,6 +150,7 @@ impl<'c> Emit<'c> {
             stop: 0,
             out: 0,
             call: 0,
+            bare: 0,
             needs: Needs::of(code),
             frame: Frame::default(),
             zero: 0,
@@ -182,8 +185,12 @@ impl<'c> Emit<'c> {
             let at = self.entries.binary_search_by_key(&to, |(s, _)| *s).map_err(|_| pc)?;
             self.a.fill(hole, self.entries[at].1);
         }
+        if !self.unnamed() {
+            let entry = self.entries.first().ok_or(0usize)?.1;
+            self.bare = tail_entry(&mut self.a, self.token, entry);
+        }
         let (bytes, entries, places) = (self.a.buf, self.entries, self.places);
-        Ok(Made { bytes, entries, places, call: self.call, loops: Box::default() })
+        Ok(Made { bytes, entries, places, call: self.call, bare: self.bare, loops: Box::default() })
     }
 
     fn function(&mut self, start: usize, end: usize) -> Result<(), usize> {
@@ -244,7 +251,7 @@ impl<'c> Emit<'c> {
                 self.set_upper_zero(Reg::R0, true);
             }
             Step::Lock { site } => self.lock(site),
-            Step::Tail { ids, entries, site } => self.tail_call(ids, entries, site),
+            Step::Tail { ids, entries, site } => self.tail_call(ids, entries, site, pc),
             Step::Unlock { .. } => {
                 self.a.store_imm(Size::W, M(R::DI, 0), 0);
                 self.a.store_imm(Size::Dw, head(offset_of!(Head, lock)), 0);
@@ -422,8 +429,22 @@ impl<'c> Emit<'c> {
         a.mov(true, s, R::R9);
     }
 
+    /// The program makes tail calls, so that nobody has said that it is the one that runs.
+    fn unnamed(&self) -> bool {
+        self.bare != 0
+    }
+
+    /// Tells the engine, which is called next, which program runs. Uses `r11`.
+    fn name(&mut self) {
+        if self.unnamed() {
+            self.a.mov_imm(R::R11, self.token);
+            self.a.store(Size::Dw, head(offset_of!(Head, token)), R::R11);
+        }
+    }
+
     /// Calls the engine with the program's arguments.
     fn call_engine(&mut self, offset: usize) {
+        self.name();
         self.a.mov(true, R::R9, HEAD);
         self.a.call_mem(head(offset));
         self.clobber();
@@ -450,41 +471,64 @@ impl<'c> Emit<'c> {
     }
 
     /// Goes to a program that the run knows by its number in the array; else the helper finds it. A subprogram always asks.
-    fn tail_call(&mut self, ids: u64, entries: u32, site: u32) {
-        let a = &mut self.a;
-        let word = |field: usize| M(R::R10, field as i32);
-        a.mov(false, R::AX, R::DX);
-        a.zero(R::R11);
-        a.mov_imm(R::R10, entries.into());
-        a.arith(Arith::Cmp, true, R::AX, R::R10);
-        let outside = a.jump(Some(Cc::Ae), true);
-        a.mov_imm(R::R10, ids);
-        a.shift_imm(Shift::Shl, true, R::AX, 2);
-        a.arith(Arith::Add, true, R::R10, R::AX);
-        a.load(Size::W, false, R::R11, M(R::R10, 0));
-        a.land(outside);
-        a.store(Size::Dw, head(offset_of!(Head, tail_id)), R::R11);
-        let slow = (!self.frame.is_sub()).then(|| {
-            let a = &mut self.a;
-            a.mov(false, R::R10, R::R11);
-            a.arith_imm(Arith::And, false, R::R10, TAILS as i32 - 1);
-            a.shift_imm(Shift::Shl, false, R::R10, size_of::<Tail>().trailing_zeros() as u8);
-            a.arith_load(Arith::Add, true, R::R10, head(offset_of!(Head, tails)));
-            a.test(true, R::R11, R::R11);
-            let none = a.jump(Some(Cc::E), true);
-            a.arith_load(Arith::Cmp, true, R::R11, word(offset_of!(Tail, id)));
-            let other = a.jump(Some(Cc::Ne), true);
-            a.arith_mem_imm(Arith::Cmp, true, head(offset_of!(Head, tail_calls)), MAX_TAIL_CALLS as i8);
-            let many = a.jump(Some(Cc::Ae), true);
-            a.arith_mem_imm(Arith::Add, true, head(offset_of!(Head, tail_calls)), 1);
-            a.load(Size::Dw, false, R::R11, word(offset_of!(Tail, token)));
-            a.store(Size::Dw, head(offset_of!(Head, token)), R::R11);
-            a.load(Size::Dw, false, R::DX, word(offset_of!(Tail, entry)));
-            self.tail();
-            [none, other, many]
-        });
-        slow.into_iter().flatten().for_each(|hole| self.a.land(hole));
+    fn tail_call(&mut self, ids: u64, entries: u32, site: u32, pc: usize) {
+        let outside = match self.constant_index(pc).filter(|i| *i < entries) {
+            Some(i) => {
+                self.a.mov_imm(R::R10, ids + u64::from(i) * 4);
+                self.a.load(Size::W, false, R::R11, M(R::R10, 0));
+                None
+            }
+            None => {
+                let (index, a) = (map(Reg::R3), &mut self.a);
+                a.mov_imm(R::R10, entries.into());
+                a.arith(Arith::Cmp, false, index, R::R10);
+                let outside = a.jump(Some(Cc::Ae), false);
+                a.mov(false, R::AX, index);
+                a.mov_imm(R::R10, ids);
+                a.load_word_at(R::R11, R::R10, R::AX);
+                Some(outside)
+            }
+        };
+        if !self.frame.is_sub() {
+            self.tail_if_known();
+        }
+        if let Some(outside) = outside {
+            let ask = self.a.jump(None, true);
+            self.a.land(outside);
+            self.a.zero(R::R11);
+            self.a.land(ask);
+        }
+        self.a.store(Size::Dw, head(offset_of!(Head, tail_id)), R::R11);
         self.helper(site, true);
+    }
+
+    /// The index of the tail call in this slot, where the instruction before it says it.
+    fn constant_index(&self, pc: usize) -> Option<u32> {
+        let before = self.code.steps.get(pc.checked_sub(1)?).filter(|_| !self.lands[pc])?;
+        match before {
+            Step::Op(Op::Alu { op: AluOp::Mov, dst: Reg::R3, src: Operand::Imm(i), .. }) => Some(*i as u32),
+            _ => None,
+        }
+    }
+
+    /// Goes to the program whose number is in `r11`, unless the run does not know it or has made too many tail calls.
+    fn tail_if_known(&mut self) {
+        let its = |field: usize| M(R::R10, field as i32);
+        let left = head(offset_of!(Head, tails_left));
+        let a = &mut self.a;
+        a.mov(false, R::R10, R::R11);
+        a.arith_imm(Arith::And, false, R::R10, TAILS as i32 - 1);
+        a.shift_imm(Shift::Shl, false, R::R10, size_of::<Tail>().trailing_zeros() as u8);
+        a.arith_load(Arith::Add, true, R::R10, head(offset_of!(Head, tails)));
+        a.arith_load(Arith::Cmp, true, R::R11, its(offset_of!(Tail, id)));
+        let other = a.jump(Some(Cc::Ne), true);
+        a.arith_mem_imm(Arith::Sub, true, left, 1);
+        let many = a.jump(Some(Cc::B), true);
+        self.hand_over();
+        self.a.jump_mem(its(offset_of!(Tail, bare)));
+        self.a.land(many);
+        self.a.arith_mem_imm(Arith::Add, true, left, 1);
+        self.a.land(other);
     }
 
     fn index(&mut self, i: Index) {
@@ -601,6 +645,7 @@ impl<'c> Emit<'c> {
         self.a.mov(true, R::DI, HEAD);
         self.a.mov(false, R::SI, R::R11);
         self.a.mov_imm(R::DX, size.bytes() as u64);
+        self.name();
         self.a.call_mem(head(offset_of!(Head, packet)));
         self.a.test(true, R::DX, R::DX);
         let outside = self.a.jump(Some(Cc::Ne), false);
@@ -688,6 +733,8 @@ impl<'c> Emit<'c> {
         a.mov(true, R::SI, R::R11);
         a.mov_imm(R::DX, flags.into());
         a.mov(true, R::CX, R::R9);
+        self.name();
+        let a = &mut self.a;
         a.call_mem(head(offset_of!(Head, any)));
         a.mov(true, R::R11, R::AX);
         a.mov(true, R::R10, R::DX);

@@ -1,7 +1,7 @@
 //! Functions: what they save and reserve, how they begin and end, how a program is entered and left.
 
 use super::emit::{Emit, map};
-use crate::asm::{Arith, Cc, M, R};
+use crate::asm::{Arith, Asm, Cc, M, R};
 use crate::code::{Code, Last, Step};
 use crate::head::Head;
 use skep_isa::{Callee, Op, Operand, Reg, Size};
@@ -19,6 +19,8 @@ pub(super) const HEAD: R = R::R12;
 pub(super) struct Frame {
     /// It is the program itself, not a subprogram.
     main: bool,
+    /// It is a program that makes tail calls: no caller needs its registers any more.
+    bare: bool,
     /// It has a frame, and `rbp` points behind it.
     framed: bool,
     budget: bool,
@@ -34,7 +36,11 @@ impl Frame {
         let tail = steps.iter().any(|s| matches!(s, Step::Helper { tail: true, .. } | Step::Tail { .. }));
         let budget = steps.iter().any(|s| matches!(s, Step::Op(Op::MayGoto { .. })));
         let framed = budget || (tail && !main) || steps.iter().any(uses_frame);
-        let mut written = if tail && !main { 0x3c0 } else { 0 };
+        let bare = tail && main;
+        if bare {
+            return Frame { main, bare, framed, budget, saved: Vec::new() };
+        }
+        let mut written = if tail { 0x3c0 } else { 0 };
         for r in steps.iter().filter_map(written_by) {
             written |= 1 << r.index();
         }
@@ -43,7 +49,12 @@ impl Frame {
         if main && head {
             saved.push(HEAD);
         }
-        Frame { main, framed, budget, saved }
+        Frame { main, bare, framed, budget, saved }
+    }
+
+    /// Whether it saves the frame pointer.
+    fn keeps_frame(&self) -> bool {
+        self.framed && !self.bare
     }
 
     /// It is a subprogram.
@@ -53,7 +64,7 @@ impl Frame {
 
     /// Bytes below the saved registers: the stack pointer becomes a multiple of 16.
     fn reserve(&self) -> i32 {
-        let pushed = 1 + self.saved.len() + usize::from(self.framed);
+        let pushed = if self.bare { 0 } else { 1 + self.saved.len() + usize::from(self.framed) };
         let pad = if pushed.is_multiple_of(2) { 0 } else { 8 };
         match (self.framed, self.budget && pad == 0) {
             (true, true) => 528,
@@ -156,23 +167,27 @@ impl Emit<'_> {
     }
 
     pub(super) fn prologue(&mut self) {
-        if self.frame.main {
-            self.way_out();
+        match (self.frame.main, self.frame.bare) {
+            (true, true) => self.way_in(),
+            (true, false) => self.way_out(),
+            _ => {}
         }
-        self.entries.push((self.offsets.len(), self.a.here()));
+        if !self.frame.bare {
+            self.entries.push((self.offsets.len(), self.a.here()));
+        }
         let (f, a) = (&self.frame, &mut self.a);
-        if f.framed {
+        if f.keeps_frame() {
             a.push(R::BP);
         }
         f.saved.iter().for_each(|r| a.push(*r));
-        if f.main && self.needs.exit {
+        if f.main && !f.bare && self.needs.exit {
             let at = self.out;
             let [exit_sp, exit_pc] = [0, 8].map(|o| M(R::R9, (offset_of!(Head, exit) + o) as i32));
             a.store(Size::Dw, exit_sp, R::SP);
             a.lea_back(R::R11, at);
             a.store(Size::Dw, exit_pc, R::R11);
         }
-        if f.main && self.needs.head {
+        if f.main && !f.bare && self.needs.head {
             a.mov(true, HEAD, R::R9);
         }
         if f.framed {
@@ -187,6 +202,25 @@ impl Emit<'_> {
         if f.main {
             a.zero(R::AX);
         }
+    }
+
+    /// The entry of a program that makes tail calls: saves all registers and calls what is still to come.
+    fn way_in(&mut self) {
+        const KEPT: [R; 6] = [R::BP, R::BX, R::R12, R::R13, R::R14, R::R15];
+        self.entries.push((self.offsets.len(), self.a.here()));
+        let a = &mut self.a;
+        KEPT.iter().for_each(|r| a.push(*r));
+        a.mov(true, HEAD, R::R9);
+        let [exit_sp, exit_pc] = exit();
+        a.store(Size::Dw, exit_sp, R::SP);
+        let out = a.lea_ahead(R::R11);
+        a.store(Size::Dw, exit_pc, R::R11);
+        let body = a.call();
+        a.land(out);
+        KEPT.iter().rev().for_each(|r| a.pop(*r));
+        a.ret();
+        a.land(body);
+        self.bare = a.here();
     }
 
     /// Where a stopped program goes: the stack pointer is where the registers were saved.
@@ -215,28 +249,33 @@ impl Emit<'_> {
     fn restore(&mut self) {
         let (f, a) = (&self.frame, &mut self.a);
         f.saved.iter().rev().for_each(|r| a.pop(*r));
-        if f.framed {
+        if f.keeps_frame() {
             a.pop(R::BP);
         }
     }
 
-    /// Continues in the program whose address is in `rdx`. A subprogram calls it and returns what it returns, since its
-    /// caller goes on.
-    pub(super) fn tail(&mut self) {
+    /// Gives up the frame for another program, whose arguments are where it wants them.
+    pub(super) fn hand_over(&mut self) {
         self.a.load(Size::Dw, false, R::DI, head(offset_of!(Head, ctx)));
-        self.a.load(Size::Dw, false, R::SI, head(offset_of!(Head, ctx_len)));
-        self.a.mov(true, R::R9, HEAD);
-        self.a.mov(true, R::R10, R::DX);
+        if self.code.ctx_size == 0 {
+            self.a.load(Size::Dw, false, R::SI, head(offset_of!(Head, ctx_len)));
+        }
         self.give_up();
+    }
+
+    /// Continues in the program whose entry is in `rdx`: calls it and returns what it returns. A subprogram's caller goes on.
+    pub(super) fn tail(&mut self) {
+        self.hand_over();
+        self.a.mov(true, R::R9, HEAD);
         if self.frame.main {
-            self.restore();
-            return self.a.jump_reg(R::R10);
+            self.a.call_reg(R::DX);
+            return self.a.ret();
         }
         // Five registers were pushed behind the return address: the stack pointer is a multiple of 16.
         let [exit_sp, exit_pc] = exit();
         self.a.push_mem(exit_sp);
         self.a.push_mem(exit_pc);
-        self.a.call_reg(R::R10);
+        self.a.call_reg(R::DX);
         self.a.pop_mem(exit_pc);
         self.a.pop_mem(exit_sp);
         self.a.mov_imm(R::R11, self.token);
@@ -252,4 +291,16 @@ impl Emit<'_> {
 /// Where the head keeps stack pointer and code of the way out.
 fn exit() -> [M; 2] {
     [0, 8].map(|o| head(offset_of!(Head, exit) + o))
+}
+
+/// The way in by tail calls of a program that makes none, behind which its entry is.
+pub(crate) fn tail_entry(a: &mut Asm, token: u64, entry: usize) -> usize {
+    let at = a.here();
+    a.mov_imm(R::R11, token);
+    a.store(Size::Dw, head(offset_of!(Head, token)), R::R11);
+    a.mov(true, R::R9, HEAD);
+    let call = a.call();
+    a.fill(call, entry);
+    a.ret();
+    at
 }

@@ -62,7 +62,7 @@ pub(crate) fn execute(code: &Code, loops: &[Found], bmi2: bool, args: [u64; 5]) 
         mac_len: 0,
         cpu: 0.into(),
         lock: 0,
-        tail_calls: 0,
+        tails_left: 0,
         tail_id: 0,
         tails: 0,
         helper: call,

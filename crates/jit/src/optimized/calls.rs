@@ -1,15 +1,16 @@
 //! Calls: of helpers, of the engine, of other functions of the program.
 
 use super::Kind;
-use super::translate::{Func, Where, signature};
+use super::translate::{Func, LEAVES, Where, entry, signature};
 use crate::code::{Direct, Index, Last, Step};
-use crate::head::{GO_ON, Head, MAX_TAIL_CALLS, STOP, TAILS, Tail};
+use crate::head::{GO_ON, Head, STOP, TAILS, Tail};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I8, I16, I32, I64};
 use cranelift_codegen::ir::{
     AbiParam, Block, ExtFuncData, ExternalName, InstBuilder, MemFlagsData, Signature, Type, UserExternalName,
     Value,
 };
+use cranelift_codegen::isa::CallConv;
 use skep_isa::{Reg, Size};
 use skep_platform::facts::Region;
 use std::mem::offset_of;
@@ -90,13 +91,19 @@ impl Func<'_, '_> {
     /// Ends the function with what another program returns.
     fn continue_in(&mut self, program: Value) {
         let ctx = self.head_field(offset_of!(Head, ctx));
-        let len = self.head_field(offset_of!(Head, ctx_len));
         let zero = self.b.ins().iconst(I64, 0);
-        let mut s = Signature::new(self.isa.default_call_conv());
-        s.params = vec![AbiParam::new(I64); 6];
-        s.returns = vec![AbiParam::new(I64)];
+        let len =
+            if self.unit.code.ctx_size == 0 { self.head_field(offset_of!(Head, ctx_len)) } else { zero };
+        let mut s = entry(self.isa);
+        let args = [ctx, len, zero, zero, zero, self.head];
+        if self.main && LEAVES {
+            s.call_conv = CallConv::Tail;
+            let s = self.b.import_signature(s);
+            self.b.ins().return_call_indirect(s, program, &args);
+            return;
+        }
         let s = self.b.import_signature(s);
-        let call = self.b.ins().call_indirect(s, program, &[ctx, len, zero, zero, zero, self.head]);
+        let call = self.b.ins().call_indirect(s, program, &args);
         let r0 = self.b.inst_results(call)[0];
         if !self.main {
             let token = self.b.ins().iconst(I64, self.unit.token as i64);
@@ -116,53 +123,53 @@ impl Func<'_, '_> {
     /// A tail call: straight to the program, where the run knows it.
     pub(super) fn tail_call(&mut self, ids: u64, entries: u32, site: u32) {
         let index = self.get(Reg::R3);
+        let known = self.known(index).is_some_and(|i| (i as u32) < entries);
         let index = self.low(index);
         let count = self.b.ins().iconst(I32, i64::from(entries));
-        let inside = self.b.ins().icmp(IntCC::UnsignedLessThan, index, count);
-        let [load, have, known, free, go, slow] = std::array::from_fn(|_| self.b.create_block());
-        let id = self.b.append_block_param(have, I64);
+        let inside = match known {
+            true => self.b.ins().iconst(I8, 1),
+            false => self.b.ins().icmp(IntCC::UnsignedLessThan, index, count),
+        };
+        let [load, known, go, slow] = std::array::from_fn(|_| self.b.create_block());
+        self.b.set_cold_block(slow);
+        let asked = self.b.append_block_param(slow, I64);
         let zero = self.b.ins().iconst(I64, 0);
-        self.b.ins().brif(inside, load, &[], have, &[zero.into()]);
+        self.b.ins().brif(inside, load, &[], slow, &[zero.into()]);
         self.begin(load);
         let index = self.wide(index);
         let off = self.b.ins().ishl_imm_u(index, 2);
         let table = self.b.ins().iconst(I64, ids as i64);
         let at = self.b.ins().iadd(table, off);
-        let found = self.load_at(Size::W, false, at, 0, Where::Rest);
-        self.b.ins().jump(have, &[found.into()]);
-        self.begin(have);
-        self.set_head_field(offset_of!(Head, tail_id), id);
+        let id = self.load_at(Size::W, false, at, 0, Where::Rest);
         if self.main {
             let tails = self.head_field(offset_of!(Head, tails));
             let place = self.b.ins().band_imm_u(id, TAILS as i64 - 1);
             let place = self.b.ins().ishl_imm_u(place, i64::from(size_of::<Tail>().trailing_zeros()));
             let place = self.b.ins().iadd(tails, place);
-            self.b.ins().brif(id, known, &[], slow, &[]);
-            self.begin(known);
             let field = |f: &mut Self, at: Value, off: usize| {
                 f.b.ins().load(I64, MemFlagsData::trusted(), at, off as i32)
             };
             let its = field(self, place, offset_of!(Tail, id));
             let same = self.b.ins().icmp(IntCC::Equal, its, id);
-            self.b.ins().brif(same, free, &[], slow, &[]);
-            self.begin(free);
-            let calls = field(self, self.head, offset_of!(Head, tail_calls));
-            let more = self.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, calls, MAX_TAIL_CALLS as i64);
-            self.b.ins().brif(more, go, &[], slow, &[]);
+            self.b.ins().brif(same, known, &[], slow, &[id.into()]);
+            self.begin(known);
+            let left = field(self, self.head, offset_of!(Head, tails_left));
+            self.b.ins().brif(left, go, &[], slow, &[id.into()]);
             self.begin(go);
-            let calls = self.b.ins().iadd_imm_s(calls, 1);
-            self.set_head_field(offset_of!(Head, tail_calls), calls);
+            let left = self.b.ins().iadd_imm_s(left, -1);
+            self.set_head_field(offset_of!(Head, tails_left), left);
             let token = field(self, place, offset_of!(Tail, token));
             self.set_head_field(offset_of!(Head, token), token);
             let entry = field(self, place, offset_of!(Tail, entry));
             self.continue_in(entry);
         } else {
-            self.b.ins().jump(slow, &[]);
-            for unused in [known, free, go] {
+            self.b.ins().jump(slow, &[id.into()]);
+            for unused in [known, go] {
                 self.b.seal_block(unused);
             }
         }
         self.begin(slow);
+        self.set_head_field(offset_of!(Head, tail_id), asked);
         self.helper(site, true);
     }
 

@@ -1,6 +1,8 @@
 //! Puts compiled functions side by side and fills in the calls between them.
 
 use super::Made;
+use crate::asm::Asm;
+use crate::baseline::tail_entry;
 use crate::fault::FrameOf;
 use cranelift_codegen::CompiledCode;
 use cranelift_codegen::binemit::Reloc;
@@ -60,9 +62,9 @@ fn slot(name: UserExternalNameRef, names: &[usize]) -> Option<usize> {
 const ALIGN: usize = 32;
 
 /// All functions, one behind the other.
-pub(super) fn join(parts: Vec<Part>, constants: Box<[u64]>) -> Result<Made, usize> {
+pub(super) fn join(parts: Vec<Part>, constants: Box<[u64]>, token: u64) -> Result<Made, usize> {
     let (entries, places, frames) = (Vec::new(), Vec::new(), Box::default());
-    let mut made = Made { bytes: Vec::new(), entries, places, frames, constants };
+    let mut made = Made { bytes: Vec::new(), entries, places, frames, constants, bare: 0 };
     let mut frames = Vec::new();
     let mut at = BTreeMap::new();
     for p in &parts {
@@ -81,6 +83,13 @@ pub(super) fn join(parts: Vec<Part>, constants: Box<[u64]>) -> Result<Made, usiz
         }
     }
     made.entries.sort_unstable();
+    if let Some((0, entry)) = made.entries.first().filter(|_| cfg!(target_arch = "x86_64")) {
+        made.bytes.resize(made.bytes.len().next_multiple_of(ALIGN), 0xcc);
+        let mut a = Asm { buf: std::mem::take(&mut made.bytes) };
+        made.bare = tail_entry(&mut a, token, *entry);
+        made.bytes = a.buf;
+        frames.push(FrameOf { start: made.bare as u32, body: None, saved: Box::default() });
+    }
     made.frames = frames.into();
     Ok(made)
 }

@@ -10,7 +10,7 @@
 //! What the engine calls is an [`EntryFn`](crate::head::EntryFn), as the baseline's programs are; so either may continue in
 //! the other. Functions that only the program calls take the head and the registers that they read, and say beside `r0`
 //! whether the run stops. Small subprograms have no function of their own: they are translated in place. A program that
-//! continues in another one calls it and returns what that returns: at most 33 times in a row.
+//! continues in another one jumps to it, on machines other than x86-64 calls it: at most 33 times in a row.
 //!
 //! Always holds: whatever the facts do not say is taken to be possible, so that programs without facts compile, too.
 
@@ -44,6 +44,8 @@ pub(crate) struct Made {
     pub(crate) frames: Box<[FrameOf]>,
     /// What the code reads.
     pub(crate) constants: Box<[u64]>,
+    /// Offset of the program for tail calls of the baseline.
+    pub(crate) bare: usize,
 }
 
 /// Largest subprogram, in instructions, that is translated in place wherever it is called.
@@ -92,7 +94,6 @@ impl Kind {
 
 /// Compiles. On failure the slot of the instruction that could not be expressed.
 pub(crate) fn compile(code: &Code, facts: &Facts, token: u64) -> Result<Made, usize> {
-    let isa = isa().ok_or(0usize)?;
     let unit = Unit::new(code, facts, token)?;
     let mut parts = Vec::new();
     let mut context = cranelift_codegen::Context::new();
@@ -101,6 +102,7 @@ pub(crate) fn compile(code: &Code, facts: &Facts, token: u64) -> Result<Made, us
         if kind.inline && !kind.external {
             continue;
         }
+        let isa = isa(start == 0 && kind.tails).ok_or(start)?;
         translate::function(&unit, start, &mut context, &mut builder, isa)?;
         let names: Vec<usize> =
             context.func.params.user_named_funcs().values().map(|n| n.index as usize).collect();
@@ -108,7 +110,7 @@ pub(crate) fn compile(code: &Code, facts: &Facts, token: u64) -> Result<Made, us
         parts.push(link::Part::of(start, made, &names).ok_or(start)?);
         context.clear();
     }
-    link::join(parts, unit.constants)
+    link::join(parts, unit.constants, token)
 }
 
 impl<'c> Unit<'c> {
@@ -248,18 +250,20 @@ fn reg(n: usize) -> Reg {
     Reg::new(n as u8).unwrap_or(Reg::R0)
 }
 
-/// This machine, as Cranelift sees it; `None` where it has no code for it.
-fn isa() -> Option<&'static OwnedTargetIsa> {
-    static ISA: OnceLock<Option<OwnedTargetIsa>> = OnceLock::new();
-    ISA.get_or_init(host).as_ref()
+/// This machine, as Cranelift sees it, for functions that jump to other programs or do not; `None` where it has no code for it.
+fn isa(leaves: bool) -> Option<&'static OwnedTargetIsa> {
+    static ISA: [OnceLock<Option<OwnedTargetIsa>>; 2] = [const { OnceLock::new() }; 2];
+    ISA[usize::from(leaves)].get_or_init(|| host(leaves)).as_ref()
 }
 
-fn host() -> Option<OwnedTargetIsa> {
+fn host(leaves: bool) -> Option<OwnedTargetIsa> {
     let mut flags = settings::builder();
     for (name, value) in [
         ("opt_level", "speed"),
         ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
         ("enable_probestack", "false"),
+        // What its jumps to other functions rely on.
+        ("preserve_frame_pointers", if leaves { "true" } else { "false" }),
         // For `crate::fault`.
         ("unwind_info", "true"),
         ("enable_heap_access_spectre_mitigation", "false"),

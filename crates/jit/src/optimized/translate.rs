@@ -15,7 +15,7 @@ use cranelift_codegen::ir::{
     AbiParam, AliasRegion, AliasRegionData, Block, InstBuilder, InstructionData, MemFlagsData, Opcode,
     Signature, SourceLoc, StackSlot, StackSlotData, StackSlotKind, UserFuncName, Value,
 };
-use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use skep_isa::{AluOp, Callee, Cond, Op, Operand, Reg, Size, Width};
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,6 +79,9 @@ pub(super) fn function(
 ) -> Result<(), usize> {
     let kind = *unit.functions.get(&start).ok_or(start)?;
     context.func.signature = signature(isa, kind);
+    if start == 0 && kind.tails && LEAVES {
+        context.func.signature.call_conv = CallConv::Tail;
+    }
     context.func.name = UserFuncName::user(0, start as u32);
     let config = isa.frontend_config();
     let mut b = FunctionBuilder::new(&mut context.func, builder);
@@ -118,11 +121,25 @@ pub(super) fn function(
 /// The signature of a function: an [`EntryFn`](crate::head::EntryFn) if the engine calls it, else head and arguments, and
 /// beside `r0` whether it stopped.
 pub(super) fn signature(isa: &OwnedTargetIsa, kind: Kind) -> Signature {
-    let mut s = Signature::new(isa.default_call_conv());
-    s.params = vec![AbiParam::new(I64); if kind.external { 6 } else { 1 + kind.args }];
-    s.returns = vec![AbiParam::new(I64); if kind.full() { 2 } else { 1 }];
+    let mut s = entry(isa);
+    if !kind.external {
+        s.params.truncate(1 + kind.args);
+        s.returns = vec![AbiParam::new(I64); if kind.full() { 2 } else { 1 }];
+    }
     s
 }
+
+/// The signature of an [`EntryFn`](crate::head::EntryFn).
+pub(super) fn entry(isa: &OwnedTargetIsa) -> Signature {
+    let mut s = Signature::new(isa.default_call_conv());
+    s.params = vec![AbiParam::new(I64); 6];
+    s.returns = vec![AbiParam::new(I64)];
+    s
+}
+
+/// Whether a program leaves its frame before it continues in another one. That needs Cranelift's own convention, which for six
+/// numbers and one result is the System V convention on this machine.
+pub(super) const LEAVES: bool = cfg!(target_arch = "x86_64");
 
 impl Scope {
     fn new(unit: &Unit<'_>, start: usize, b: &mut FunctionBuilder<'_>) -> Result<Scope, usize> {
@@ -350,7 +367,7 @@ impl Func<'_, '_> {
     }
 
     /// The number that a value is, where it is a constant.
-    fn known(&self, v: Value) -> Option<i64> {
+    pub(super) fn known(&self, v: Value) -> Option<i64> {
         let inst = self.b.func.dfg.value_def(v).inst()?;
         match self.b.func.dfg.insts[inst] {
             InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => Some(imm.bits()),

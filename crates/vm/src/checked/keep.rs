@@ -43,9 +43,19 @@ impl<T> Chain<T> {
 }
 
 impl<T> Drop for Chain<T> {
-    /// One node after the other: a long chain must not use up the native stack.
+    #[inline]
     fn drop(&mut self) {
-        let mut next = self.first.take();
+        if let Some(first) = self.first.take() {
+            first.drop_all();
+        }
+    }
+}
+
+impl<T> Node<T> {
+    /// One node after the other: a long chain must not use up the native stack.
+    #[cold]
+    fn drop_all(self: Box<Self>) {
+        let mut next = Some(self);
         while let Some(mut node) = next {
             next = node.next.take();
         }

@@ -7,7 +7,7 @@ use super::interp::load;
 use super::{MAY_GOTO, Native, Run, rule};
 use crate::checked::packet::place;
 use skep_isa::{Op, Reg, Size};
-use skep_jit::head::{ANY_SIGNED, ANY_STORE, GO_ON, STOP};
+use skep_jit::head::{ANY_SIGNED, ANY_STORE, GO_ON, MAX_TAIL_CALLS, STOP};
 use skep_jit::{Compiled, Head, Outcome};
 use skep_platform::Errno;
 use skep_platform::engine::RegisterNote;
@@ -31,7 +31,7 @@ pub(super) fn head(entry: [u64; 2], raw: bool) -> Head {
         mac_len: 0,
         cpu: CPU_UNKNOWN.into(),
         lock: 0,
-        tail_calls: 0,
+        tails_left: MAX_TAIL_CALLS,
         tail_id: 0,
         tails: 0,
         helper,
@@ -87,7 +87,8 @@ impl<'r> Run<'r, '_> {
         start: usize,
         args: [u64; 5],
     ) -> Result<u64, Fault> {
-        let Some((machine, entry)) = code.machine().and_then(|m| Some((m, m.entry(start)?))) else {
+        let found = code.machine().and_then(|m| Some((m, if start == 0 { 0 } else { m.entry(start)? })));
+        let Some((machine, entry)) = found else {
             return Err(rule("not-compiled", format!("there is no code for the function at {start}")));
         };
         let outer = (self.code, self.head.token, self.head.exit);
@@ -111,15 +112,16 @@ impl<'r> Run<'r, '_> {
             return Err(faulted(&fault));
         }
         let unknown = || rule("not-compiled", "the program stopped for no reason".into());
-        Err(self.stopped.take().unwrap_or_else(unknown))
+        Err(self.stopped.take().map_or_else(unknown, |fault| *fault))
     }
 
     /// Notes where generated code has faulted.
     #[cold]
     fn faulted(&mut self, fault: &skep_jit::fault::Fault) {
-        let code = self.current();
+        let code = self.program(|c| c.slot_at(fault.pc).is_some()).unwrap_or(self.code);
+        self.code = code;
         self.at = code.slot_at(fault.pc).unwrap_or(0);
-        self.registers = registers(fault, code.program(), self.at);
+        self.registers = Some(registers(fault, code.program(), self.at).into());
     }
 
     /// The program that the calling code belongs to.
@@ -159,7 +161,7 @@ impl<'r> Run<'r, '_> {
 
     #[cold]
     fn stop(&mut self, fault: Fault) -> Outcome {
-        (self.stopped, self.head.stopped) = (Some(fault), 1);
+        (self.stopped, self.head.stopped) = (Some(Box::new(fault)), 1);
         STOPPED
     }
 

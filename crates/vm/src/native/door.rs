@@ -112,7 +112,7 @@ impl<'r> Env<'r> for Run<'r, '_> {
         let ended = self.enter(code, code.function(func).unwrap_or(0), args);
         match &ended {
             Ok(_) => self.at = at,
-            Err(fault) => self.dead = Some(fault.clone()),
+            Err(fault) => self.dead = Some(Box::new(fault.clone())),
         }
         ended
     }
