@@ -151,16 +151,30 @@ impl<const N: u32> Range<N> {
         }
     }
 
+    /// Sum or difference modulo 2^N, and whether it wrapped.
     #[inline]
-    fn checked_u(lo: u128, hi: u128) -> Option<(u64, u64)> {
-        // Both ends wrapped the same number of times: the interval stays one.
-        (lo >> N == hi >> N).then_some((lo as u64 & Self::MAX, hi as u64 & Self::MAX))
+    fn wrapping_u(a: u64, b: u64, op: fn(u64, u64) -> (u64, bool)) -> (u64, bool) {
+        let (v, over) = op(a, b);
+        (v & Self::MAX, over | (v & !Self::MAX != 0))
     }
 
+    /// The same of signed numbers: how many times it wrapped, downwards negative.
     #[inline]
-    fn checked_s(lo: i128, hi: i128) -> Option<(i64, i64)> {
-        let wraps = |v: i128| (v + (1 << (N - 1))) >> N;
-        (wraps(lo) == wraps(hi)).then_some((Self::sext(lo as u64), Self::sext(hi as u64)))
+    fn wrapping_s(a: i64, b: i64, op: fn(i64, i64) -> (i64, bool)) -> (i64, i64) {
+        let (v, over) = op(a, b);
+        let wraps = match over {
+            // Only at 64 bits: the sign of what came out is the opposite of what it should be.
+            true => {
+                if v < 0 {
+                    1
+                } else {
+                    -1
+                }
+            }
+            false if N == 64 => 0,
+            false => (v + (1 << (N - 1))) >> N,
+        };
+        (Self::sext(v as u64), wraps)
     }
 
     #[inline]
@@ -170,21 +184,34 @@ impl<const N: u32> Range<N> {
         Range { umin, umax, smin, smax }
     }
 
-    /// Sum. Where both ends overflow the interval stays (Linux 6.17).
-    #[must_use]
-    pub fn add(&self, o: &Self) -> Self {
-        let u = Self::checked_u(self.umin as u128 + o.umin as u128, self.umax as u128 + o.umax as u128);
-        let s = Self::checked_s(self.smin as i128 + o.smin as i128, self.smax as i128 + o.smax as i128);
+    /// From the ends of both intervals; where both ends wrapped as many times it stays one (Linux 6.17).
+    #[inline]
+    fn from_ends([ulo, uhi]: [(u64, bool); 2], [slo, shi]: [(i64, i64); 2]) -> Self {
+        let u = (ulo.1 == uhi.1).then_some((ulo.0, uhi.0));
+        let s = (slo.1 == shi.1).then_some((slo.0, shi.0));
         Self::from_parts(u, s)
     }
 
-    /// Difference, likewise.
+    /// Sum.
+    #[must_use]
+    pub fn add(&self, o: &Self) -> Self {
+        let u = |a, b| Self::wrapping_u(a, b, u64::overflowing_add);
+        let s = |a, b| Self::wrapping_s(a, b, i64::overflowing_add);
+        Self::from_ends(
+            [u(self.umin, o.umin), u(self.umax, o.umax)],
+            [s(self.smin, o.smin), s(self.smax, o.smax)],
+        )
+    }
+
+    /// Difference.
     #[must_use]
     pub fn sub(&self, o: &Self) -> Self {
-        let base = 1u128 << N;
-        let (lo, hi) = (base + self.umin as u128 - o.umax as u128, base + self.umax as u128 - o.umin as u128);
-        let s = Self::checked_s(self.smin as i128 - o.smax as i128, self.smax as i128 - o.smin as i128);
-        Self::from_parts(Self::checked_u(lo, hi), s)
+        let u = |a, b| Self::wrapping_u(a, b, u64::overflowing_sub);
+        let s = |a, b| Self::wrapping_s(a, b, i64::overflowing_sub);
+        Self::from_ends(
+            [u(self.umin, o.umax), u(self.umax, o.umin)],
+            [s(self.smin, o.smax), s(self.smax, o.smin)],
+        )
     }
 
     /// Product; nothing is known once it may overflow.

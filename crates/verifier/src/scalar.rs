@@ -87,33 +87,44 @@ impl<const W: u32, const H: u32> Dom<W, H> {
 
     /// Lets the parts learn from each other.
     pub fn sync(&mut self) {
+        self.settle();
+    }
+
+    /// [`Dom::sync`]; whether it is known that once more would change nothing.
+    fn settle(&mut self) -> bool {
+        if self.is_settled() {
+            return true;
+        }
         self.learn_bits();
         if self.is_settled() {
-            return;
+            return true;
         }
-        if !self.is_small() {
-            for _ in 0..3 {
-                let before = *self;
-                self.deduce_sub();
-                self.r.deduce_crossing();
-                self.deduce_whole();
-                if *self == before {
-                    break;
-                }
+        let (mut before, mut steady) = (*self, self.is_small());
+        for _ in 0..3 {
+            if steady {
+                break;
             }
+            before = *self;
+            self.deduce_sub();
+            self.r.deduce_crossing();
+            self.deduce_whole();
+            steady = *self == before;
         }
         self.learn_ranges();
         self.learn_bits();
+        steady && *self == before
     }
 
-    /// One number, or nothing known: there is nothing to learn.
+    /// One number, or nothing known, or nothing but that the upper half is zero: there is nothing to learn.
     #[inline]
     fn is_settled(&self) -> bool {
-        match self.bits.is_const() {
-            true => {
-                self.r == Range::constant(self.bits.value) && self.sub == Range::constant(self.bits.value)
-            }
-            false => self.bits.mask == ones(W) && self.r.is_full() && self.sub.is_full(),
+        const { assert!(H < W) };
+        let low = Range { umin: 0, umax: ones(H), smin: 0, smax: ones(H) as i64 };
+        match self.bits.mask {
+            0 => self.r == Range::constant(self.bits.value) && self.sub == Range::constant(self.bits.value),
+            m if m == ones(W) => self.r.is_full() && self.sub.is_full(),
+            m if m == ones(H) => self.bits.value == 0 && self.r == low && self.sub.is_full(),
+            _ => false,
         }
     }
 
@@ -225,6 +236,11 @@ impl<const W: u32, const H: u32> Dom<W, H> {
 
     /// Upper half becomes zero: what a 32-bit operation does.
     pub fn zext(&mut self) {
+        self.settle_zext();
+    }
+
+    /// [`Dom::zext`], and what [`Dom::settle`] says.
+    fn settle_zext(&mut self) -> bool {
         self.bits = self.bits.truncate(H);
         self.r.forget_s();
         (self.r.umin, self.r.umax) = (self.sub.umin, self.sub.umax);
@@ -232,7 +248,7 @@ impl<const W: u32, const H: u32> Dom<W, H> {
             true => (self.sub.smin, self.sub.smax),
             false => (self.sub.umin as i64, self.sub.umax as i64),
         };
-        self.sync();
+        self.settle()
     }
 
     /// Keeps the lowest `bits` bits, zero above (`coerce_reg_to_size`).
@@ -305,26 +321,30 @@ impl<const W: u32, const H: u32> Dom<W, H> {
         if let (64, 32, Some(a), Some(b)) = (W, H, self.as_const(), src.as_const()) {
             return Self::constant(op.eval(width, a, b));
         }
+        // What a 32-bit operation leaves of the whole follows from the lower half.
+        let whole = |of: fn(&Range<W>, &Range<W>) -> Range<W>| match narrow {
+            true => Range::FULL,
+            false => of(&self.r, &src.r),
+        };
         let mut out = match op {
             AluOp::Mov => *src,
             AluOp::Add => {
-                Dom { bits: self.bits.add(src.bits), r: self.r.add(&src.r), sub: self.sub.add(&src.sub) }
+                Dom { bits: self.bits.add(src.bits), r: whole(Range::add), sub: self.sub.add(&src.sub) }
             }
             AluOp::Sub => {
-                Dom { bits: self.bits.sub(src.bits), r: self.r.sub(&src.r), sub: self.sub.sub(&src.sub) }
+                Dom { bits: self.bits.sub(src.bits), r: whole(Range::sub), sub: self.sub.sub(&src.sub) }
             }
             AluOp::Mul => {
-                Dom { bits: self.bits.mul(src.bits), r: self.r.mul(&src.r), sub: self.sub.mul(&src.sub) }
+                Dom { bits: self.bits.mul(src.bits), r: whole(Range::mul), sub: self.sub.mul(&src.sub) }
             }
             AluOp::And | AluOp::Or | AluOp::Xor => self.bitwise(op, src),
             _ if narrow => self.shift_sub(op, shift.unwrap_or(0)),
             _ => self.shift_whole(op, shift.unwrap_or(0)),
         };
         out.bits = out.bits.truncate(W);
-        if narrow {
-            out.zext();
+        if !(narrow && out.settle_zext()) {
+            out.sync();
         }
-        out.sync();
         out
     }
 
