@@ -231,6 +231,14 @@ impl Btf {
         rest.get(..end)
     }
 
+    /// Is there a string at this offset? Its end is not looked for: the last byte of the strings is a zero.
+    pub(crate) fn has_string(&self, off: u32) -> bool {
+        match off.checked_sub(self.first_str) {
+            Some(own) => self.strings.get(own as usize..).is_some_and(|rest| !rest.is_empty()),
+            None => self.base.as_ref().is_some_and(|base| base.has_string(off)),
+        }
+    }
+
     /// The own strings from this offset on.
     pub(crate) fn own_strings_from(&self, off: u32) -> &[u8] {
         let own = off.checked_sub(self.first_str).map(|own| own as usize);

@@ -289,9 +289,9 @@ impl Input<'_> {
     }
 
     fn check_name(&self, name_off: u32, at: usize) -> Result<(), BtfError> {
-        match self.btf.string(name_off) {
-            Some(_) => Ok(()),
-            None => Err(BtfError::at(at, K::BadName { name_off, strings: self.btf.strings_end() })),
+        match self.btf.has_string(name_off) {
+            true => Ok(()),
+            false => Err(BtfError::at(at, K::BadName { name_off, strings: self.btf.strings_end() })),
         }
     }
 }
