@@ -79,7 +79,7 @@ const fn row(
 }
 
 /// All kinds, in the order of their numbers, from 1.
-pub const KINDS: [KindRow; 19] = [
+pub static KINDS: [KindRow; 19] = [
     row(Kind::Int, "INT", Word3::Size, &[P], &[]),
     row(Kind::Ptr, "PTR", Word3::Type, &[], &[]),
     row(Kind::Array, "ARRAY", Word3::Unused, &[T, T, P], &[]),

@@ -126,7 +126,7 @@ fn assign(layout: &'static CtxLayout, word: &str, parsed: &mut Parsed) -> Result
     let (at, size) = (field.off as usize, field.size as usize);
     let element = element(layout, field);
     let end = put_elements(value, index, element, &mut parsed.bytes[at..at + size])?;
-    parsed.set.push(field.name);
+    parsed.set.push(&field.name);
     parsed.used = parsed.used.max(at + end);
     Ok(())
 }
@@ -153,7 +153,7 @@ fn find(layout: &'static CtxLayout, name: &str) -> Result<&'static CtxField, Tex
         layout.by_name(name).or_else(|| if layout.by_name("di").is_some() { plain(name) } else { None });
     found.ok_or_else(|| TextErrorKind::NoField {
         layout: layout.name,
-        fields: layout.fields.iter().filter(|f| !f.kind.is_pointer()).map(|f| f.name).collect(),
+        fields: layout.fields.iter().filter(|f| !f.kind.is_pointer()).map(|f| &*f.name).collect(),
     })
 }
 

@@ -195,10 +195,10 @@ fn packet_context(
             put_metadata(p, &data[..meta]);
         }
         for (field, bytes) in &set {
-            match slot(&mut p.ctx, field.name) {
-                Some(mut s) if field.name != "len" => s.write(bytes),
+            match slot(&mut p.ctx, &field.name) {
+                Some(mut s) if *field.name != *"len" => s.write(bytes),
                 _ if row.prog_type == ProgType::Xdp && field.name.starts_with("data") => {}
-                _ => return Err(InputError::Fixed { layout: layout.name, field: field.name }),
+                _ => return Err(InputError::Fixed { layout: layout.name, field: &field.name }),
             }
         }
     }
@@ -226,13 +226,13 @@ fn packet_fields(
     };
     let value = |f: &CtxField| bytes[f.off as usize..(f.off + f.size) as usize].to_vec();
     let all = layout.fields.iter().map(|f| (f, value(f)));
-    Ok(all.filter(|(f, v)| named.contains(&f.name) || v.iter().any(|b| *b != 0)).collect())
+    Ok(all.filter(|(f, v)| named.contains(&&*f.name) || v.iter().any(|b| *b != 0)).collect())
 }
 
 /// Bytes of XDP metadata at the data's start: the field `data` of the context.
 fn metadata(set: &[(&'static CtxField, Vec<u8>)], data: &[u8]) -> Result<usize, InputError> {
-    let of = |name| {
-        let found = set.iter().find(|(f, _)| f.name == name);
+    let of = |name: &str| {
+        let found = set.iter().find(|(f, _)| *f.name == *name);
         found.map_or(0, |(_, v)| u32::from_ne_bytes([v[0], v[1], v[2], v[3]]))
     };
     let fixed = |field| Err(InputError::Fixed { layout: "xdp_md", field });
@@ -269,7 +269,7 @@ fn packet_output(row: &ProgTypeDesc, layout: &'static CtxLayout, p: &mut Packet)
     data.extend_from_slice(p.bytes());
     let mut ctx = vec![0; layout.size as usize];
     for field in layout.fields.iter().filter(|f| f.read != Rights::NONE) {
-        if let Some(s) = slot(&mut p.ctx, field.name) {
+        if let Some(s) = slot(&mut p.ctx, &field.name) {
             s.read(&mut ctx[field.off as usize..(field.off + field.size) as usize]);
         }
     }
@@ -334,7 +334,7 @@ fn plain_bytes(layout: &'static CtxLayout, given: &[u8]) -> Result<Vec<u8>, Inpu
     for field in pointers {
         let at = field.off as usize;
         if given.get(at..at + 8).is_some_and(|v| v.iter().any(|b| *b != 0)) {
-            return Err(InputError::Fixed { layout: layout.name, field: field.name });
+            return Err(InputError::Fixed { layout: layout.name, field: &field.name });
         }
     }
     let mut bytes = given.to_vec();
@@ -382,7 +382,7 @@ fn put_pointer(layout: &CtxLayout, bytes: &mut [u8], kind: FieldKind, value: u64
 /// Sets the field that holds the buffer's length, if it was left zero.
 fn put_length(layout: &CtxLayout, bytes: &mut [u8], len: u32) {
     let names = ["optlen", "size", "len", "skb_len"];
-    let Some(field) = layout.fields.iter().find(|f| names.contains(&f.name)) else { return };
+    let Some(field) = layout.fields.iter().find(|f| names.contains(&&*f.name)) else { return };
     let at = field.off as usize;
     if let Some(room) = bytes.get_mut(at..at + 4).filter(|r| r.iter().all(|b| *b == 0)) {
         room.copy_from_slice(&len.to_ne_bytes());

@@ -68,7 +68,7 @@ fn fields(row: &'static ProgTypeDesc) -> Vec<&'static CtxField> {
     let layout = row.layout(None).unwrap();
     let plain = layout.fields.iter().filter(|f| f.kind == FieldKind::Scalar && matches!(f.size, 1 | 4 | 8));
     let readable = plain.filter(|f| f.allows(f.off as u32, f.size as u32, CtxAccess::Load));
-    readable.filter(|f| !NOT.contains(&f.name)).collect()
+    readable.filter(|f| !NOT.contains(&&*f.name)).collect()
 }
 
 /// A program that notes its context's numbers in a map and lets the packet go on.

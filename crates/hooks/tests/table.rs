@@ -57,7 +57,7 @@ fn fields_ascend_and_fit() {
             assert!(f.read.any | f.write.any | f.read.start | f.write.start <= 15, "{what}: odd sizes");
         }
         assert!(end <= l.size, "{} of {}", l.name, row.prog_type.label());
-        let mut names: Vec<_> = l.fields.iter().map(|f| f.name).collect();
+        let mut names: Vec<_> = l.fields.iter().map(|f| &*f.name).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), l.fields.len(), "{} has two fields of one name", l.name);
@@ -67,7 +67,8 @@ fn fields_ascend_and_fit() {
 #[test]
 fn the_engines_fields_lie_inside_its_context_and_never_overlap() {
     for (row, l) in layouts().filter(|(r, _)| matches!(r.user, UserRun::Packets)) {
-        let mut kept: Vec<_> = l.fields.iter().map(|f| (f.at as usize, f.at_size as usize, f.name)).collect();
+        let mut kept: Vec<_> =
+            l.fields.iter().map(|f| (f.at as usize, f.at_size as usize, &*f.name)).collect();
         kept.sort_unstable();
         for pair in kept.windows(2) {
             assert!(pair[0].0 + pair[0].1 <= pair[1].0, "{:?} of {}", pair, row.prog_type.label());

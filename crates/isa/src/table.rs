@@ -129,12 +129,12 @@ pub struct Row {
     pub next_imm: Option<Field>,
     /// Conformance group.
     pub group: Group,
-    /// First kernel version with it.
-    pub since: &'static str,
+    /// First Linux version with it; `(0, 0)`: none has it.
+    pub since: (u8, u8),
 }
 
 /// Arithmetic: operation, number (upper four opcode bits), offset field, spelling, conformance mnemonic.
-pub const ALU_OPS: [(AluOp, u8, i32, &str, &str); 14] = [
+pub static ALU_OPS: [(AluOp, u8, i32, &str, &str); 14] = [
     (AluOp::Add, 0x00, 0, "+=", "add"),
     (AluOp::Sub, 0x10, 0, "-=", "sub"),
     (AluOp::Mul, 0x20, 0, "*=", "mul"),
@@ -155,7 +155,7 @@ const MOV: u8 = 0xb0;
 const END: u8 = 0xd0;
 
 /// Conditions: condition, number (upper four opcode bits), spelling, conformance mnemonic.
-pub const CONDS: [(Cond, u8, &str, &str); 11] = [
+pub static CONDS: [(Cond, u8, &str, &str); 11] = [
     (Cond::Eq, 0x10, "==", "jeq"),
     (Cond::Gt, 0x20, ">", "jgt"),
     (Cond::Ge, 0x30, ">=", "jge"),
@@ -174,7 +174,7 @@ const EXIT: u8 = 0x90;
 const JCOND: u8 = 0xe0;
 
 /// Atomic read-modify-write: operation, immediate, name in `atomic_NAME` and the conformance dialect.
-pub const ATOMICS: [(AtomicOp, i32, &str); 10] = [
+pub static ATOMICS: [(AtomicOp, i32, &str); 10] = [
     (AtomicOp::Add { fetch: false }, 0x00, "add"),
     (AtomicOp::Add { fetch: true }, 0x01, "fetch_add"),
     (AtomicOp::Or { fetch: false }, 0x40, "or"),
@@ -190,7 +190,7 @@ const LOAD_ACQUIRE: i32 = 0x100;
 const STORE_RELEASE: i32 = 0x110;
 
 /// Sizes: size, opcode bits, letter suffix of the conformance dialect (`ldxb`), C name without sign (`8` of `u8`).
-pub const SIZES: [(Size, u8, &str, &str); 4] = [
+pub static SIZES: [(Size, u8, &str, &str); 4] = [
     (Size::W, 0x00, "w", "32"),
     (Size::H, 0x08, "h", "16"),
     (Size::B, 0x10, "b", "8"),
@@ -198,21 +198,21 @@ pub const SIZES: [(Size, u8, &str, &str); 4] = [
 ];
 
 /// Pseudo sources of `ldimm64`: which, source field, is the second immediate used, kernel version.
-pub const PSEUDOS: [(Pseudo, i32, bool, &str); 7] = [
-    (Pseudo::Value, 0, true, "3.18"),
-    (Pseudo::MapFd, 1, false, "3.18"),
-    (Pseudo::MapFdValue, 2, true, "5.2"),
-    (Pseudo::BtfId, 3, true, "5.9"),
-    (Pseudo::Func, 4, false, "5.13"),
-    (Pseudo::MapIdx, 5, false, "5.14"),
-    (Pseudo::MapIdxValue, 6, true, "5.14"),
+pub static PSEUDOS: [(Pseudo, i32, bool, (u8, u8)); 7] = [
+    (Pseudo::Value, 0, true, (3, 18)),
+    (Pseudo::MapFd, 1, false, (3, 18)),
+    (Pseudo::MapFdValue, 2, true, (5, 2)),
+    (Pseudo::BtfId, 3, true, (5, 9)),
+    (Pseudo::Func, 4, false, (5, 13)),
+    (Pseudo::MapIdx, 5, false, (5, 14)),
+    (Pseudo::MapIdxValue, 6, true, (5, 14)),
 ];
 
 /// Byte order: kind, class, source bit, spelling (followed by the bits), kernel version.
-pub const ENDIANS: [(Endian, u8, u8, &str, &str); 3] = [
-    (Endian::ToLe, ALU, K, "le", "3.18"),
-    (Endian::ToBe, ALU, X, "be", "3.18"),
-    (Endian::Swap, ALU64, K, "bswap", "6.6"),
+pub static ENDIANS: [(Endian, u8, u8, &str, (u8, u8)); 3] = [
+    (Endian::ToLe, ALU, K, "le", (3, 18)),
+    (Endian::ToBe, ALU, X, "be", (3, 18)),
+    (Endian::Swap, ALU64, K, "bswap", (6, 6)),
 ];
 
 /// Widths: width, class of arithmetic, class of jumps, opcode bits of an atomic, register letter.
@@ -310,7 +310,7 @@ struct Builder {
 }
 
 /// A row with everything reserved, for the families to fill in.
-const fn row(opcode: u8, kind: Kind, group: Group, since: &'static str) -> Row {
+const fn row(opcode: u8, kind: Kind, group: Group, since: (u8, u8)) -> Row {
     let z = Field::Zero;
     Row { opcode, kind, dst: z, src: z, off: z, imm: z, next_imm: None, group, since }
 }
@@ -323,7 +323,7 @@ const fn either(width: Width, narrow: Group, wide: Group) -> Group {
 }
 
 const fn build() -> [Row; ROW_COUNT] {
-    let mut b = Builder { rows: [row(0, Kind::Exit, Group::Base32, ""); ROW_COUNT], n: 0 };
+    let mut b = Builder { rows: [row(0, Kind::Exit, Group::Base32, (0, 0)); ROW_COUNT], n: 0 };
     b.alu();
     b.moves();
     b.endian();
@@ -363,9 +363,9 @@ impl Builder {
         while i < ALU_OPS.len() * 4 {
             let (op, number, off, _, _) = ALU_OPS[i / 4];
             let ((width, class, _, _), (src, bit)) = (WIDTHS[i / 2 % 2], SRCS[i % 2]);
-            let mut r = row(class | number | bit, Kind::Alu(op, width, src), alu_group(op, width), "3.18");
+            let mut r = row(class | number | bit, Kind::Alu(op, width, src), alu_group(op, width), (3, 18));
             r.dst = Field::Free;
-            r.since = if off == 1 { "6.6" } else { "3.18" };
+            r.since = if off == 1 { (6, 6) } else { (3, 18) };
             r.off = if number == 0x30 || number == 0x90 || number == MOV && bit == X {
                 Field::Is(off)
             } else {
@@ -385,19 +385,19 @@ impl Builder {
         while i < 2 {
             let (width, class, _, _) = WIDTHS[i];
             let group = either(width, Group::Base32, Group::Base64);
-            let mut r = row(class | NEG, Kind::Neg(width), group, "3.18");
+            let mut r = row(class | NEG, Kind::Neg(width), group, (3, 18));
             r.dst = Field::Free;
             self.push(r);
             let mut bits = 8;
             while bits <= 16 << i {
-                let mut r = row(class | MOV | X, Kind::MovSx(width, bits), group, "6.6");
+                let mut r = row(class | MOV | X, Kind::MovSx(width, bits), group, (6, 6));
                 (r.dst, r.src, r.off) = (Field::Free, Field::Free, Field::Is(bits as i32));
                 self.push(r);
                 bits *= 2;
             }
             i += 1;
         }
-        let mut r = row(ALU64 | MOV | X, Kind::AddrSpaceCast, Group::Linux, "6.9");
+        let mut r = row(ALU64 | MOV | X, Kind::AddrSpaceCast, Group::Linux, (6, 9));
         (r.dst, r.src, r.off, r.imm) = (Field::Free, Field::Free, Field::Is(1), Field::Free);
         self.push(r);
     }
@@ -429,7 +429,7 @@ impl Builder {
         while i < SIZES.len() {
             let (size, bits, _, _) = SIZES[i];
             let group = if bits == 0x18 { Group::Base64 } else { Group::Base32 };
-            let mut r = row(LDX | MEM | bits, Kind::Load(size, false), group, "3.18");
+            let mut r = row(LDX | MEM | bits, Kind::Load(size, false), group, (3, 18));
             (r.dst, r.src, r.off) = (Field::Free, Field::Free, Field::Free);
             self.push(r);
             r.opcode = STX | MEM | bits;
@@ -440,7 +440,7 @@ impl Builder {
             r.kind = Kind::Store(size, Src::Imm);
             self.push(r);
             if bits != 0x18 {
-                let mut r = row(LDX | MEMSX | bits, Kind::Load(size, true), Group::Base32, "6.6");
+                let mut r = row(LDX | MEMSX | bits, Kind::Load(size, true), Group::Base32, (6, 6));
                 (r.dst, r.src, r.off) = (Field::Free, Field::Free, Field::Free);
                 self.push(r);
             }
@@ -452,7 +452,7 @@ impl Builder {
         let mut i = 0;
         while i < 3 {
             let (size, bits, _, _) = SIZES[i];
-            let mut r = row(LD | ABS | bits, Kind::LoadAbs(size), Group::Packet, "3.18");
+            let mut r = row(LD | ABS | bits, Kind::LoadAbs(size), Group::Packet, (3, 18));
             r.imm = Field::Free;
             self.push(r);
             r.opcode = LD | IND | bits;
@@ -467,7 +467,7 @@ impl Builder {
         let mut i = 0;
         while i < ATOMICS.len() * 2 {
             let ((op, imm, _), (width, _, _, bits)) = (ATOMICS[i / 2], WIDTHS[i % 2]);
-            let since = if imm == 0 { "3.18" } else { "5.12" };
+            let since = if imm == 0 { (3, 18) } else { (5, 12) };
             let kind = Kind::Atomic(op, width);
             let mut r =
                 row(STX | ATOMIC | bits, kind, either(width, Group::Atomic32, Group::Atomic64), since);
@@ -478,7 +478,7 @@ impl Builder {
         let mut i = 0;
         while i < SIZES.len() {
             let (size, bits, _, _) = SIZES[i];
-            let mut r = row(STX | ATOMIC | bits, Kind::LoadAcquire(size), Group::Linux, "6.15");
+            let mut r = row(STX | ATOMIC | bits, Kind::LoadAcquire(size), Group::Linux, (6, 15));
             (r.dst, r.src, r.off, r.imm) = (Field::Free, Field::Free, Field::Free, Field::Is(LOAD_ACQUIRE));
             self.push(r);
             r.kind = Kind::StoreRelease(size);
@@ -495,11 +495,11 @@ impl Builder {
             let ((width, _, class, _), (src, bit)) = (WIDTHS[i / 2 % 2], SRCS[i % 2]);
             let group = either(width, Group::Base32, Group::Base64);
             let since = if class == JMP32 {
-                "5.1"
+                (5, 1)
             } else if number >= 0xa0 {
-                "4.14"
+                (4, 14)
             } else {
-                "3.18"
+                (3, 18)
             };
             let mut r = row(class | number | bit, Kind::JumpIf(cond, width, src), group, since);
             (r.dst, r.off) = (Field::Free, Field::Free);
@@ -510,31 +510,31 @@ impl Builder {
             self.push(r);
             i += 1;
         }
-        let mut r = row(JMP | JA, Kind::Ja(false), Group::Base32, "3.18");
+        let mut r = row(JMP | JA, Kind::Ja(false), Group::Base32, (3, 18));
         r.off = Field::Free;
         self.push(r);
         r.kind = Kind::MayGoto;
-        (r.opcode, r.group, r.since) = (JMP | JCOND, Group::Linux, "6.9");
+        (r.opcode, r.group, r.since) = (JMP | JCOND, Group::Linux, (6, 9));
         self.push(r);
-        let mut r = row(JMP32 | JA, Kind::Ja(true), Group::Base32, "6.6");
+        let mut r = row(JMP32 | JA, Kind::Ja(true), Group::Base32, (6, 6));
         r.imm = Field::Free;
         self.push(r);
     }
 
     const fn calls(&mut self) {
-        let mut r = row(JMP | CALL, Kind::Call(CallKind::Helper), Group::Base32, "3.18");
+        let mut r = row(JMP | CALL, Kind::Call(CallKind::Helper), Group::Base32, (3, 18));
         (r.src, r.imm) = (Field::Is(0), Field::Free);
         self.push(r);
-        (r.kind, r.src, r.since) = (Kind::Call(CallKind::Local), Field::Is(1), "4.16");
+        (r.kind, r.src, r.since) = (Kind::Call(CallKind::Local), Field::Is(1), (4, 16));
         self.push(r);
-        (r.kind, r.src, r.since) = (Kind::Call(CallKind::Kfunc), Field::Is(2), "5.13");
+        (r.kind, r.src, r.since) = (Kind::Call(CallKind::Kfunc), Field::Is(2), (5, 13));
         r.off = Field::Free;
         self.push(r);
         // The register stands in `dst`, or (clang before 19) in `imm`: decoding takes both.
-        let mut r = row(JMP | CALL | X, Kind::Call(CallKind::Reg), Group::Callx, "");
+        let mut r = row(JMP | CALL | X, Kind::Call(CallKind::Reg), Group::Callx, (0, 0));
         (r.dst, r.imm) = (Field::Free, Field::Free);
         self.push(r);
-        self.push(row(JMP | EXIT, Kind::Exit, Group::Base32, "3.18"));
+        self.push(row(JMP | EXIT, Kind::Exit, Group::Base32, (3, 18)));
     }
 }
 

@@ -48,7 +48,11 @@ fn instructions() {
         let (dst, src, off, imm) = (field(row.dst), field(row.src), field(row.off), field(row.imm));
         let next = row.next_imm.map_or(String::new(), field);
         let op = example(row).to_string().replace('|', "\\|");
-        let (group, since) = (row.group.name(), row.since);
+        let group = row.group.name();
+        let since = match row.since {
+            (0, 0) => String::new(),
+            (major, minor) => format!("{major}.{minor}"),
+        };
         writeln!(
             text,
             "| {:#04x} | `{op}` | {dst} | {src} | {off} | {imm} | {next} | {group} | {since} |",

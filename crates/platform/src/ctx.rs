@@ -6,6 +6,7 @@
 //! verified programs once.
 
 use crate::helper::{Capability, Version};
+use crate::name::Name;
 use crate::uapi::{AttachType, ProgType};
 
 /// One program type: the row that hooks, verifier and command line read.
@@ -125,7 +126,7 @@ pub struct CtxLayout {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CtxField {
     /// UAPI name.
-    pub name: &'static str,
+    pub name: Name,
     /// Offset in the UAPI structure.
     pub off: u16,
     /// Bytes in the UAPI structure (of the whole array, for arrays).
@@ -241,7 +242,7 @@ impl CtxField {
         write: Rights,
     ) -> CtxField {
         let unprivileged = Unprivileged::Same;
-        CtxField { name, off, size, kind, read, write, unprivileged, at: off, at_size: size }
+        CtxField { name: Name::new(name), off, size, kind, read, write, unprivileged, at: off, at_size: size }
     }
 
     /// The same field, kept elsewhere by the engine.
@@ -279,7 +280,7 @@ impl CtxLayout {
 
     /// A field by its name.
     pub fn by_name(&self, name: &str) -> Option<&'static CtxField> {
-        self.fields.iter().find(|f| f.name == name)
+        self.fields.iter().find(|f| *f.name == *name)
     }
 }
 
