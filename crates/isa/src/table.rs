@@ -110,6 +110,9 @@ pub enum Kind {
     Exit,
 }
 
+/// A Linux version, major and minor; `(0, 0)`: none has it.
+pub type Since = (u8, u8);
+
 /// One legal shape of an instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Row {
@@ -129,8 +132,8 @@ pub struct Row {
     pub next_imm: Option<Field>,
     /// Conformance group.
     pub group: Group,
-    /// First Linux version with it; `(0, 0)`: none has it.
-    pub since: (u8, u8),
+    /// First Linux version with it.
+    pub since: Since,
 }
 
 /// Arithmetic: operation, number (upper four opcode bits), offset field, spelling, conformance mnemonic.
@@ -198,7 +201,7 @@ pub static SIZES: [(Size, u8, &str, &str); 4] = [
 ];
 
 /// Pseudo sources of `ldimm64`: which, source field, is the second immediate used, kernel version.
-pub static PSEUDOS: [(Pseudo, i32, bool, (u8, u8)); 7] = [
+pub static PSEUDOS: [(Pseudo, i32, bool, Since); 7] = [
     (Pseudo::Value, 0, true, (3, 18)),
     (Pseudo::MapFd, 1, false, (3, 18)),
     (Pseudo::MapFdValue, 2, true, (5, 2)),
@@ -209,7 +212,7 @@ pub static PSEUDOS: [(Pseudo, i32, bool, (u8, u8)); 7] = [
 ];
 
 /// Byte order: kind, class, source bit, spelling (followed by the bits), kernel version.
-pub static ENDIANS: [(Endian, u8, u8, &str, (u8, u8)); 3] = [
+pub static ENDIANS: [(Endian, u8, u8, &str, Since); 3] = [
     (Endian::ToLe, ALU, K, "le", (3, 18)),
     (Endian::ToBe, ALU, X, "be", (3, 18)),
     (Endian::Swap, ALU64, K, "bswap", (6, 6)),
@@ -310,7 +313,7 @@ struct Builder {
 }
 
 /// A row with everything reserved, for the families to fill in.
-const fn row(opcode: u8, kind: Kind, group: Group, since: (u8, u8)) -> Row {
+const fn row(opcode: u8, kind: Kind, group: Group, since: Since) -> Row {
     let z = Field::Zero;
     Row { opcode, kind, dst: z, src: z, off: z, imm: z, next_imm: None, group, since }
 }
