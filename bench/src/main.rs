@@ -1,8 +1,10 @@
-//! Benchmarks: `cargo xtask bench run|maps|packets|load|filters|verifier [-o json] [FILE…]`.
+//! Benchmarks: `cargo xtask bench run|maps|packets|load|filters|verifier [-o json] [FILE…]`, `compare A B`.
 //!
 //! Rounds are interleaved (every subject once, then all again) and the median of each subject's rounds counts, so that a
 //! busy machine slows all subjects alike. The machine is named in the output.
 
+mod compare;
+mod document;
 mod filters;
 mod load;
 mod maps;
@@ -37,6 +39,12 @@ fn main() -> ExitCode {
         Some(_) => return usage("-o takes json"),
         None => false,
     };
+    let write = args.iter().position(|a| a == "--write").map(|at| args.remove(at)).is_some();
+    if let [first, a, b] = args.as_slice()
+        && first == "compare"
+    {
+        return done(compare::run(Path::new(a), Path::new(b)));
+    }
     if args.first().is_some_and(|a| a == "verifier") {
         return judge(args.split_off(1), json);
     }
@@ -48,31 +56,30 @@ fn main() -> ExitCode {
             maps::run(&or_else(files, "bench/objects/maps.bpf.o")[0], &names)
         }
         Some("packets") => packets::run(&or_else(files, "bench/objects/packets.bpf.o")[0]),
-        Some("filters") => {
-            return match filters::run(json) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(e) => {
-                    eprintln!("bench: {e}");
-                    ExitCode::FAILURE
-                }
-            };
-        }
+        Some("filters") => return done(filters::run(json)),
         Some("load") => load::run(&or_else(files, "bench/objects/load.bpf.o")),
-        _ => return usage("what to measure: run, maps, packets, load, filters or verifier"),
+        Some("compare") => return usage("compare takes two files that `-o json` wrote"),
+        _ => return usage("what to measure: run, maps, packets, load, filters or verifier; or compare A B"),
     };
-    match rows {
-        Ok(rows) => print(&rows, json),
+    done(rows.and_then(|rows| {
+        print(&rows, json);
+        if write { document::write(&args[0], &rows) } else { Ok(()) }
+    }))
+}
+
+fn done(what: Result<(), String>) -> ExitCode {
+    match what {
+        Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("bench: {e}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
 }
 
 fn usage(why: &str) -> ExitCode {
     eprintln!(
-        "bench: {why}\nusage: cargo xtask bench run|maps|packets|load|filters [-o json] [FILE…]\n       cargo xtask bench verifier [-o json] [--rounds N] [--only NAME] [--no-kernel] [FILE|FOLDER…]"
+        "bench: {why}\nusage: cargo xtask bench run|maps|packets|load [-o json] [--write] [FILE…]\n       cargo xtask bench filters [-o json]\n       cargo xtask bench compare A B\n       cargo xtask bench verifier [-o json] [--rounds N] [--only NAME] [--no-kernel] [FILE|FOLDER…]"
     );
     ExitCode::from(2)
 }
@@ -97,13 +104,7 @@ fn judge(args: Vec<String>, json: bool) -> ExitCode {
         let given = std::env::var_os("SKEP_SELFTESTS").map(PathBuf::from);
         plan.paths.push(given.unwrap_or_else(|| root.join("target/selftests")));
     }
-    match verifier::run(&plan, json) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("bench: {e}");
-            ExitCode::FAILURE
-        }
-    }
+    done(verifier::run(&plan, json))
 }
 
 /// The files given, or every object below a folder of the repository.
@@ -159,7 +160,7 @@ fn print(rows: &[Row], json: bool) {
     }
 }
 
-/// Geometric mean of each engine's ratios over the programs that do work.
+/// What each engine takes of the first one.
 fn summary(rows: &[Row]) {
     let mut engines: Vec<&str> = Vec::new();
     for row in rows {
@@ -168,11 +169,15 @@ fn summary(rows: &[Row]) {
         }
     }
     for engine in engines {
-        let counts = |r: &&Row| r.engine == engine && r.program != "empty" && r.ratio > 0.0;
-        let logs: Vec<f64> = rows.iter().filter(counts).map(|r| r.ratio.ln()).collect();
-        let mean = (logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp();
-        println!("{engine:<10} geometric mean of {} ratios: {mean:.3}", logs.len());
+        println!("{engine:<10} geometric mean of ratios: {:.3}", mean(rows, engine));
     }
+}
+
+/// Geometric mean of an engine's ratios over the programs that do work.
+fn mean(rows: &[Row], engine: &str) -> f64 {
+    let counts = |r: &&Row| r.engine == engine && r.program != "empty" && r.ratio > 0.0;
+    let logs: Vec<f64> = rows.iter().filter(counts).map(|r| r.ratio.ln()).collect();
+    (logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp()
 }
 
 /// Processor and number of CPUs.
