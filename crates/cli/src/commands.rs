@@ -43,6 +43,7 @@ pub(crate) static COMMANDS: &[&Cmd] = &[
     &cmd::kobj::load::LOADALL,
     &cmd::prog::RUN,
     &cmd::prog::PIN,
+    &cmd::kobj::profile::PROFILE,
     &cmd::kobj::events::TRACELOG,
     &cmd::kobj::attach::PROG_ATTACH,
     &cmd::kobj::attach::PROG_DETACH,

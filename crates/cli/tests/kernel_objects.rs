@@ -52,6 +52,10 @@ $S prog show pinned $B/h =~ a map is pinned there, no prog
 $S prog show pinned $B/none =~ exit 3 skep: $B/none: nothing is pinned there
 $S prog load examples/pktsize/pktsize.bpf.o $B/ps autoattach =~ name the network device
 $S link show =>
+bash -c '$S prog profile pinned $B/fw/firewall duration 1 cycles & sleep 0.4; head -c 64 /dev/zero | $S prog run pinned $B/fw/firewall data_in - repeat 1000 >$B.out; wait; rm $B.out' =~ 1000 run_cnt
+$S prog profile pinned $B/fw/firewall duration 0 instructions -j =~ "run_cnt":0,"value":0
+$S prog profile pinned $B/fw/firewall duration 1 bogomips =~ exit 2 skep: no metric "bogomips"; there are cycles, instructions
+$S prog profile pinned $B/fw/firewall =~ exit 2 skep: name at least one metric
 $S struct_ops register tests/objects/congestion.o $B/cc --set first.name='"skep_one"' --set second.name='"skep_two"' --set future.name='"skep_three"' --set second.release=0 =~ Registered tcp_congestion_ops first map id
 $S struct_ops register tests/objects/congestion.o $B/cc2 --set first.name='"skep_one"' =~ exit 1 skep: tests/objects/congestion.o: cannot register first: the kernel has one of this name
 $S struct_ops register examples/firewall/firewall.bpf.o =~ exit 3 skep: examples/firewall/firewall.bpf.o: has no struct_ops variables

@@ -14,6 +14,7 @@
 //!                  ├ token.rs          rights handed to a user namespace
 //!                  ├ packet.rs         packet sockets: live packets through a classic filter
 //!                  ├ probe.rs          what the kernel has, by trying
+//!                  ├ profile.rs        what a program costs
 //!                  └ explain.rs        which permission or kernel option is missing
 //!  seccomp            commands under a filter, by system calls of its own
 //! ```
@@ -40,6 +41,7 @@ mod perf;
 pub mod pin;
 pub mod pinned;
 mod probe;
+pub mod profile;
 mod raw;
 mod ring;
 pub mod seccomp;

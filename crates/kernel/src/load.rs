@@ -113,6 +113,7 @@ pub(crate) fn load(program: &Arc<Program>, with: &Surroundings<'_>) -> Result<Ke
         func_info: &func_info,
         line_info: &line_info,
         attach_btf_id: attach.btf_id,
+        attach_prog: None,
         log_level: with.log_level,
     };
     let (mut loaded, mut text) = ask(with.door, &request);

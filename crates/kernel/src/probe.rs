@@ -116,6 +116,7 @@ impl Kernel {
                 }
                 None => 0,
             },
+            attach_prog: None,
             log_level: 0,
         };
         self.door().prog_load(&request, &mut []).0.map(drop)

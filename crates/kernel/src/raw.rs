@@ -291,6 +291,7 @@ impl Door for Live {
             prog_name: p.name,
             expected_attach_type: p.attach_type,
             attach_btf_id: p.attach_btf_id,
+            attach_prog_fd: p.attach_prog.map_or(0, number),
             fd_array: if fds.is_empty() { 0 } else { fds.as_ptr() as u64 },
             ..LoadAttr::default()
         };

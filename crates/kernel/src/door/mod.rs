@@ -64,6 +64,8 @@ pub struct ProgLoad<'a> {
     pub line_info: &'a [[u32; 4]],
     /// What it attaches to, as an id of the kernel's types.
     pub attach_btf_id: u32,
+    /// The program whose types those are, in place of the kernel's.
+    pub attach_prog: Option<BorrowedFd<'a>>,
     /// Log level; 0: no log.
     pub log_level: u32,
 }

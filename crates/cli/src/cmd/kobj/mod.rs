@@ -7,6 +7,7 @@ pub(crate) mod link;
 pub(crate) mod load;
 pub(crate) mod map;
 pub(crate) mod net;
+pub(crate) mod profile;
 pub(crate) mod prog;
 pub(crate) mod struct_ops;
 pub(crate) mod token;
