@@ -28,6 +28,22 @@ $S net detach xdp dev va =>
 $S net detach xdp dev va =~ exit 3 skep: detaching from va: no program is there
 $S net attach tcx_ingress pinned $B/fw/firewall dev va =~ exit 1 skep: attaching to va
 $S net show dev none =~ exit 3 skep: no network device "none"
+$S net attach xdp obj tests/objects/xdp_chain.o prog guard dev va --xdp-root $B/xdp =>
+$S net attach xdp obj tests/objects/xdp_chain.o prog count dev va --xdp-root $B/xdp =>
+$S net attach xdp obj examples/firewall/firewall.bpf.o dev va priority 15 chain none --xdp-root $B/xdp =>
+$S net attach xdp obj examples/firewall/firewall.bpf.o dev va --xdp-root $B/xdp =~ a program of this name is on the device already
+$S net attach xdp obj examples/firewall/firewall.bpf.o dev va priority 5 chain pass,tx replace --xdp-root $B/xdp =>
+$S net attach xdp obj tests/objects/xdp_chain.o dev va --xdp-root $B/xdp =~ exit 2 skep: tests/objects/xdp_chain.o: name one of its XDP programs: prog count|guard|other
+$S net attach xdp obj examples/firewall/firewall.bpf.o dev va chain often --xdp-root $B/xdp =~ exit 2 skep: chain: no action "often"
+$S net attach xdp obj examples/firewall/firewall.bpf.o dev vb --xdp-root /tmp =~ exit 6 skep: a set of XDP programs is not supported here
+$S net show dev va --xdp-root $B/xdp =~ priority 5 firewall chain pass,tx;;priority 10 count chain pass;;priority 20 guard chain pass
+$S net show dev va -j --xdp-root $B/xdp =~ "programs":[{"name":"firewall","priority":5,"chain_call_actions":["pass","tx"]},{"name":"count","priority":10
+$S net detach xdp dev va prog nobody --xdp-root $B/xdp =~ exit 3 skep: detaching from va: no program "nobody" shares the device; there are firewall, count, guard
+$S net detach xdp dev va prog count --xdp-root $B/xdp =>
+$S net show dev va --xdp-root $B/xdp =~ priority 5 firewall chain pass,tx;;priority 20 guard chain pass
+$S net detach xdp dev va --xdp-root $B/xdp =>
+$S net detach xdp dev va --xdp-root $B/xdp =~ exit 3 skep: detaching from va: no program is there
+find $B/xdp -type f =>
 $S map create $B/h type hash key 4 value 8 entries 16 name hh => 
 $S map update pinned $B/h key 7 value 9 => 
 $S map update pinned $B/h key 7 value 9 noexist =~ exit 1 skep: map hh: cannot write the entry
@@ -112,7 +128,9 @@ fn bpftools_words() {
         let answer = answer.trim();
         let folder = folder.display().to_string();
         if let Some((_, wanted)) = step.split_once(" =~ ") {
-            assert!(answer.contains(wanted.replace("$B", &folder).trim()), "{step}\n{answer}");
+            // `;;` divides lines.
+            let wanted = wanted.replace("$B", &folder).replace(";;", "\n\t");
+            assert!(answer.contains(wanted.trim()), "{step}\n{answer}");
         } else if let Some((_, wanted)) = step.split_once(" =>") {
             assert_eq!(answer, wanted.trim(), "{step}");
         } else {

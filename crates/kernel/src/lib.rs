@@ -8,6 +8,7 @@
 //!                  ├ ksyms.rs          the kernel's symbols and their addresses
 //!                  ├ load.rs, log.rs   programs; the verifier's log read into a `Refusal`
 //!                  ├ struct_ops.rs     structures of the kernel whose functions are programs
+//!                  ├ dispatcher.rs     several XDP programs on one device
 //!                  ├ link/, netlink.rs hooks: what programs are attached to, as links
 //!                  ├ pin.rs, info.rs   objects that exist already: pins, ids, what the kernel says of them
 //!                  ├ mount.rs          where file systems are
@@ -25,6 +26,7 @@
 
 pub mod auto;
 mod btf;
+pub mod dispatcher;
 pub mod door;
 mod engine;
 pub mod explain;

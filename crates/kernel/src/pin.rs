@@ -53,11 +53,19 @@ pub fn pin(door: &dyn Door, path: &Path, fd: BorrowedFd<'_>) -> Result<(), PinEr
     let mut pinned = door.obj_pin(&name, fd);
     let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
     if let (Err(Errno::ENOENT), Some(folder)) = (&pinned, folder) {
-        let made = std::fs::create_dir_all(folder);
-        made.map_err(|e| error(folder, Errno(e.raw_os_error().unwrap_or(5))))?;
+        self::folder(folder)?;
         pinned = door.obj_pin(&name, fd);
     }
     pinned.map_err(|e| error(path, e))
+}
+
+/// Makes a folder for pins.
+///
+/// # Errors
+/// As [`pin`].
+pub fn folder(path: &Path) -> Result<(), PinError> {
+    let made = std::fs::create_dir_all(path);
+    made.map_err(|e| error(path, Errno(e.raw_os_error().unwrap_or(5))))
 }
 
 /// Opens a pinned object. A folder in which it is looked for must be readable.

@@ -42,6 +42,7 @@ mod relocs;
 pub mod sections;
 mod struct_ops;
 pub mod write;
+mod xdp;
 
 pub use attach::AttachTarget;
 pub use bind::{BindEnv, BindError, BindErrorKind, Ksym};
@@ -53,3 +54,4 @@ pub use object::{
     Object, Reloc, RelocTarget, SectionInfo, Slot, StructOps, StructOpsMember, TailSlot,
 };
 pub use sections::SectionDef;
+pub use xdp::XdpRunConfig;

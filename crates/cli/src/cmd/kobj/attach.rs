@@ -7,11 +7,14 @@ use super::link::attach_name;
 use super::{Which, Words, door, engine, kernel, pinning, refused, words_arg};
 use crate::commands::Cmd;
 use crate::failure::Failure;
-use skep::descriptors::{AttachType, Errno};
+use clap::ArgMatches;
+use skep::descriptors::{AttachType, Errno, ProgType};
 use skep::kernel::auto::{self, Given};
+use skep::kernel::dispatcher::{self, Dispatcher, Member};
 use skep::kernel::door::{IdKind, ProgAttach, Target};
 use skep::kernel::link::{XdpMode, ifindex};
-use skep::kernel::{KernelProgram, info, netlink, pin};
+use skep::kernel::pinned::Pinning;
+use skep::kernel::{Kernel, KernelProgram, info, netlink, pin};
 use skep::{Collection, Options, Select};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
@@ -39,20 +42,37 @@ pub(crate) static PROG_DETACH: Cmd = Cmd {
 /// `skep net attach ATTACH_TYPE PROG dev NAME [overwrite]`.
 pub(crate) static NET_ATTACH: Cmd = Cmd {
     path: &["net", "attach"],
-    about: "Attach a program of the running kernel to a network device",
+    about: "Attach a program to a network device; of objects several XDP programs share one",
     long: "ATTACH_TYPE: xdp, xdpgeneric, xdpdrv, xdpoffload, tcx_ingress, tcx_egress. It stays until `skep net detach`.\n\n\
-           Example:\n  skep net attach xdpgeneric pinned /sys/fs/bpf/xdp dev veth0 overwrite",
-    args: || vec![words_arg("ATTACH_TYPE PROG dev NAME [overwrite]", "Hook, program and device")],
-    run: |m, _| net_attach(&mut Words::new(m)),
+           With `obj FILE` in the place of PROG the object's XDP program (`prog NAME` where it has several) joins those that are on\n\
+           the device: the one with the smallest priority runs first, and the next is asked on the actions of `chain`\n\
+           (aborted, drop, pass, tx, redirect, divided by commas, or none). What is not said is taken from the object's section\n\
+           .xdp_run_config, else it is priority 50 and pass. No packet is lost meanwhile. `replace` takes the place of the program\n\
+           of the same name. `skep net show` lists them.\n\n\
+           Examples:\n  skep net attach xdpgeneric pinned /sys/fs/bpf/xdp dev veth0 overwrite\n  \
+           skep net attach xdp obj firewall.bpf.o dev veth0 priority 10 chain pass,tx",
+    args: || {
+        let mut args = vec![words_arg(
+            "ATTACH_TYPE PROG dev NAME [WORD]",
+            "Hook, program, device, and what else is wanted",
+        )];
+        args.extend(super::load::object_args());
+        args.push(super::xdp_root());
+        args
+    },
+    run: |m, _| net_attach(m),
 };
 
 /// `skep net detach ATTACH_TYPE dev NAME`.
 pub(crate) static NET_DETACH: Cmd = Cmd {
     path: &["net", "detach"],
-    about: "Detach the program that is on a network device without a link",
-    long: "Example:\n  skep net detach xdp dev veth0",
-    args: || vec![words_arg("ATTACH_TYPE dev NAME", "Hook and device")],
-    run: |m, _| net_detach(&mut Words::new(m)),
+    about: "Detach the program that is on a network device without a link, or programs that share the device",
+    long: "`prog NAME` takes one of the programs that share a device off, without it all of them go.\n\n\
+           Examples:\n  skep net detach xdp dev veth0\n  skep net detach xdp dev veth0 prog firewall",
+    args: || {
+        vec![words_arg("ATTACH_TYPE dev NAME [prog NAME]", "Hook, device and program"), super::xdp_root()]
+    },
+    run: |m, _| net_detach(m),
 };
 
 /// `skep cgroup attach PATH ATTACH_TYPE PROG [multi|override]`.
@@ -155,9 +175,18 @@ fn device(words: &mut Words<'_>) -> Result<(String, u32), Failure> {
     Ok((name.to_owned(), index))
 }
 
-fn net_attach(words: &mut Words<'_>) -> Result<(), Failure> {
+fn net_attach(m: &ArgMatches) -> Result<(), Failure> {
+    let words = &mut Words::new(m);
     let door = door();
     let hook = net_hook(words.value("attach")?)?;
+    if words.take("obj") {
+        return match hook {
+            NetHook::Xdp(mode) => share(m, words, mode),
+            NetHook::Tcx(_) => Err(Failure::Usage(
+                "obj: only XDP programs share a device this way; tcx takes several programs by itself".into(),
+            )),
+        };
+    }
     let prog = super::load::program(words)?;
     let (name, index) = device(words)?;
     let overwrite = words.take("overwrite");
@@ -182,14 +211,114 @@ fn net_attach(words: &mut Words<'_>) -> Result<(), Failure> {
     }
 }
 
-fn net_detach(words: &mut Words<'_>) -> Result<(), Failure> {
+/// An object's program joins those that are on a device.
+fn share(m: &ArgMatches, words: &mut Words<'_>, mode: XdpMode) -> Result<(), Failure> {
+    let path = PathBuf::from(words.value("obj")?);
+    let wanted = if words.take("prog") { Some(words.value("prog")?) } else { None };
+    let (_, index) = device(words)?;
+    let (mut priority, mut chain, mut replace) = (None, None, false);
+    while let Some(word) = words.next() {
+        match word {
+            "priority" => priority = Some(words.number(word)?),
+            "chain" => chain = Some(actions(words.value(word)?)?),
+            "replace" => replace = true,
+            w => return Err(Failure::Usage(format!("{w:?}: priority, chain or replace is expected"))),
+        }
+    }
+    let kernel = Kernel::unchecked(*skep::platform());
+    let object = super::super::obj::open(&path)?;
+    let is_xdp = |f: &&skep::obj::Function| f.entry.as_ref().is_some_and(|e| e.prog_type == ProgType::Xdp);
+    let names: Vec<String> = object.programs().filter(is_xdp).map(|f| f.name.clone()).collect();
+    let name = match (wanted, &names[..]) {
+        (Some(name), _) if names.iter().any(|n| n == name) => name.to_owned(),
+        (None, [one]) => one.clone(),
+        (_, []) => return Err(Failure::Input(format!("{}: has no XDP program", path.display()))),
+        (_, many) => {
+            return Err(Failure::Usage(format!(
+                "{}: name one of its XDP programs: prog {}",
+                path.display(),
+                many.join("|")
+            )));
+        }
+    };
+    let config = object.xdp_run_config(&name);
+    let root: &PathBuf = m.get_one("pin-root").ok_or_else(|| Failure::Usage("no pin folder".into()))?;
+    let c =
+        super::load::open(m, &path, object, &kernel, &Pinning::new(&kernel, root), Select::Named(&[&name]))?;
+    let Some(program) = c.program(&name).map(|p| p.loaded.program().clone()) else {
+        return Err(Failure::Failed(format!("{}: {name} was not loaded", path.display())));
+    };
+    let member = Member {
+        program,
+        priority: priority.or(config.priority).unwrap_or(dispatcher::DEFAULT_PRIORITY),
+        chain: chain.unwrap_or_else(|| config.chain_of(dispatcher::DEFAULT_CHAIN)),
+    };
+    let mut set = shared(m, &kernel, index, mode)?;
+    set.add(member, replace).map_err(|e| engine(&e))
+}
+
+/// The programs that share a device.
+fn shared<'k>(
+    m: &ArgMatches,
+    kernel: &'k Kernel,
+    index: u32,
+    mode: XdpMode,
+) -> Result<Dispatcher<'k>, Failure> {
+    Dispatcher::open(kernel, index, mode, &super::root_of(m)).map_err(|e| engine(&e))
+}
+
+/// `pass,tx`, `none`.
+fn actions(text: &str) -> Result<u32, Failure> {
+    if text == "none" {
+        return Ok(0);
+    }
+    text.split(',').try_fold(0, |bits, word| match dispatcher::ACTIONS.iter().position(|a| *a == word) {
+        Some(action) => Ok(bits | 1 << action),
+        None => Err(Failure::Usage(format!(
+            "chain: no action {word:?}; there are {}, and none",
+            dispatcher::ACTIONS.join(", ")
+        ))),
+    })
+}
+
+/// Takes one or all of the programs off that share a device; whether there are such.
+fn unshare(m: &ArgMatches, name: &str, index: u32, prog: Option<&str>) -> Result<bool, Failure> {
+    if !super::root_of(m).is_dir() {
+        return Ok(false);
+    }
+    let kernel = Kernel::unchecked(*skep::platform());
+    let mut set = shared(m, &kernel, index, XdpMode::Any)?;
+    if set.members().is_empty() {
+        return Ok(false);
+    }
+    let Some(prog) = prog else { return set.clear().map(|()| true).map_err(|e| engine(&e)) };
+    if set.remove(prog).map_err(|e| engine(&e))? {
+        return Ok(true);
+    }
+    let have: Vec<&str> = set.members().iter().map(|m| m.program.name.as_str()).collect();
+    Err(Failure::Input(format!(
+        "detaching from {name}: no program {prog:?} shares the device; there are {}",
+        have.join(", ")
+    )))
+}
+
+fn net_detach(m: &ArgMatches) -> Result<(), Failure> {
+    let words = &mut Words::new(m);
     let door = door();
     let hook = net_hook(words.value("detach")?)?;
     let (name, index) = device(words)?;
+    let prog = if words.take("prog") { Some(words.value("prog")?) } else { None };
     words.end()?;
     let what = format!("detaching from {name}");
     match hook {
         NetHook::Xdp(mode) => {
+            match unshare(m, &name, index, prog)? {
+                true => return Ok(()),
+                false if prog.is_some() => {
+                    return Err(Failure::Input(format!("{what}: no programs share the device")));
+                }
+                false => {}
+            }
             if netlink::xdp(&*door, index).is_ok_and(|s| s.any().is_none()) {
                 return Err(Failure::Input(format!("{what}: no program is there")));
             }

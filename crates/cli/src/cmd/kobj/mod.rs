@@ -14,7 +14,9 @@ pub(crate) mod token;
 mod words;
 
 use crate::failure::Failure;
+use clap::{Arg, ArgMatches, value_parser};
 use skep::descriptors::{EngineError, Errno};
+use skep::kernel::dispatcher;
 use skep::kernel::door::{Door, IdKind};
 use skep::kernel::explain::{self, Asked, Rights};
 use skep::kernel::pin::PinError;
@@ -25,6 +27,21 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 pub(crate) use words::{Words, words_arg};
+
+/// Folder of the sets of XDP programs that share a device.
+pub(crate) fn xdp_root() -> Arg {
+    Arg::new("xdp-root")
+        .long("xdp-root")
+        .value_name("FOLDER")
+        .value_parser(value_parser!(PathBuf))
+        .default_value(dispatcher::ROOT)
+        .help("Folder of a bpf file system that keeps which XDP programs share a device")
+}
+
+/// What [`xdp_root`] was given.
+pub(crate) fn root_of(m: &ArgMatches) -> PathBuf {
+    m.get_one::<PathBuf>("xdp-root").cloned().unwrap_or_else(|| dispatcher::ROOT.into())
+}
 
 /// The way to the kernel.
 pub(crate) fn door() -> Arc<dyn Door> {

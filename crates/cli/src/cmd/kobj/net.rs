@@ -9,6 +9,7 @@ use crate::table::Table;
 use clap::{Arg, ArgAction};
 use serde_json::{Map, Value};
 use skep::descriptors::{AttachType, Errno};
+use skep::kernel::dispatcher::{self, Member};
 use skep::kernel::door::{Attached, Door, IdKind, NetError, ProgAttach, Target};
 use skep::kernel::link::{NF_HOOKS, ifindex};
 use skep::kernel::mount::mounted;
@@ -22,12 +23,12 @@ pub(crate) static NET: Cmd = Cmd {
     path: &["net", "show"],
     about: "Show the programs on network devices of this network namespace: XDP, traffic control, netfilter, flow dissectors",
     long: "Examples:\n  skep net show\n  skep net show dev veth0 -j",
-    args: || vec![super::words_arg("dev NAME", "One device; default: all")],
+    args: || vec![super::words_arg("dev NAME", "One device; default: all"), super::xdp_root()],
     run: |m, out| {
         let mut words = Words::new(m);
         let only = if words.take("dev") { Some(words.value("dev")?.to_owned()) } else { None };
         words.end()?;
-        net(only.as_deref(), out)
+        net(only.as_deref(), &super::root_of(m), out)
     },
 };
 
@@ -96,7 +97,7 @@ const TCX: [(AttachType, &str); 4] = [
     (AttachType::NetkitPeer, "netkit/peer"),
 ];
 
-fn net(only: Option<&str>, out: &mut Out) -> Result<(), Failure> {
+fn net(only: Option<&str>, root: &Path, out: &mut Out) -> Result<(), Failure> {
     let door = door();
     if let Some(name) = only
         && ifindex(name).is_none()
@@ -108,7 +109,13 @@ fn net(only: Option<&str>, out: &mut Out) -> Result<(), Failure> {
     let (mut xdp, mut tc) = (Vec::new(), Vec::new());
     for d in &devices {
         for (id, mode) in d.xdp.all() {
-            xdp.push(row(&d.name, d.ifindex, mode.label(), id, prog_name(&*door, id)));
+            let mut r = row(&d.name, d.ifindex, mode.label(), id, prog_name(&*door, id));
+            let members = dispatcher::members_of(&door, d.ifindex, id, root);
+            let members: Vec<Value> = members.iter().flatten().map(member).collect();
+            if !members.is_empty() {
+                r.insert("programs".into(), members.into());
+            }
+            xdp.push(r);
         }
         for (hook, word) in TCX {
             let Ok(a) = door.prog_query(Target::Ifindex(d.ifindex), hook.id(), 0) else { continue };
@@ -159,6 +166,28 @@ fn net(only: Option<&str>, out: &mut Out) -> Result<(), Failure> {
     section(out, "netfilter", &netfilter)
 }
 
+/// One of several programs that share a device.
+fn member(m: &Member) -> Value {
+    let chain: Vec<&str> = m.chain_words().collect();
+    object([
+        ("name", m.program.name.clone().into()),
+        ("priority", m.priority.into()),
+        ("chain_call_actions", chain.into()),
+    ])
+    .into()
+}
+
+/// Lines for the programs that share a device, in the order in which they run.
+fn members_text(members: &Value) -> Vec<String> {
+    let line = |m: &Value| {
+        let words = m["chain_call_actions"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let words: Vec<&str> = words.collect();
+        let chain = if words.is_empty() { "none".into() } else { words.join(",") };
+        format!("\tpriority {} {} chain {chain}", m["priority"], m["name"].as_str().unwrap_or_default())
+    };
+    members.as_array().into_iter().flatten().map(line).collect()
+}
+
 fn row(name: &str, ifindex: u32, kind: &str, id: u32, prog: Option<String>) -> Map<String, Value> {
     let mut r = object([
         ("devname", name.into()),
@@ -190,6 +219,7 @@ fn section(out: &mut Out, title: &str, rows: &[Map<String, Value>]) -> Result<()
             line.push_str(&format!(" link_id {}", text("link_id")));
         }
         out.line(&line)?;
+        r.get("programs").map(members_text).into_iter().flatten().try_for_each(|l| out.line(&l))?;
     }
     out.line("")
 }
