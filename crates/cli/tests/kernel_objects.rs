@@ -89,7 +89,8 @@ $S prog load examples/none.bpf.o $B/x =~ exit 3 skep: cannot read examples/none.
 fn bpftools_words() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut script = String::from(
-        "set -u\nmkdir -p $B && mount -t bpf bpf $B || { echo no bpf file system; exit 77; }\n\
+        // Names of congestion control are the whole machine's: one test at a time uses them.
+        "set -u\nexec 9>${TMPDIR:-/tmp}/skep-struct-ops.lock; flock 9\nmkdir -p $B && mount -t bpf bpf $B || { echo no bpf file system; exit 77; }\n\
          ip link add va type veth peer name vb || { echo no devices; umount $B; rmdir $B; exit 77; }\n\
          run() { out=$(\"$@\" 2>&1); code=$?; if [ $code != 0 ]; then echo \"exit $code $out\"; else echo \"$out\"; fi; echo; echo ----; }\n",
     );

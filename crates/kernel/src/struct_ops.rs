@@ -284,14 +284,14 @@ mod tests {
         let eight = b.add_int("unsigned long", 8, IntEncoding::default()).unwrap();
         let proto = b.add_func_proto(0, &[]).unwrap();
         let function = b.add_ptr(proto).unwrap();
-        let mut at = 0;
+        let mut at = 0u32;
         let placed = members.iter().map(|(name, kind)| {
             let (type_id, size) = match kind {
                 'f' => (function, 8),
                 '4' => (four, 4),
                 _ => (eight, 8),
             };
-            at = (at as u32).next_multiple_of(size);
+            at = at.next_multiple_of(size);
             let m = Member { name, type_id, bit_offset: at * 8, bitfield_size: 0 };
             at += size;
             m

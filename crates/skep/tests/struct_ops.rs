@@ -10,11 +10,19 @@ use skep::descriptors::EngineError;
 use skep::kernel::door::IdKind;
 use skep::kernel::{Kernel, KernelMap, info, struct_ops};
 use skep::{Collection, Map, Object, Options, Select};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// Names of congestion control are the whole machine's: one test at a time uses them, of whatever process.
+fn one_on_the_machine() -> File {
+    let lock = File::create(std::env::temp_dir().join("skep-struct-ops.lock")).unwrap();
+    lock.lock().unwrap();
+    lock
+}
 
 fn open(kernel: &Kernel, set: &[&str]) -> Collection {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/objects/congestion.o");
@@ -93,7 +101,7 @@ fn maps_in_kernel(kernel: &Kernel) -> Vec<String> {
 
 #[test]
 fn sockets_use_it_and_a_link_exchanges_it() {
-    let _one = alone();
+    let (_one, _lock) = (alone(), one_on_the_machine());
     let (Some(kernel), Some(host)) = (kernel(), Host::new()) else { return };
     let c = open(&kernel, &[]);
     if let Some(e) = c.missing.iter().find(|e| e.why.contains("no struct_ops") || e.why.contains("no links"))
@@ -128,7 +136,7 @@ fn sockets_use_it_and_a_link_exchanges_it() {
 
 #[test]
 fn another_layout_and_members_that_are_set() {
-    let _one = alone();
+    let (_one, _lock) = (alone(), one_on_the_machine());
     let (Some(kernel), Some(host)) = (kernel(), Host::new()) else { return };
     let c = open(
         &kernel,
