@@ -19,15 +19,15 @@ const PERF_RING: usize = 256 << 10;
 
 /// A map that is followed.
 pub(crate) struct Followed<'a> {
-    map: &'a KernelMap,
+    map: &'a dyn Map,
     /// Types to look for that of the records.
     btf: Option<&'a Btf>,
     /// The records' type, if it is known.
     record: Option<u32>,
     /// Records that came.
     pub(crate) received: u64,
-    /// Records that the kernel says it dropped.
-    pub(crate) lost: u64,
+    /// Records that were dropped, where they are counted.
+    pub(crate) lost: Option<u64>,
     fds: Vec<OwnedFd>,
 }
 
@@ -50,7 +50,24 @@ impl<'a> Followed<'a> {
         if map.def().map_type == MapType::PerfEventArray {
             map.open_rings(PERF_RING).map_err(failed)?;
         }
-        Ok(Followed { map, btf, record, received: 0, lost: 0, fds: map.wake_fds().map_err(failed)? })
+        // Of ring buffers the kernel keeps no count: the program sees that its reservation fails.
+        let lost = (map.def().map_type == MapType::PerfEventArray).then_some(0);
+        Ok(Followed { map, btf, record, received: 0, lost, fds: map.wake_fds().map_err(failed)? })
+    }
+
+    /// A map of the user engine, whose programs run in this process: nobody waits for it. Opens the rings of a perf event array, for
+    /// so many CPUs.
+    pub(crate) fn of_user(map: &'a dyn Map, btf: Option<&'a Btf>, cpus: usize) -> Result<Self, Failure> {
+        let failed =
+            |why: String| Failure::Unsupported(format!("map {}: cannot be followed: {why}", map.def().name));
+        if let Some(events) = map.perf_events() {
+            for cpu in 0..map.def().max_entries.min(cpus as u32) {
+                events.open(cpu, PERF_RING).map_err(|e| failed(e.to_string()))?;
+            }
+        } else if map.ringbuf().is_none() {
+            return Err(failed(format!("a map of type {} has no records", map.def().map_type.label())));
+        }
+        Ok(Followed { map, btf, record: None, received: 0, lost: Some(0), fds: Vec::new() })
     }
 
     fn type_of(&self, len: usize) -> maps::Record<'a> {
@@ -62,7 +79,13 @@ impl<'a> Followed<'a> {
     }
 
     /// Prints what is there.
-    fn consume(&mut self, named: bool, left: &mut u64, quiet: bool, out: &mut Out) -> Result<(), Failure> {
+    pub(crate) fn consume(
+        &mut self,
+        named: bool,
+        left: &mut u64,
+        quiet: bool,
+        out: &mut Out,
+    ) -> Result<(), Failure> {
         let mut trouble = Ok(());
         let (mut received, mut room) = (0, *left);
         let this = &*self;
@@ -75,7 +98,7 @@ impl<'a> Followed<'a> {
             if trouble.is_err() || room == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let lost = if let Some(ring) = this.map.ringbuf() {
-            ring.consume(&mut |r| take(None, r)).map(|_| 0)
+            ring.consume(&mut |r| take(None, r)).map(|_| ring.lost().unwrap_or(0))
         } else if let Some(events) = this.map.perf_events() {
             events.consume(&mut |cpu, r| take(Some(cpu), r))
         } else {
@@ -85,7 +108,8 @@ impl<'a> Followed<'a> {
         self.received += received;
         *left = room;
         let name = &self.map.def().name;
-        self.lost += lost.map_err(|e| Failure::Failed(format!("map {name}: cannot be read: {e}")))?;
+        let lost = lost.map_err(|e| Failure::Failed(format!("map {name}: cannot be read: {e}")))?;
+        self.lost = self.lost.map(|before| before + lost);
         Ok(())
     }
 
@@ -179,11 +203,7 @@ pub(crate) fn follow(
 /// What came and what was lost, in words, for standard error.
 pub(crate) fn summary(maps: &[Followed<'_>]) -> String {
     let one = |m: &Followed<'_>| {
-        let lost = match m.map.def().map_type {
-            MapType::PerfEventArray => format!(", {} lost", m.lost),
-            // The kernel keeps no count: the program sees that its reservation fails.
-            _ => String::new(),
-        };
+        let lost = m.lost.map_or(String::new(), |n| format!(", {n} lost"));
         format!("{}: {} records received{lost}", m.map.def().name, m.received)
     };
     maps.iter().map(one).collect::<Vec<_>>().join("; ")
@@ -193,8 +213,8 @@ pub(crate) fn summary(maps: &[Followed<'_>]) -> String {
 pub(crate) fn summary_json(maps: &[Followed<'_>]) -> Value {
     let one = |m: &Followed<'_>| {
         let mut o = object([("map", m.map.def().name.clone().into()), ("received", m.received.into())]);
-        if m.map.def().map_type == MapType::PerfEventArray {
-            o.insert("lost".into(), m.lost.into());
+        if let Some(lost) = m.lost {
+            o.insert("lost".into(), lost.into());
         }
         Value::Object(o)
     };

@@ -16,6 +16,7 @@ use skep_platform::engine::RunError;
 use skep_platform::env::CtxData;
 use skep_platform::{AttachType, Context, Packet, ProgType, ProgTypeDesc};
 use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 /// Packets between two looks at the clock: enough that the looks cost a nanosecond or two a packet, few enough that their
@@ -71,7 +72,20 @@ pub fn run_capture<R: Read>(
     capture: &mut Capture<R>,
     sink: Option<&mut dyn Sink>,
     options: &Options,
+    run: impl FnMut(&mut Context) -> Result<u64, Box<RunError>>,
+) -> Result<Report, &'static str> {
+    run_capture_watched(row, attach, capture, sink, options, run, &mut || ControlFlow::Continue(()))
+}
+
+/// As [`run_capture`]; calls `between` after every few packets (at most 16), while the clock stands, and ends early where it breaks.
+pub fn run_capture_watched<R: Read>(
+    row: &'static ProgTypeDesc,
+    attach: Option<AttachType>,
+    capture: &mut Capture<R>,
+    sink: Option<&mut dyn Sink>,
+    options: &Options,
     mut run: impl FnMut(&mut Context) -> Result<u64, Box<RunError>>,
+    between: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<Report, &'static str> {
     let feeder = Feeder::new(row, attach, options.arrival)?;
     let mut job = Job { row, sink, report: Report::default(), frame: Vec::new(), stop: false };
@@ -85,7 +99,7 @@ pub fn run_capture<R: Read>(
         for slot in &mut slots[..ran as usize] {
             job.account(slot, options, capture.interfaces());
         }
-        job.stop |= !more;
+        job.stop |= !more | between().is_break();
     }
     let mut report = job.report;
     report.runs = clock.runs;

@@ -185,6 +185,8 @@ fn a_full_ring_buffer_says_so() {
     }
     assert_eq!(sent, 4095 / 32);
     assert_eq!(ring.output(&[1; 24], 0), Err(Errno::EAGAIN));
+    // The one that ended the loop, and this one.
+    assert_eq!((ring.lost(), ring.lost()), (Some(2), Some(0)));
     assert_eq!(ring.reserve(24, 0), Err(Errno::ENOSPC));
     assert_eq!(ring.consume(&mut |_| ControlFlow::Continue(())), Ok(sent));
     // Records that wrap around the end are contiguous.

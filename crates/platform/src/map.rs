@@ -388,6 +388,10 @@ pub trait RingBuf {
     fn output(&self, data: &[u8], flags: u64) -> Result<(), Errno>;
     /// Discards the records that the calling thread has reserved and not yet ended: what a run leaves that was stopped.
     fn abandon(&self);
+    /// Records that programs of this process had no room for since the last call; `None` where nobody counts, as in the kernel.
+    fn lost(&self) -> Option<u64> {
+        None
+    }
     /// `bpf_ringbuf_query`.
     fn query(&self, flags: u64) -> u64;
     /// Consumes what is there, calling `f` with each record; number of records.

@@ -4,6 +4,7 @@
 //! the input → one report a program, then the maps. What was counted, written and stored before something went
 //! wrong is still shown and kept.
 
+mod follow;
 mod input;
 mod kernel;
 mod live;
@@ -147,9 +148,10 @@ fn run(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
         m.get_one::<u32>("map-limit").map_or(if out.is_json() { 65_536 } else { 16 }, |n| *n as usize);
     let cpus = machine.cpus();
     let (mut rows, mut trouble) = (Vec::new(), None);
+    let mut stream = follow::Stream::new(m, &machine, &c, out)?;
     for p in &chosen {
         let program = p.loaded.program();
-        let mut outcome = input.run(m, &machine, &*p.loaded)?;
+        let mut outcome = input.run(m, &machine, &*p.loaded, (&mut stream, out))?;
         trouble = outcome.take_trouble().or(trouble);
         if out.is_json() {
             let mut row = outcome.json(program);
@@ -158,7 +160,11 @@ fn run(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
         } else {
             out.text(&outcome.text(program, &input))?;
         }
+        if stream.is_over() {
+            break;
+        }
     }
+    stream.end(&mut rows, out)?;
     if out.is_json() {
         print_json(out, rows, &c)?;
     } else {

@@ -52,7 +52,7 @@ pub(crate) static STORAGE: Storage = Storage {
     check,
     layout: |def, _| Layout { body: DATA - BODY + u64::from(def.max_entries), repeat_from: Some(DATA) },
     init: |_| {},
-    attach: |file| Arc::new(Ring { file, wake: OnceLock::new() }),
+    attach: |file| Arc::new(Ring { file, wake: OnceLock::new(), lost: AtomicU64::new(0) }),
 };
 
 fn check(def: &MapDef) -> Result<MapDef, MapError> {
@@ -92,6 +92,8 @@ struct Ring {
     file: MapFile,
     /// Readable when records wait, once somebody asked for it.
     wake: OnceLock<OwnedFd>,
+    /// Records of this process that found no room, since somebody asked.
+    lost: AtomicU64,
 }
 
 /// Bytes that a record of `len` bytes takes.
@@ -157,9 +159,15 @@ impl Ring {
         let end = producer.wrapping_add(footprint(len));
         let most = self.size() - 1;
         if end.wrapping_sub(consumer) > most || end.wrapping_sub(pending) > most {
-            return Err(Errno::ENOSPC);
+            return Err(self.full());
         }
         Ok(producer)
+    }
+
+    #[cold]
+    fn full(&self) -> Errno {
+        self.lost.fetch_add(1, Relaxed);
+        Errno::ENOSPC
     }
 
     /// Moves the pending position over committed records.
@@ -334,6 +342,10 @@ impl RingBuf for Ring {
                 self.mem().u64(entry).store(0, Release);
             }
         }
+    }
+
+    fn lost(&self) -> Option<u64> {
+        Some(self.lost.swap(0, Relaxed))
     }
 
     fn query(&self, what: u64) -> u64 {

@@ -1,9 +1,11 @@
 //! What programs run on, by the arguments: a capture, one packet, or a context.
 
+use super::follow::Stream;
 use super::kernel;
 use super::machine::Machine;
 use super::report::{Outcome, Packets, Single};
 use crate::failure::Failure;
+use crate::output::Out;
 use crate::progress::Progress;
 use clap::ArgMatches;
 use skep::Loaded;
@@ -13,13 +15,20 @@ use skep::hooks::capture::{Capture, Writer};
 use skep::hooks::ctx_text;
 use skep::hooks::input as hooks_input;
 use skep::hooks::packet::Arrival;
-use skep::hooks::run::{OnFault, Options, Sink, run_capture};
+use skep::hooks::run::{OnFault, Options, Sink, run_capture_watched};
 use skep::kernel::Kernel;
 use skep::vm::{User, UserProgram};
 use std::fs::File;
 use std::io::BufWriter;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Runs on one input between two looks at the records that are followed.
+const AT_ONCE: u32 = 1024;
+
+/// Shows records; breaks where the run is to end.
+type Between<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
 
 /// Input of a run.
 pub(crate) enum Input {
@@ -104,11 +113,13 @@ impl Input {
         m: &ArgMatches,
         machine: &Machine,
         loaded: &dyn Loaded,
+        (stream, out): (&mut Stream<'_>, &mut Out),
     ) -> Result<Outcome, Failure> {
+        let between = &mut || stream.show(out);
         match (self, machine) {
-            (Input::Pcap(path, out), _) => run_pcap(m, machine, loaded, path, out.as_deref()),
-            (Input::One(one), Machine::Kernel(kernel)) => one.run_kernel(m, kernel, loaded),
-            (Input::One(one), Machine::User(user)) => one.run(m, user, of_user(loaded)?),
+            (Input::Pcap(path, to), _) => run_pcap(m, machine, loaded, (path, to.as_deref()), between),
+            (Input::One(one), Machine::Kernel(kernel)) => one.run_kernel(m, kernel, loaded, between),
+            (Input::One(one), Machine::User(user)) => one.run(m, user, of_user(loaded)?, between),
         }
     }
 }
@@ -143,32 +154,49 @@ impl One {
         }
     }
 
-    fn run_kernel(&self, m: &ArgMatches, engine: &Kernel, loaded: &dyn Loaded) -> Result<Outcome, Failure> {
+    fn run_kernel(
+        &self,
+        m: &ArgMatches,
+        engine: &Kernel,
+        loaded: &dyn Loaded,
+        between: Between<'_>,
+    ) -> Result<Outcome, Failure> {
         let p = loaded.program();
         let row = row_of(p)?;
         let (data, ctx) =
             hooks_input::test_run_bytes(row, p.attach_type, &self.given()).map_err(|e| misfit(p, e))?;
         let repeat = m.get_one::<u32>("repeat").copied().unwrap_or(1);
         let ran = kernel::run(engine, loaded, &data, &ctx, repeat)?;
+        let _ = between();
         let left = hooks_input::Output { data: (!data.is_empty()).then_some(ran.data), ctx: ran.ctx };
         let (result, ns_per_run) = (Ok(u64::from(ran.retval)), f64::from(ran.ns));
         self.outcome(row, p.attach_type, left, (result, repeat, ns_per_run))
     }
 
-    fn run(&self, m: &ArgMatches, engine: &User, program: &UserProgram) -> Result<Outcome, Failure> {
+    fn run(
+        &self,
+        m: &ArgMatches,
+        engine: &User,
+        program: &UserProgram,
+        between: Between<'_>,
+    ) -> Result<Outcome, Failure> {
         let p = program.program();
         let row = row_of(p)?;
         let mut ctx = hooks_input::context(row, p.attach_type, &self.given()).map_err(|e| misfit(p, e))?;
         let repeat = m.get_one::<u32>("repeat").copied().unwrap_or(1);
         let mut runner = engine.runner();
-        let began = Instant::now();
-        let mut result = Ok(0);
-        let mut runs = 0;
-        while runs < repeat && result.is_ok() {
-            result = runner.run(program, &mut ctx);
-            runs += 1;
+        let (mut result, mut runs, mut took) = (Ok(0), 0, Duration::ZERO);
+        let mut goes_on = true;
+        while goes_on && runs < repeat && result.is_ok() {
+            let (began, until) = (Instant::now(), repeat.min(runs + AT_ONCE));
+            while runs < until && result.is_ok() {
+                result = runner.run(program, &mut ctx);
+                runs += 1;
+            }
+            took += began.elapsed();
+            goes_on = between().is_continue();
         }
-        let ns_per_run = began.elapsed().as_nanos() as f64 / f64::from(runs.max(1));
+        let ns_per_run = took.as_nanos() as f64 / f64::from(runs.max(1));
         let left = hooks_input::output(row, &mut ctx);
         self.outcome(row, p.attach_type, left, (result, runs, ns_per_run))
     }
@@ -207,8 +235,8 @@ fn run_pcap(
     m: &ArgMatches,
     machine: &Machine,
     loaded: &dyn Loaded,
-    path: &Path,
-    out: Option<&Path>,
+    (path, out): (&Path, Option<&Path>),
+    between: Between<'_>,
 ) -> Result<Outcome, Failure> {
     let file = File::open(path).map_err(|e| Failure::io("read", path, &e))?;
     let mut capture = Capture::new(file).map_err(|e| Failure::malformed(path, e))?;
@@ -230,10 +258,18 @@ fn run_pcap(
     let report = match machine {
         Machine::User(engine) => {
             let (program, mut runner) = (of_user(loaded)?, engine.runner());
-            run_capture(row, p.attach_type, &mut capture, sink, &options, |ctx| {
-                progress.step();
-                runner.run(program, ctx)
-            })
+            run_capture_watched(
+                row,
+                p.attach_type,
+                &mut capture,
+                sink,
+                &options,
+                |ctx| {
+                    progress.step();
+                    runner.run(program, ctx)
+                },
+                between,
+            )
         }
         Machine::Kernel(engine) => {
             // The kernel repeats by itself, and times itself.
@@ -243,10 +279,18 @@ fn run_pcap(
             if row.prog_type != ProgType::SocketFilter {
                 options.arrival = Arrival::TestRun;
             }
-            let report = run_capture(row, p.attach_type, &mut capture, sink, &options, |ctx| {
-                progress.step();
-                runs.run(loaded, ctx)
-            });
+            let report = run_capture_watched(
+                row,
+                p.attach_type,
+                &mut capture,
+                sink,
+                &options,
+                |ctx| {
+                    progress.step();
+                    runs.run(loaded, ctx)
+                },
+                between,
+            );
             report.map(|r| runs.told(r))
         }
     };

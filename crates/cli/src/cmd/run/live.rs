@@ -1,18 +1,18 @@
 //! `skep run --engine kernel --attach …`: the programs on real hooks until the process is asked to end. Links go with the
 //! process, whatever happens to it.
 
-use super::Machine;
+use super::{Machine, follow};
 use crate::cmd::kobj::{self, events};
 use crate::failure::Failure;
 use crate::output::{Out, object};
-use crate::stream::{End, Followed, follow, summary, summary_json};
+use crate::stream::{self, End, Followed, summary, summary_json};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use serde_json::{Map, Value};
 use skep::Collection;
-use skep::descriptors::{EngineError, Errno, MapType};
+use skep::descriptors::{EngineError, Errno};
 use skep::kernel::auto::{self, Given};
 use skep::kernel::link::XdpMode;
-use skep::kernel::{Kernel, KernelMap, KernelProgram, Link, info};
+use skep::kernel::{Kernel, KernelProgram, Link, info};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -86,7 +86,7 @@ pub(crate) fn run(
         eprintln!("skep: {e}; programs that use it cannot be loaded");
     }
     let attached = attach(m, kernel, &c, path)?;
-    let mut maps = followed(m, &c)?;
+    let mut maps = follow::followed(m, &c, machine.cpus())?;
     let _stats: Option<OwnedFd> = kernel.door().enable_stats().ok();
     for a in &attached {
         eprintln!("skep: {} is attached to {}", a.name, a.place);
@@ -108,7 +108,7 @@ pub(crate) fn run(
         Ok(())
     };
     let format = out.format;
-    let end = follow(&waiter, &mut maps, events::limits(m)?, quiet, out, &mut tick)?;
+    let end = stream::follow(&waiter, &mut maps, events::limits(m)?, quiet, out, &mut tick)?;
     if !maps.is_empty() {
         eprintln!("{}", summary(&maps));
     }
@@ -176,26 +176,6 @@ fn attach<'c>(
         )));
     }
     Ok(attached)
-}
-
-/// The maps whose records are shown.
-fn followed<'c>(m: &ArgMatches, c: &'c Collection) -> Result<Vec<Followed<'c>>, Failure> {
-    let Some(wanted) = m.get_one::<String>("follow") else { return Ok(Vec::new()) };
-    let mut found = Vec::new();
-    for map in c.maps.iter().flatten() {
-        let has = matches!(map.def().map_type, MapType::Ringbuf | MapType::PerfEventArray);
-        let meant = if wanted.is_empty() { has } else { map.def().name == *wanted };
-        if let Some(map) = map.as_any().downcast_ref::<KernelMap>().filter(|_| meant) {
-            found.push(Followed::open(map, c.object.btf.as_deref(), None)?);
-        }
-    }
-    if found.is_empty() {
-        return Err(Failure::Input(match wanted.as_str() {
-            "" => "--follow: the object has no ring buffer and no perf event array".into(),
-            name => format!("--follow: the object has no map {name:?}"),
-        }));
-    }
-    Ok(found)
 }
 
 fn report(
