@@ -59,6 +59,14 @@ $S map enqueue name qq value 5 =>
 $S map peek name qq => 5
 $S map dequeue name qq => 5
 $S map dequeue name qq =~ exit 3 skep: map qq is empty
+$S prog loadall tests/objects/user_ring.o $B/ur pinmaps $B/urm => 
+$S map push pinned $B/urm/orders value 5 0 0 0 => 
+$S map push pinned $B/urm/orders value hex 2c 01 00 00 ff => 
+bash -c 'head -c 64 /dev/zero | $S prog run pinned $B/ur/drain data_in -' =~ Return value: 2
+bash -c 'head -c 64 /dev/zero | $S prog run pinned $B/ur/drain data_in -' =~ Return value: 0
+$S map dump pinned $B/urm/bss =~ .sum = 305
+$S map push pinned $B/urm/orders value 256 =~ exit 2 skep: value: a record is given byte by byte
+bash -c 'R=$(yes 7 | head -n 1020); for i in 1 2 3 4; do $S map push pinned $B/urm/orders value $R || exit; done' =~ exit 1 skep: map orders: no room for a record of 1020 bytes
 $S map freeze name hh => 
 $S map update pinned $B/h key 7 value 9 =~ frozen
 $S map create $B/pa type prog_array key 4 value 4 entries 2 name pa => 

@@ -49,6 +49,7 @@ mod ring;
 pub mod seccomp;
 pub mod struct_ops;
 pub mod token;
+mod user_ring;
 pub mod wait;
 
 #[cfg(test)]

@@ -4,12 +4,13 @@
 //! read and written; `lookup`, `direct` and `for_each` by address are refused.
 
 use crate::btf::LoadedBtf;
-use crate::door::{Batch, Door, IdKind, MapCreate, RingMemory};
+use crate::door::{Batch, Door, IdKind, MapCreate, RingMemory, UserRingMemory};
 use crate::info;
 use crate::load::KernelProgram;
 use crate::perf::Rings;
 use crate::ring;
 use crate::struct_ops::Prepared;
+use crate::user_ring;
 use skep_platform::map::{Handle, MapBtf, MapDef, PerfEvents, RingBuf, Side, flags};
 use skep_platform::{Errno, Map, MapType};
 use std::any::Any;
@@ -36,6 +37,8 @@ pub struct KernelMap {
     ring: Option<Ring>,
     /// Of a perf event array: the rings that were opened.
     rings: Option<Mutex<Rings>>,
+    /// Of a user ring buffer: its memory, mapped at the first record.
+    user_ring: Mutex<Option<Box<dyn UserRingMemory>>>,
     /// Of struct_ops: what registration writes.
     pub(crate) ops: OnceLock<Prepared>,
 }
@@ -226,8 +229,8 @@ impl KernelMap {
         let ring = (def.map_type == MapType::Ringbuf).then(|| Ring { memory: Mutex::default() });
         let rings = (def.map_type == MapType::PerfEventArray).then(Mutex::default);
         let (door, frozen, handles) = (door.clone(), AtomicBool::default(), Mutex::default());
-        let ops = OnceLock::new();
-        KernelMap { def, fd, door, value_len, frozen, handles, ring, rings, ops }
+        let (user_ring, ops) = (Mutex::default(), OnceLock::new());
+        KernelMap { def, fd, door, value_len, frozen, handles, ring, rings, user_ring, ops }
     }
 
     fn key<'k>(&self, key: &'k [u8]) -> Result<&'k [u8], Errno> {
@@ -289,6 +292,9 @@ impl Map for KernelMap {
     }
 
     fn push(&self, value: &[u8], flags: u64) -> Result<(), Errno> {
+        if self.def.map_type == MapType::UserRingbuf {
+            return self.push_record(value);
+        }
         self.update(&[], value, flags, Side::User)
     }
 
@@ -374,6 +380,17 @@ impl KernelMap {
             }
         }
         Ok(())
+    }
+
+    /// A record into a user ring buffer, of any length; programs see it at their next `bpf_user_ringbuf_drain`.
+    fn push_record(&self, record: &[u8]) -> Result<(), Errno> {
+        let size = self.def.max_entries;
+        let mut memory = self.user_ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = match &mut *memory {
+            Some(ring) => ring,
+            none => none.insert(self.door.user_ring(self.fd.as_fd(), size as usize)?),
+        };
+        user_ring::push(&mut **ring, u64::from(size), record)
     }
 
     /// Descriptors that become readable when records wait.

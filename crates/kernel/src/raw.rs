@@ -7,13 +7,14 @@ pub(crate) mod packet;
 mod perf;
 pub(crate) mod seccomp;
 pub(crate) mod types;
+mod user_ring;
 pub(crate) mod wait;
 
 pub(crate) use net::{ifindex, ifname};
 
 use crate::door::{
     Attached, Batch, Cursor, Door, IdKind, LinkCreate, LogSize, MapCreate, NetError, PerfEvent, ProgAttach,
-    ProgLoad, RingMemory, Target, TaskFd, TestRan, TestRun,
+    ProgLoad, RingMemory, Target, TaskFd, TestRan, TestRun, UserRingMemory,
 };
 use skep_platform::Errno;
 use std::ffi::CStr;
@@ -262,6 +263,10 @@ impl Door for Live {
 
     fn ring(&self, map: BorrowedFd<'_>, bytes: usize) -> Result<Box<dyn RingMemory>, Errno> {
         Ok(Box::new(Ring::map(map, bytes)?))
+    }
+
+    fn user_ring(&self, map: BorrowedFd<'_>, bytes: usize) -> Result<Box<dyn UserRingMemory>, Errno> {
+        Ok(Box::new(user_ring::UserRing::map(map, bytes)?))
     }
 
     fn btf_load(&self, btf: &[u8], log: &mut [u8]) -> Result<OwnedFd, Errno> {

@@ -95,8 +95,9 @@ pub(crate) static PEEK: Cmd = Cmd {
 /// `skep map push`.
 pub(crate) static PUSH: Cmd = Cmd {
     path: &["map", "push"],
-    about: "Put a value on a stack, into a queue or a Bloom filter",
-    long: "Example:\n  skep map push name jobs value 1 0 0 0",
+    about: "Put a value on a stack, into a queue or a Bloom filter, or a record into a user ring buffer",
+    long: "Records of user ring buffers have as many bytes as are given; programs take them by bpf_user_ringbuf_drain.\n\n\
+           Examples:\n  skep map push name jobs value 1 0 0 0\n  skep map push pinned /sys/fs/bpf/orders value hex de ad be ef",
     args: || vec![words_arg("MAP value VALUE", "Map and value")],
     run: |m, _| kobj::map::push(&mut Words::new(m)),
 };

@@ -121,6 +121,18 @@ pub trait RingMemory: Send + fmt::Debug {
     fn copy(&self, at: u64, len: usize, out: &mut Vec<u8>);
 }
 
+/// Memory of a ring buffer that user space writes to.
+pub trait UserRingMemory: Send + fmt::Debug {
+    /// How far the kernel has read.
+    fn consumer(&self) -> u64;
+    /// How far user space has written.
+    fn producer(&self) -> u64;
+    /// Tells the kernel how far user space has written, and what was written before.
+    fn set_producer(&mut self, at: u64);
+    /// Writes bytes from a position on, at most as many as the ring has; positions wrap.
+    fn write(&mut self, at: u64, bytes: &[u8]);
+}
+
 /// Every call into the kernel.
 pub trait Door: Send + Sync + fmt::Debug {
     /// Creates a map.
@@ -137,6 +149,10 @@ pub trait Door: Send + Sync + fmt::Debug {
     fn map_freeze(&self, map: BorrowedFd<'_>) -> Result<(), Errno>;
     /// The memory of a ring buffer of this many bytes.
     fn ring(&self, map: BorrowedFd<'_>, bytes: usize) -> Result<Box<dyn RingMemory>, Errno>;
+    /// The memory of a user ring buffer of this many bytes.
+    fn user_ring(&self, _map: BorrowedFd<'_>, _bytes: usize) -> Result<Box<dyn UserRingMemory>, Errno> {
+        Err(Errno::ENOSYS)
+    }
     /// Loads types; an empty log asks for none.
     fn btf_load(&self, btf: &[u8], log: &mut [u8]) -> Result<OwnedFd, Errno>;
     /// Loads a program.

@@ -298,6 +298,18 @@ pub(crate) fn push(words: &mut Words<'_>) -> Result<(), Failure> {
     if !words.take("value") {
         return Err(Failure::Usage(format!("give the value: value B… ({} bytes)", value_len(&map))));
     }
+    if map.def().map_type == MapType::UserRingbuf {
+        let record = words.record()?;
+        words.end()?;
+        return map.push(&record, 0).map_err(|e| match e {
+            Errno::ENOSPC => Failure::Failed(format!(
+                "map {}: no room for a record of {} bytes until a program drains it",
+                map.def().name,
+                record.len()
+            )),
+            e => failed(&map, "write the record", e),
+        });
+    }
     let (value, _held) = value(words, &door, &map)?;
     words.end()?;
     map.push(&value, 0).map_err(|e| failed(&map, "put the value in", e))

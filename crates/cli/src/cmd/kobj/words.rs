@@ -88,17 +88,29 @@ impl<'a> Words<'a> {
         })
     }
 
-    /// Bytes, up to a word that is none: `01 02`, `0x1 0x2`, `hex 1 ff`. A single number that is no byte or stands alone is
-    /// written in the size that is asked for, in this machine's order.
-    pub(crate) fn bytes(&mut self, of: &str, size: usize) -> Result<Vec<u8>, Failure> {
-        let hex = self.take("hex");
-        let mut values = Vec::new();
+    /// Bytes of a record, as many as there are.
+    pub(crate) fn record(&mut self) -> Result<Vec<u8>, Failure> {
+        let (_, values) = self.numbers();
+        let bytes: Option<Vec<u8>> = values.iter().map(|v| u8::try_from(*v).ok()).collect();
+        bytes.ok_or_else(|| Failure::Usage("value: a record is given byte by byte, each at most 255".into()))
+    }
+
+    /// Numbers up to the first word that is none; whether they are hexadecimal.
+    fn numbers(&mut self) -> (bool, Vec<u64>) {
+        let (hex, mut values) = (self.take("hex"), Vec::new());
         while let Some(text) = self.peek() {
             let value = if hex { u64::from_str_radix(text, 16).ok() } else { long(text) };
             let Some(value) = value else { break };
             values.push(value);
             self.next();
         }
+        (hex, values)
+    }
+
+    /// Bytes, up to a word that is none: `01 02`, `0x1 0x2`, `hex 1 ff`. A single number that is no byte or stands alone is
+    /// written in the size that is asked for, in this machine's order.
+    pub(crate) fn bytes(&mut self, of: &str, size: usize) -> Result<Vec<u8>, Failure> {
+        let (hex, values) = self.numbers();
         if let [one] = values[..]
             && matches!(size, 1 | 2 | 4 | 8)
             && (size == 8 || one >> (8 * size) == 0)
