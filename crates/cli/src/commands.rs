@@ -89,6 +89,7 @@ pub(crate) static COMMANDS: &[&Cmd] = &[
     &cmd::feature::LIST,
     &cmd::probe::PROBE,
     &cmd::doctor::DOCTOR,
+    &cmd::batch::BATCH,
     &cmd::conformance::CONFORMANCE,
     &cmd::conformance::PLUGIN,
     &cmd::manual::COMPLETIONS,

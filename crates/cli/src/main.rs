@@ -6,6 +6,7 @@
 
 #![cfg_attr(not(test), no_main)]
 
+mod bpftool;
 mod cmd;
 mod commands;
 #[cfg(not(test))]
@@ -22,8 +23,8 @@ mod table;
 use std::ffi::OsString;
 
 /// Runs a command line; the exit code.
-#[cfg_attr(test, expect(dead_code, reason = "tests have a beginning of their own"))]
 fn run(line: &[OsString]) -> u8 {
+    let line = &bpftool::plain(line);
     let matches = match commands::matches(line) {
         Ok(m) => m,
         Err(e) => {

@@ -8,7 +8,7 @@ use crate::input;
 use crate::output::Out;
 use clap::{Arg, ArgMatches};
 use serde_json::{Map, Value};
-use skep::btf::{Btf, CDumpOptions, dump_c, dump_raw};
+use skep::btf::{Btf, CDumpOptions, dump_c, dump_raw, dump_raw_type};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(crate) static DUMP: Cmd = Cmd {
     path: &["btf", "dump"],
     about: "Print type information: one type a line, or as a C header",
-    long: "FILE is an object file, or raw BTF such as /sys/kernel/btf/vmlinux. Of the running kernel: id N, prog id N, map pinned PATH, ….\n\n\
+    long: "FILE is an object file, or raw BTF such as /sys/kernel/btf/vmlinux. Of the running kernel: id N, prog id N, map pinned PATH [key | value | kv | all], ….\n\n\
            Examples:\n  skep btf dump prog.bpf.o\n  skep btf dump --format c /sys/kernel/btf/vmlinux > vmlinux.h\n  \
            skep btf dump --base /sys/kernel/btf/vmlinux /sys/kernel/btf/nf_tables",
     args: || {
@@ -36,7 +36,7 @@ pub(crate) static DUMP: Cmd = Cmd {
                 .value_name("ID")
                 .action(clap::ArgAction::Append)
                 .value_parser(clap::value_parser!(u32))
-                .help("Only this type and what it needs (with --format c)"),
+                .help("Only this type, and what it needs with --format c"),
         ]
     },
     run: dump,
@@ -60,6 +60,7 @@ fn dump(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     if let ["file", path] = words[..] {
         words = vec![path];
     }
+    let part = super::kobj::btf::part(&mut words);
     let base = m.get_one::<PathBuf>("base").map(|b| read(b, None)).transpose()?;
     let shown = PathBuf::from(words.join(" "));
     let path = &shown;
@@ -68,8 +69,11 @@ fn dump(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
         (None, [_]) => read(path, base)?,
         _ => return Err(Failure::Usage("name one file, or id N, prog PROG, map MAP".into())),
     };
+    let mut roots: Vec<u32> = m.get_many("root_id").into_iter().flatten().copied().collect();
+    if let Some(part) = part {
+        roots.extend(super::kobj::btf::parts(&words, part)?);
+    }
     if c {
-        let roots: Vec<u32> = m.get_many("root_id").into_iter().flatten().copied().collect();
         if let Some(id) = roots.iter().find(|id| btf.type_by_id(**id).is_none()) {
             return Err(Failure::Input(format!("{}: no type has id {id}", path.display())));
         }
@@ -78,8 +82,16 @@ fn dump(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
         return out.text(&text);
     }
     if out.is_json() {
-        let types: Vec<Map<String, Value>> = btf_json::types(&btf).collect();
+        let named = |t: &Map<String, Value>| {
+            roots.is_empty() || roots.iter().any(|id| t.get("id") == Some(&(*id).into()))
+        };
+        let types: Vec<Map<String, Value>> = btf_json::types(&btf).filter(named).collect();
         return out.json_rows("types", types);
+    }
+    if !roots.is_empty() {
+        let mut text = String::new();
+        roots.iter().for_each(|id| dump_raw_type(&btf, *id, &mut text));
+        return out.text(&text);
     }
     out.text(&dump_raw(&btf))
 }

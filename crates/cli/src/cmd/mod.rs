@@ -1,6 +1,7 @@
 //! One file a command (or noun): its row of the table and what it does.
 
 pub(crate) mod asm;
+pub(crate) mod batch;
 pub(crate) mod btf;
 mod btf_json;
 pub(crate) mod build;

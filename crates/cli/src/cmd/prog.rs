@@ -65,7 +65,7 @@ pub(crate) static DUMP: Cmd = Cmd {
     path: &["prog", "dump"],
     about: "Print a program's instructions as they are loaded: subprograms linked in, types relocated",
     long: "Of programs in the running kernel (PROG: id N, pinned PATH, name NAME, tag TAG) the instructions as the kernel rewrote them\n\
-           (xlated), or the machine code (jited); of object files the machine code is that of the user engine.\n\n\
+           (xlated), or the machine code (jited); words behind PROG: file FILE, opcodes, linum, and visual for a graph in DOT. Of object files the machine code is that of the user engine.\n\n\
            Examples:\n  skep prog dump xlated prog.bpf.o\n  skep prog dump xlated prog.bpf.o --prog firewall --linum --opcodes\n  \
            skep prog dump jited prog.bpf.o --tier optimized\n  skep prog dump jited id 12\n  skep prog dump jited pinned /sys/fs/bpf/xdp file code.bin",
     args: || {
@@ -172,6 +172,7 @@ fn dump_kernel(words: &mut Words<'_>, m: &ArgMatches, jited: bool, out: &mut Out
             "file" => file = Some(words.value(word)?),
             "opcodes" => style.opcodes = true,
             "linum" => style.linum = true,
+            "visual" if !jited => style.visual = true,
             w => return Err(Failure::Usage(format!("{w:?} is not expected here; see --help"))),
         }
     }
@@ -181,9 +182,9 @@ fn dump_kernel(words: &mut Words<'_>, m: &ArgMatches, jited: bool, out: &mut Out
         ));
     }
     if jited {
-        kobj::prog::dump_jited(&which, file, out)
+        kobj::prog::dump_jited(&which, file, style, out)
     } else {
-        kobj::prog::dump_xlated(&which, style, out)
+        kobj::prog::dump_xlated(&which, file, style, out)
     }
 }
 

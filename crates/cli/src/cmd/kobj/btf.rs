@@ -73,22 +73,61 @@ fn show(which: &Which, out: &mut Out) -> Result<(), Failure> {
     if out.is_json() { out.json_rows("btf", rows) } else { Ok(()) }
 }
 
+/// Types that a map's word asks for beside itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Part {
+    Key,
+    Value,
+    Both,
+}
+
+/// Takes the word behind a map that says which of its types are meant; none of it, or `all`, are all.
+pub(crate) fn part(words: &mut Vec<&str>) -> Option<Part> {
+    let ["map", _, _, word] = words[..] else { return None };
+    let part = match word {
+        "key" => Some(Part::Key),
+        "value" => Some(Part::Value),
+        "kv" => Some(Part::Both),
+        "all" => None,
+        _ => return None,
+    };
+    words.pop();
+    part
+}
+
+/// The types of a map's key and value, as far as they are asked for.
+pub(crate) fn parts(words: &[&str], part: Part) -> Result<Vec<u32>, Failure> {
+    let ["map", kind, value] = words else { return Ok(Vec::new()) };
+    let door = door();
+    let fd = which(kind, value)?.one(&*door, IdKind::Map)?;
+    let map = info::map(&*door, fd.as_fd()).map_err(|e| refused("describing the map", e))?;
+    let ids = match part {
+        Part::Key => vec![map.btf_key],
+        Part::Value => vec![map.btf_value],
+        Part::Both => vec![map.btf_key, map.btf_value],
+    };
+    let ids: Vec<u32> = ids.into_iter().filter(|id| *id != 0).collect();
+    if ids.is_empty() { Err(Failure::Input("the map has no types for that".into())) } else { Ok(ids) }
+}
+
+fn number(text: &str) -> Result<u32, Failure> {
+    super::words::number(text)
+        .ok_or_else(|| Failure::Usage(format!("{text:?} is no id: a number is expected")))
+}
+
+fn which(kind: &str, value: &str) -> Result<Which, Failure> {
+    Ok(match kind {
+        "id" => Which::Id(number(value)?),
+        "pinned" => Which::Pinned(value.into()),
+        "name" => Which::Name(value.into()),
+        "tag" => Which::Tag(value.into()),
+        w => return Err(Failure::Usage(format!("{w:?}: id, pinned or name is expected"))),
+    })
+}
+
 /// Types that the words `id N`, `prog …`, `map …` mean; `None` if they name a file.
 pub(crate) fn named(words: &[&str]) -> Result<Option<Vec<u8>>, Failure> {
     let door = door();
-    let number = |text: &str| {
-        super::words::number(text)
-            .ok_or_else(|| Failure::Usage(format!("{text:?} is no id: a number is expected")))
-    };
-    let which = |kind: &str, value: &str| {
-        Ok(match kind {
-            "id" => Which::Id(number(value)?),
-            "pinned" => Which::Pinned(value.into()),
-            "name" => Which::Name(value.into()),
-            "tag" => Which::Tag(value.into()),
-            w => return Err(Failure::Usage(format!("{w:?}: id, pinned or name is expected"))),
-        })
-    };
     let id = match words {
         ["id", n] => number(n)?,
         ["prog", kind, value] => {

@@ -115,6 +115,13 @@ fn load(m: &ArgMatches, all: bool) -> Result<(), Failure> {
             "pinmaps" => wanted.pinmaps = Some(PathBuf::from(words.value(word)?)),
             "autoattach" => wanted.autoattach = true,
             "type" => drop(words.value(word)?),
+            "dev" | "offload_dev" | "xdpmeta_dev" => {
+                let device = words.value(word)?;
+                return Err(Failure::Unsupported(format!(
+                    "{word} {device}: programs are not loaded for a device's own processor or metadata; leave it out, and \
+                     attach with `skep net attach`"
+                )));
+            }
             w => return Err(Failure::Usage(format!("{w:?} is not expected here; see --help"))),
         }
     }

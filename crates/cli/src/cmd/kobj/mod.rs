@@ -3,6 +3,7 @@
 pub(crate) mod attach;
 pub(crate) mod btf;
 pub(crate) mod events;
+mod graph;
 pub(crate) mod link;
 pub(crate) mod load;
 pub(crate) mod map;
@@ -315,13 +316,20 @@ pub(crate) fn pin_at(door: &dyn Door, path: &Path, fd: &OwnedFd) -> Result<(), F
     pin::pin(door, path, fd.as_fd()).map_err(|e| pinning(&e))
 }
 
-/// Machine code (x86-64) as text: a line an instruction, with offsets; targets of jumps are offsets, too.
-pub(crate) fn native_text(code: &[u8], base: u64) -> String {
-    native_part(code, base, 0)
+/// Machine code (x86-64) as text: a line an instruction, with offsets; targets of jumps are offsets, too. The code stands `from` bytes
+/// behind the base.
+pub(crate) fn native_part(code: &[u8], base: u64, from: u64) -> String {
+    native_text(code, base, from, false, &|_| None)
 }
 
-/// The same for code that stands `from` bytes behind the base.
-pub(crate) fn native_part(code: &[u8], base: u64, from: u64) -> String {
+/// The same, with the bytes of each instruction below it, and what there is to say before it by its address.
+pub(crate) fn native_text(
+    code: &[u8],
+    base: u64,
+    from: u64,
+    opcodes: bool,
+    note: &dyn Fn(u64) -> Option<String>,
+) -> String {
     use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
     let mut decoder = Decoder::with_ip(64, code, base + from, DecoderOptions::NONE);
     let mut formatter = IntelFormatter::new();
@@ -330,7 +338,16 @@ pub(crate) fn native_part(code: &[u8], base: u64, from: u64) -> String {
         let insn = decoder.decode();
         let mut line = String::new();
         formatter.format(&insn, &mut line);
+        if let Some(note) = note(insn.ip()) {
+            out.push_str(&format!("; {note}\n"));
+        }
         out.push_str(&format!("{:4x}:\t{line}\n", insn.ip() - base));
+        if opcodes {
+            let start = (insn.ip() - base - from) as usize;
+            let bytes = code.get(start..start + insn.len()).unwrap_or_default();
+            let bytes: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
+            out.push_str(&format!("\t{}\n", bytes.join(" ")));
+        }
     }
     out
 }

@@ -36,14 +36,15 @@ pub(crate) static NET: Cmd = Cmd {
 pub(crate) static CGROUP: Cmd = Cmd {
     path: &["cgroup", "show"],
     about: "Show the programs on a cgroup's hooks",
-    long: "With --effective also those that are inherited from above.\n\n\
-           Examples:\n  skep cgroup show /sys/fs/cgroup/my.slice\n  skep cgroup show /sys/fs/cgroup/my.slice --effective -j",
+    long: "With `effective` (or --effective) also those that are inherited from above.\n\n\
+           Examples:\n  skep cgroup show /sys/fs/cgroup/my.slice\n  skep cgroup show /sys/fs/cgroup/my.slice effective -j",
     args: || vec![super::words_arg("PATH", "The cgroup's folder"), effective()],
     run: |m, out| {
         let mut words = Words::new(m);
         let path = PathBuf::from(words.value("cgroup show")?);
+        let effective = words.take("effective") || m.get_flag("effective");
         words.end()?;
-        let rows = cgroup_rows(&path, m.get_flag("effective"))?;
+        let rows = cgroup_rows(&path, effective)?;
         print_cgroups(vec![(path, rows)], false, out)
     },
 };
@@ -58,13 +59,17 @@ pub(crate) static TREE: Cmd = Cmd {
     },
     run: |m, out| {
         let mut words = Words::new(m);
-        let root = match words.next() {
-            Some(p) => PathBuf::from(p),
-            None => PathBuf::from(cgroup2()?),
+        let root = match words.peek() {
+            None | Some("effective") => PathBuf::from(cgroup2()?),
+            Some(p) => {
+                words.next();
+                PathBuf::from(p)
+            }
         };
+        let effective = words.take("effective") || m.get_flag("effective");
         words.end()?;
         let mut all = Vec::new();
-        walk(&root, m.get_flag("effective"), &mut all)?;
+        walk(&root, effective, &mut all)?;
         print_cgroups(all, true, out)
     },
 };

@@ -135,11 +135,23 @@ impl Row<'_> {
 pub(crate) struct DumpStyle {
     pub(crate) opcodes: bool,
     pub(crate) linum: bool,
+    /// As a graph of blocks.
+    pub(crate) visual: bool,
 }
 
-/// Prints the instructions as the kernel rewrote them.
-pub(crate) fn dump_xlated(which: &Which, style: DumpStyle, out: &mut Out) -> Result<(), Failure> {
+/// Prints the instructions as the kernel rewrote them, or writes them to a file as they are.
+pub(crate) fn dump_xlated(
+    which: &Which,
+    file: Option<&str>,
+    style: DumpStyle,
+    out: &mut Out,
+) -> Result<(), Failure> {
     let door = door();
+    if let Some(path) = file {
+        let fd = which.one(&*door, IdKind::Prog)?;
+        let code = info::prog_code(&*door, fd.as_fd()).map_err(|e| refused("reading a program", e))?;
+        return std::fs::write(path, &code.xlated).map_err(|e| Failure::io("write", path.as_ref(), &e));
+    }
     let mut rows = Vec::new();
     for fd in which.open(&*door, IdKind::Prog)? {
         let dump = Dump::open(&*door, &fd, style.linum)?;
@@ -152,6 +164,12 @@ pub(crate) fn dump_xlated(which: &Which, style: DumpStyle, out: &mut Out) -> Res
             )));
         }
         let insns: Vec<Insn> = code.iter().map(|b| Insn::from_bytes(*b)).collect();
+        if style.visual {
+            let starts = dump.code.func_info.iter().map(|f| (f[0] as usize, dump.prototype(f[1])));
+            let dot = super::graph::dot(&insns, &starts.collect::<Vec<_>>(), &dump);
+            out.text(&dot.replace("map[fd:", "map[id:"))?;
+            continue;
+        }
         let style = Style { notation: Notation::Kernel, numbers: true, bytes: style.opcodes, source: true };
         let text = dump.with_heads(&listing(&insns, &dump, style).to_string().replace("map[fd:", "map[id:"));
         if out.is_json() {
@@ -285,7 +303,12 @@ impl Names for Dump {
 }
 
 /// Writes a program's machine code to a file, as it is.
-pub(crate) fn dump_jited(which: &Which, file: Option<&str>, out: &mut Out) -> Result<(), Failure> {
+pub(crate) fn dump_jited(
+    which: &Which,
+    file: Option<&str>,
+    style: DumpStyle,
+    out: &mut Out,
+) -> Result<(), Failure> {
     let door = door();
     let fd = which.one(&*door, IdKind::Prog)?;
     let code = info::prog_code(&*door, fd.as_fd()).map_err(|e| refused("reading a program", e))?;
@@ -298,7 +321,12 @@ pub(crate) fn dump_jited(which: &Which, file: Option<&str>, out: &mut Out) -> Re
         let written = std::fs::write(path, &code.jited);
         return written.map_err(|e| Failure::io("write", path.as_ref(), &e));
     }
-    let names = Dump::open(&*door, &fd, false)?;
+    let names = Dump::open(&*door, &fd, style.linum)?;
+    // Several instructions of eBPF may stand at one address; a line is told once.
+    let line = |address: u64| {
+        let at = code.jited_lines.iter().position(|a| *a == address)?;
+        names.source_line(code.line_info.get(at)?[0] as usize).map(Cow::into_owned).filter(|l| !l.is_empty())
+    };
     let mut at = 0;
     let mut rows = Vec::new();
     for (i, len) in code.func_lens.iter().enumerate() {
@@ -310,7 +338,7 @@ pub(crate) fn dump_jited(which: &Which, file: Option<&str>, out: &mut Out) -> Re
             .and_then(|f| names.btf.as_ref().map(|b| b.name_of(f[1]).to_owned()))
             .unwrap_or_else(|| names.info.name.clone());
         let base = code.ksyms.get(i).copied().unwrap_or(0);
-        let text = super::native_text(bytes, base);
+        let text = super::native_text(bytes, base, 0, style.opcodes, &line);
         if out.is_json() {
             let lines: Vec<&str> = text.lines().collect();
             rows.push(object([("name", name.into()), ("insns", json!(lines))]));
