@@ -12,7 +12,7 @@ use skep_btf::Btf;
 use skep_isa::Insn;
 use skep_platform::engine::{self, Engine, EngineError, Loadable, Loaded, Platform, RunError};
 use skep_platform::env::{Context, CtxData};
-use skep_platform::map::{Map, MapDef, MapError};
+use skep_platform::map::{Map, MapBtf, MapDef, MapError};
 use skep_platform::{Errno, Fault, MapType, Packet, ProgType, Program};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -285,18 +285,32 @@ impl Engine for Kernel {
         let refuse = |errno, why: String| MapError { map: def.name.clone(), errno, why };
         // Inner maps are of the same object, and so are their types.
         let types = def.btf.as_ref().or(def.inner.as_ref().and_then(|i| i.btf.as_ref()));
-        let btf = types.and_then(|t| self.btf.get(&*self.door, &t.btf, BTreeSet::new()).ok());
+        // A number that nobody is told of: a map without types misses none.
+        let load = |t: &MapBtf| self.btf.get(&*self.door, &t.btf, BTreeSet::new());
+        let btf = types.map_or(Err(Errno::ENOENT), load);
         if def.map_type == MapType::StructOps {
-            let map = struct_ops::create(&self.door, def, btf.as_deref(), self.vmlinux())?;
+            let map = struct_ops::create(&self.door, def, btf.as_deref().ok(), self.vmlinux())?;
             return Ok(Arc::new(map));
         }
-        match map::create(&self.door, def, btf.as_deref()) {
+        match map::create(&self.door, def, btf.as_deref().map_err(|e| *e)) {
             Ok(map) => Ok(Arc::new(map)),
             Err(errno) => {
                 let why = explain::why(Asked::Map, errno, &Rights::own());
                 Err(refuse(errno, format!("{}: {why}", def.map_type.label())))
             }
         }
+    }
+
+    /// The running kernel's, read at the first call.
+    fn target_btf(&self) -> Result<Option<Arc<Btf>>, EngineError> {
+        self.vmlinux().cloned().map(Some).ok_or_else(|| EngineError::Unsupported {
+            what: "fitting accesses to the kernel's types (CO-RE)".into(),
+            why: format!(
+                "this kernel shows none: it was built without CONFIG_DEBUG_INFO_BTF=y ({}); give its types with --btf FILE, or use \
+                 --engine user",
+                crate::btf::VMLINUX
+            ),
+        })
     }
 
     fn load(&self, program: Loadable) -> Result<Arc<dyn Loaded>, EngineError> {

@@ -132,13 +132,27 @@ fn a_map_that_takes_no_types_is_made_without_them() {
     let (kernel, fake) = kernel(Fake::new(refuse));
     let btf = Arc::new(skep_btf::Btf::empty());
     let map = kernel
-        .create_map(&MapDef { btf: Some(MapBtf { btf, key: 1, value: 1 }), ..def(MapType::Sockmap) })
+        .create_map(&MapDef {
+            btf: Some(MapBtf { btf: btf.clone(), key: 1, value: 1 }),
+            ..def(MapType::Hash)
+        })
         .unwrap();
     assert_eq!(map.def().value_size, 12);
+    assert_eq!(untyped(&*map), Some(Errno::ENOTSUPP), "and that is told");
     assert_eq!(
         fake.calls(),
         ["types", "map a_name_that_is_ 4/12/3 with types", "map a_name_that_is_ 4/12/3"]
     );
+    // Types that no kernel takes are not sent.
+    let map = kernel
+        .create_map(&MapDef { btf: Some(MapBtf { btf, key: 1, value: 1 }), ..def(MapType::Sockmap) })
+        .unwrap();
+    assert_eq!(untyped(&*map), None);
+    assert_eq!(fake.calls().last().unwrap(), "map a_name_that_is_ 4/12/3");
+}
+
+fn untyped(map: &dyn skep_platform::Map) -> Option<Errno> {
+    map.as_any().downcast_ref::<KernelMap>().unwrap().untyped()
 }
 
 #[test]
@@ -147,7 +161,7 @@ fn types_that_are_refused_are_asked_for_once() {
     let btf = Arc::new(skep_btf::Btf::empty());
     let def = MapDef { btf: Some(MapBtf { btf, key: 1, value: 1 }), ..def(MapType::Hash) };
     let made = [kernel.create_map(&def), kernel.create_map(&def)];
-    assert!(made.iter().all(Result::is_ok));
+    assert!(made.iter().all(|m| untyped(&**m.as_ref().unwrap()) == Some(Errno::EINVAL)));
     assert_eq!(fake.calls().iter().filter(|c| *c == "types").count(), 1);
 }
 

@@ -39,6 +39,8 @@ pub struct KernelMap {
     rings: Option<Mutex<Rings>>,
     /// Of a user ring buffer: its memory, mapped at the first record.
     user_ring: Mutex<Option<Box<dyn UserRingMemory>>>,
+    /// The kernel made it, but not with its types, for this number.
+    untyped: Option<Errno>,
     /// Of struct_ops: what registration writes.
     pub(crate) ops: OnceLock<Prepared>,
 }
@@ -60,12 +62,12 @@ impl AsFd for KernelMap {
     }
 }
 
-/// Creates a map; `btf` are its types, where they could be loaded. A kernel that takes no types for a map of this type is
-/// asked again without them.
+/// Creates a map; `btf` are its types, or the number for which the kernel does not take them. A kernel that takes no types for
+/// a map of this type is asked again without them.
 pub(crate) fn create(
     door: &Arc<dyn Door>,
     def: &MapDef,
-    btf: Option<&LoadedBtf>,
+    btf: Result<&LoadedBtf, Errno>,
 ) -> Result<KernelMap, Errno> {
     let def = sized(def);
     let inner = match &def.inner {
@@ -74,19 +76,49 @@ pub(crate) fn create(
     };
     let mut request = request(&def);
     request.inner = inner.as_ref().map(|m| m.fd.as_fd());
-    if let (Some(loaded), Some(types)) = (btf, &def.btf) {
-        request.btf = Some((loaded.fd.as_fd(), types.key, types.value)).filter(|_| types.value != 0);
+    let types = def.btf.as_ref().filter(|types| types.value != 0 && takes_types(def.map_type));
+    let mut untyped = types.and_then(|_| btf.as_ref().err().copied());
+    if let (Ok(loaded), Some(types)) = (btf, types) {
+        request.btf = Some((loaded.fd.as_fd(), types.key, types.value));
     }
     let fd = match door.map_create(&request) {
         Err(e) if request.btf.is_some() && e != Errno::EPERM => {
+            untyped = Some(e);
             door.map_create(&MapCreate { btf: None, ..request })?
         }
         other => other?,
     };
-    Ok(KernelMap::new(def, fd, door))
+    Ok(KernelMap { untyped, ..KernelMap::new(def, fd, door) })
+}
+
+/// Whether the kernel has a use for the types of such a map; libbpf keeps them to itself for the same ones.
+fn takes_types(t: MapType) -> bool {
+    use MapType as M;
+    !matches!(
+        t,
+        M::PerfEventArray
+            | M::CgroupArray
+            | M::StackTrace
+            | M::ArrayOfMaps
+            | M::HashOfMaps
+            | M::Devmap
+            | M::DevmapHash
+            | M::Cpumap
+            | M::Xskmap
+            | M::Sockmap
+            | M::Sockhash
+            | M::Queue
+            | M::Stack
+    )
 }
 
 impl KernelMap {
+    /// The number for which the kernel refused the map's types, if it did: the map was made without them then, so that nobody who
+    /// lists it sees what is in it.
+    pub fn untyped(&self) -> Option<Errno> {
+        self.untyped
+    }
+
     /// A map that exists already. Its types come from the kernel, where it has some.
     ///
     /// Cost: two system calls, and reading the types.
@@ -229,8 +261,8 @@ impl KernelMap {
         let ring = (def.map_type == MapType::Ringbuf).then(|| Ring { memory: Mutex::default() });
         let rings = (def.map_type == MapType::PerfEventArray).then(Mutex::default);
         let (door, frozen, handles) = (door.clone(), AtomicBool::default(), Mutex::default());
-        let (user_ring, ops) = (Mutex::default(), OnceLock::new());
-        KernelMap { def, fd, door, value_len, frozen, handles, ring, rings, user_ring, ops }
+        let (user_ring, ops, untyped) = (Mutex::default(), OnceLock::new(), None);
+        KernelMap { def, fd, door, value_len, frozen, handles, ring, rings, user_ring, untyped, ops }
     }
 
     fn key<'k>(&self, key: &'k [u8]) -> Result<&'k [u8], Errno> {

@@ -2,6 +2,7 @@
 //! the pin folder if it is there and fits, else made and pinned there. Others may be replaced by maps that exist.
 
 use crate::{Kernel, KernelMap, pin};
+use skep_btf::Btf;
 use skep_platform::engine::{Engine, EngineError, Link, Loadable, Loaded, Platform, RunError};
 use skep_platform::env::Context;
 use skep_platform::map::{Map, MapDef, MapError};
@@ -107,6 +108,10 @@ impl Engine for Pinning<'_> {
             };
         }
         if def.pin_by_name { self.by_name(def) } else { self.kernel.create_map(def) }
+    }
+
+    fn target_btf(&self) -> Result<Option<Arc<Btf>>, EngineError> {
+        self.kernel.target_btf()
     }
 
     fn load(&self, program: Loadable) -> Result<Arc<dyn Loaded>, EngineError> {

@@ -371,6 +371,19 @@ impl Object {
         })
     }
 
+    /// Whether programs are fitted to a kernel's types as they are bound: relocations of types, functions and variables of the
+    /// kernel's.
+    pub fn needs_target(&self) -> bool {
+        let by_type = |e: &Extern| matches!(e.kind, ExternKind::Kfunc { .. } | ExternKind::KsymTyped { .. });
+        self.functions.iter().any(|f| !f.core.is_empty()) || self.externs.iter().any(by_type)
+    }
+
+    /// Whether accesses would go to the wrong places without a kernel's types: relocations that ask for the target's.
+    pub fn is_relocated(&self) -> bool {
+        let local = skep_btf::core::CoreReloKind::TypeIdLocal as u32;
+        self.functions.iter().flat_map(|f| &f.core).any(|r| r.record.raw_kind != local)
+    }
+
     /// Whether a function is loaded as a program unless told otherwise: by its section's name; members of `struct_ops` variables
     /// if one of these is created (as `bpf_object_adjust_struct_ops_autoload` has it).
     pub fn autoloads(&self, function: usize) -> bool {

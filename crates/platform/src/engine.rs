@@ -8,6 +8,7 @@ use crate::kfunc::Kfunc;
 use crate::map::{Map, MapDef, MapError, MapTypeDesc};
 use crate::program::{LineInfo, Program, Verified};
 use crate::uapi::{MapType, ProgType};
+use skep_btf::Btf;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -81,6 +82,13 @@ pub trait Engine {
     fn platform(&self) -> &Platform;
     /// Creates a map.
     fn create_map(&self, def: &MapDef) -> Result<Arc<dyn Map>, MapError>;
+    /// Types that objects are fitted to whose user names none. `None`: this engine fits nothing by itself.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] for an engine that would, and has no types.
+    fn target_btf(&self) -> Result<Option<Arc<Btf>>, EngineError> {
+        Ok(None)
+    }
     /// Makes a program ready to run.
     fn load(&self, program: Loadable) -> Result<Arc<dyn Loaded>, EngineError>;
     /// Runs a program once on `ctx` (`BPF_PROG_TEST_RUN`).

@@ -36,7 +36,8 @@ pub enum Select<'a> {
 pub struct Options<'a> {
     /// Programs to load.
     pub select: Select<'a>,
-    /// Types that CO-RE relocations are resolved against; `None` relocates nothing.
+    /// Types that CO-RE relocations are resolved against; `None`: the engine's own ([`Engine::target_btf`]), which for the
+    /// kernel engine are the running kernel's. The user engine has none and relocates nothing.
     pub target_btf: Option<Arc<Btf>>,
     /// Kernel configuration for `.kconfig` externs.
     pub kconfig: Kconfig<'a>,
@@ -67,6 +68,8 @@ pub struct Collection {
     pub programs: Vec<LoadedProgram>,
     /// Maps that the engine cannot make or, of struct_ops, cannot fill, and why.
     pub missing: Vec<MapError>,
+    /// What went otherwise than the object has it and hinders nothing, in words.
+    pub warnings: Vec<String>,
     /// Programs that were not loaded, and why.
     pub skipped: Vec<(String, Error)>,
 }
@@ -137,10 +140,18 @@ impl Collection {
     ) -> Result<Collection, Error> {
         let mut object = object;
         crate::set::struct_ops(&mut object, &options.set).map_err(Error::Set)?;
+        let target = target(&object, engine, options)?;
         let (maps, missing) = create_maps(&object, engine);
         fill_data(&object, &maps, options)?;
-        let mut c = Collection { object, maps, programs: Vec::new(), missing, skipped: Vec::new() };
-        c.load_programs(engine, options, judge)?;
+        let mut c = Collection {
+            warnings: untyped(&maps),
+            object,
+            maps,
+            programs: Vec::new(),
+            missing,
+            skipped: Vec::new(),
+        };
+        c.load_programs(engine, options, target, judge)?;
         c.fill_slots(engine)?;
         c.fill_struct_ops();
         Ok(c)
@@ -162,10 +173,11 @@ impl Collection {
         &mut self,
         engine: &dyn Engine,
         options: &Options<'_>,
+        target: Option<Arc<Btf>>,
         judge: &mut dyn FnMut(Program) -> Result<Loadable, Error>,
     ) -> Result<(), Error> {
         let mut env = BindEnv::new(&self.maps);
-        env.target_btf = options.target_btf.clone();
+        env.target_btf = target;
         let symbol = |name: &str| options.ksyms.get(name).copied();
         env.ksym = Some(&symbol);
         let slots = slot_functions(&self.object);
@@ -254,6 +266,30 @@ impl Collection {
     fn handle_of(&self, function: usize) -> Option<Handle> {
         let p = self.programs.iter().find(|p| p.function == function)?;
         Some(Handle::Prog(p.loaded.clone().into_handle()))
+    }
+}
+
+/// Maps whose types the kernel did not take.
+fn untyped(maps: &[Option<Arc<dyn Map>>]) -> Vec<String> {
+    let maps = maps.iter().flatten().filter_map(|m| m.as_any().downcast_ref::<KernelMap>());
+    maps.filter_map(|m| Some(untyped_text(&m.def().name, m.untyped()?))).collect()
+}
+
+fn untyped_text(name: &str, errno: Errno) -> String {
+    format!(
+        "map {name}: this kernel refuses its types ({errno}); it was made without them, so that those who list it see bytes"
+    )
+}
+
+/// Types that the object is fitted to. An object that would be wrong without any is not opened without.
+fn target(object: &Object, engine: &dyn Engine, options: &Options<'_>) -> Result<Option<Arc<Btf>>, Error> {
+    if options.target_btf.is_some() || !object.needs_target() {
+        return Ok(options.target_btf.clone());
+    }
+    match engine.target_btf() {
+        Err(e) if object.is_relocated() => Err(Error::Engine(e)),
+        Err(_) => Ok(None),
+        Ok(types) => Ok(types),
     }
 }
 

@@ -87,6 +87,29 @@ fn receives(socket: &UdpSocket) -> bool {
 }
 
 #[test]
+fn objects_are_fitted_to_the_running_kernel_by_default() {
+    let Some(kernel) = kernel() else { return };
+    let Ok(types) = skep::kernel::vmlinux().inspect_err(|e| println!("skipped: no types: {e}")) else {
+        return;
+    };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/switches/switches.bpf.o");
+    let object = Object::parse(&std::fs::read(path).unwrap()).unwrap();
+    let opened = |options: &Options<'_>| {
+        let c = Collection::open(object.clone(), &kernel, options, &mut skep::verify::unverified).unwrap();
+        assert!(c.skipped.is_empty(), "{:?}", c.skipped);
+        c.programs.iter().map(|p| p.loaded.program().insns.clone()).collect::<Vec<_>>()
+    };
+    let mut told = Options::default();
+    told.target_btf = Some(types);
+    let fitted = opened(&told);
+    assert_eq!(opened(&Options::default()), fitted);
+    let index = object.functions.iter().position(|f| !f.core.is_empty()).expect("it has relocations");
+    let plain =
+        object.bind_index(index, &mut skep::obj::BindEnv::new(&vec![None; object.maps.len()])).unwrap();
+    assert!(fitted.iter().all(|f| *f != plain.insns), "without types it is another program");
+}
+
+#[test]
 fn xdp_drops_passes_and_answers() {
     let _one = alone();
     let (Some(kernel), Some((a, b))) = (kernel(), cable()) else { return };

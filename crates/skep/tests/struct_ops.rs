@@ -28,7 +28,6 @@ fn open(kernel: &Kernel, set: &[&str]) -> Collection {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/objects/congestion.o");
     let object = Object::parse(&std::fs::read(path).unwrap()).unwrap();
     let mut options = Options::default();
-    options.target_btf = skep::kernel::vmlinux().ok();
     options.select = Select::Whole;
     options.set = set.to_vec();
     Collection::open(object, kernel, &options, &mut skep::verify::unverified)
@@ -175,7 +174,6 @@ fn what_is_set_wrongly_is_told() {
     let object = Object::parse(&std::fs::read(path).unwrap()).unwrap();
     let told = |set: &str| {
         let mut options = Options::default();
-        options.target_btf = skep::kernel::vmlinux().ok();
         options.set = vec![set];
         match Collection::open(object.clone(), &kernel, &options, &mut skep::verify::unverified) {
             Ok(c) => c.missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),

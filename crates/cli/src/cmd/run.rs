@@ -276,7 +276,7 @@ pub(crate) fn open_noting(
     options.target_btf = if note.is_some() {
         super::target::judged(&object, m.get_one("btf"))?
     } else if in_kernel(m) {
-        super::target::kernels(path, &object, m.get_one("btf"))?
+        super::target::given(m.get_one("btf"))?
     } else {
         super::target::btf(&object, m.get_one("btf"))?
     };
@@ -286,13 +286,17 @@ pub(crate) fn open_noting(
     };
     options.ksyms = super::target::ksyms(&object, in_kernel(m));
     options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
-    let Some(note) = note else {
-        return Collection::open(object, engine, &options, &mut skep::verify::unverified)
-            .map_err(|e| Failure::open(path, &e));
+    let opened = match note {
+        None => Collection::open(object, engine, &options, &mut skep::verify::unverified),
+        Some(note) => {
+            let mut judge = skep::verify::judge(super::verify::options(m)?);
+            let noting = &mut |p| judge(p).inspect(&mut *note);
+            Collection::open(object, engine, &options, noting)
+        }
     };
-    let mut judge = skep::verify::judge(super::verify::options(m)?);
-    let noting = &mut |p| judge(p).inspect(&mut *note);
-    Collection::open(object, engine, &options, noting).map_err(|e| Failure::open(path, &e))
+    let c = opened.map_err(|e| Failure::open(path, &e))?;
+    c.warnings.iter().for_each(|w| eprintln!("skep: {}: {w}", path.display()));
+    Ok(c)
 }
 
 /// Are programs verified first? Where the command can be told not to, and is not; the kernel has its own verifier.

@@ -4,7 +4,6 @@ use crate::failure::Failure;
 use crate::input;
 use flate2::read::GzDecoder;
 use skep::Object;
-use skep::btf::core::CoreReloKind;
 use skep::btf::{Btf, Type};
 use skep::descriptors::ProgType;
 use skep::descriptors::ctx::UserRun;
@@ -26,7 +25,7 @@ pub(crate) fn btf(object: &Object, given: Option<&PathBuf>) -> Result<Option<Arc
     if let Some(path) = given {
         return super::btf::read(path, None).map(Some);
     }
-    if !is_fitted(object) || !Path::new(VMLINUX).exists() {
+    if !object.needs_target() || !Path::new(VMLINUX).exists() {
         return Ok(None);
     }
     match vmlinux() {
@@ -38,28 +37,9 @@ pub(crate) fn btf(object: &Object, given: Option<&PathBuf>) -> Result<Option<Arc
     }
 }
 
-/// Whether the object is fitted to a kernel's types as it is loaded.
-fn is_fitted(object: &Object) -> bool {
-    let by_type = |e: &ExternKind| matches!(e, ExternKind::Kfunc { .. } | ExternKind::KsymTyped { .. });
-    object.functions.iter().any(|f| !f.core.is_empty()) || object.externs.iter().any(|e| by_type(&e.kind))
-}
-
-/// The same for the kernel engine: an object whose accesses are to be relocated is not loaded as it is.
-pub(crate) fn kernels(
-    path: &Path,
-    object: &Object,
-    given: Option<&PathBuf>,
-) -> Result<Option<Arc<Btf>>, Failure> {
-    let types = btf(object, given)?;
-    let mut relocations = object.functions.iter().flat_map(|f| &f.core);
-    if types.is_none() && relocations.any(|r| r.record.raw_kind != CoreReloKind::TypeIdLocal as u32) {
-        return Err(Failure::Unsupported(format!(
-            "{}: its accesses are to be fitted to the kernel's types (CO-RE), and this kernel shows none: it was built without \
-             CONFIG_DEBUG_INFO_BTF=y ({VMLINUX}); give its types with --btf FILE, or use --engine user",
-            path.display()
-        )));
-    }
-    Ok(types)
+/// Types given for the kernel engine, which else goes by the running kernel's.
+pub(crate) fn given(path: Option<&PathBuf>) -> Result<Option<Arc<Btf>>, Failure> {
+    path.map(|path| super::btf::read(path, None)).transpose()
 }
 
 /// Types of the target for the verifier of this object, which are not read for programs on packets that have nothing to do with a
@@ -75,8 +55,9 @@ pub(crate) fn judged(object: &Object, given: Option<&PathBuf>) -> Result<Option<
     let tagged = |btf: &Arc<Btf>| {
         btf.types().any(|(_, t)| matches!(t, Type::TypeTag(_))) || btf.own_decl_tags().next().is_some()
     };
-    let needless =
-        !is_fitted(object) && object.functions.iter().all(plain) && !object.btf.as_ref().is_some_and(tagged);
+    let needless = !object.needs_target()
+        && object.functions.iter().all(plain)
+        && !object.btf.as_ref().is_some_and(tagged);
     if given.is_none() && needless { Ok(None) } else { all_types(given) }
 }
 

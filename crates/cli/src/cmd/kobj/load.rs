@@ -165,7 +165,7 @@ pub(crate) fn open(
     let config = super::super::target::kconfig(&object, m.get_one("kconfig"))?;
     let mut options = Options::default();
     options.select = select;
-    options.target_btf = super::super::target::kernels(path, &object, m.get_one("btf"))?;
+    options.target_btf = super::super::target::given(m.get_one("btf"))?;
     options.kconfig = super::super::target::running(&config, &object, kernel);
     options.ksyms = super::super::target::ksyms(&object, true);
     options.set = m.get_many::<String>("set").into_iter().flatten().map(String::as_str).collect();
@@ -178,6 +178,7 @@ pub(crate) fn open(
     if let Some(e) = c.missing.first() {
         return Err(Failure::Failed(format!("{}: {e}", path.display())));
     }
+    c.warnings.iter().for_each(|w| eprintln!("skep: {}: {w}", path.display()));
     pins.keep();
     Ok(c)
 }
