@@ -275,7 +275,8 @@ pub(crate) fn open_noting(
     options.select = if names.is_empty() { Select::Auto } else { Select::Named(&names) };
     options.target_btf = if note.is_some() {
         super::target::judged(&object, m.get_one("btf"))?
-    } else if in_kernel(m) {
+    } else if in_kernel(m) && m.try_get_one::<String>("engine").is_ok() {
+        // Else the kernel engine goes by the running kernel's. Where both engines run, they go by the same.
         super::target::given(m.get_one("btf"))?
     } else {
         super::target::btf(&object, m.get_one("btf"))?
