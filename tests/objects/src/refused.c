@@ -393,3 +393,40 @@ int several(struct __sk_buff *skb)
 		return v->slots[skb->priority];
 	return *(volatile int *)(long)skb->len;
 }
+
+// A socket is given back twice.
+SEC("tc")
+int released_twice(struct __sk_buff *skb)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+
+	if (!sk)
+		return 0;
+	bpf_sk_release(sk);
+	bpf_sk_release(sk);
+	return 0;
+}
+
+// A socket that nobody looks at.
+SEC("tc")
+int leaked_unseen(struct __sk_buff *skb)
+{
+	struct bpf_sock_tuple tuple = {};
+
+	bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	return 0;
+}
+
+// A packet's bytes are copied to a buffer that is shorter than they may be.
+SEC("tc")
+int overlong_copy(struct __sk_buff *skb)
+{
+	char buffer[64];
+	__u32 len = skb->mark & 0x7f;
+
+	if (len == 0)
+		return 0;
+	bpf_skb_load_bytes(skb, 0, buffer, len);
+	return buffer[0];
+}

@@ -12,9 +12,9 @@ use crate::state::{LockOf, RefKind};
 use crate::value::{Base, Reg};
 use skep_btf::{Kind, Type};
 use skep_isa::asm::parse_insns;
-use skep_isa::{AluOp, Op, Operand};
+use skep_isa::{AluOp, Callee, Op, Operand};
 use skep_platform::ctx::FieldKind as CtxKind;
-use skep_platform::helper::LockEffect;
+use skep_platform::helper::{LockEffect, Rule as Zero};
 use skep_platform::kfunc::kf;
 use skep_platform::{KfuncKind, Platform, ProgType, Program};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub(super) struct Candidate {
     words: String,
     insn: usize,
-    edits: Vec<Edit>,
+    pub(super) edits: Vec<Edit>,
     text: Vec<String>,
 }
 
@@ -97,21 +97,42 @@ pub(super) fn licence(program: &Program) -> Option<Candidate> {
 }
 
 impl Candidate {
-    fn insert(at: usize, asm: &str, words: String) -> Option<Candidate> {
+    pub(super) fn insert(at: usize, asm: &str, words: String) -> Option<Candidate> {
         let insns = parse_insns(asm).ok()?;
         let text = asm.lines().map(str::to_owned).collect();
         Some(Candidate { words, insn: at, edits: vec![Edit::Insert { at, insns }], text })
     }
+
+    /// After an instruction, on the way through it alone.
+    pub(super) fn after(at: usize, asm: &str, words: String) -> Option<Candidate> {
+        let insns = parse_insns(asm).ok()?;
+        let text = asm.lines().map(str::to_owned).collect();
+        Some(Candidate { words, insn: at, edits: vec![Edit::After { at, insns }], text })
+    }
+
+    /// One instruction in place of another.
+    pub(super) fn replace(at: usize, asm: &str, words: String) -> Option<Candidate> {
+        let insn = *parse_insns(asm).ok()?.first()?;
+        Some(Candidate {
+            words,
+            insn: at,
+            edits: vec![Edit::Replace { at, insn }],
+            text: vec![asm.to_owned()],
+        })
+    }
 }
 
 /// Stands in assembly where a call of a kernel function will be.
-const STAND_IN: &str = "call 0x7fffffff";
+pub(super) const STAND_IN: &str = "call 0x7fffffff";
 
 impl Candidate {
     /// Calls of this kernel function in place of the stand-ins.
-    fn calling(mut self, name: &str, id: u32) -> Candidate {
+    pub(super) fn calling(mut self, name: &str, id: u32) -> Candidate {
         for e in &mut self.edits {
-            let (Edit::Insert { insns, .. } | Edit::Edge { insns, .. }) = e else { continue };
+            let (Edit::Insert { insns, .. } | Edit::Edge { insns, .. } | Edit::After { insns, .. }) = e
+            else {
+                continue;
+            };
             for i in insns.iter_mut().filter(|i| i.opcode() == 0x85 && i.imm() == i32::MAX) {
                 *i = i.with_src(2).with_imm(id as i32);
             }
@@ -151,10 +172,10 @@ const START: Bound = Bound {
 
 /// A place to put something: a register that is needed there, and whether it lies on the way on which a jump is taken.
 #[derive(Clone, Copy)]
-struct Spot {
-    pc: usize,
-    reg: u8,
-    taken: bool,
+pub(super) struct Spot {
+    pub(super) pc: usize,
+    pub(super) reg: u8,
+    pub(super) taken: bool,
 }
 
 /// How the program or function is left early.
@@ -178,6 +199,7 @@ impl Vm<'_> {
                 self.leaves_sections(&mut out);
             }
             Rule::ReturnValue => self.returns(&mut out),
+            Rule::ArgumentRange => self.zero_argument(&mut out),
             Rule::Uninitialised if matches!(self.code.op(self.cur.insn), Some(Op::Exit)) => {
                 self.sets_result(&mut out)
             }
@@ -185,6 +207,12 @@ impl Vm<'_> {
         }
         if let Some(n) = culprit {
             let r = *self.cur.reg(n as usize);
+            if n == 1 && !r.maybe_null() && r.ref_id == 0 {
+                self.takes_call_out(&mut out);
+            }
+            if matches!(r.base, Base::NotInit | Base::Scalar) {
+                self.releases_later(n, at, &mut out);
+            }
             match r.base {
                 Base::NotInit => self.initialises(n, &mut out),
                 Base::Scalar => {
@@ -192,6 +220,7 @@ impl Vm<'_> {
                     self.limits_addend(n, at, &mut out);
                 }
                 _ if r.maybe_null() => self.null_check(n, at, &mut out),
+                _ if self.is_sized(n) => self.limits_size(n + 1, at, &mut out),
                 Base::Packet => self.packet_check(n, &r, at, END, &mut out),
                 Base::PacketMeta => self.packet_check(n, &r, at, START, &mut out),
                 Base::Stack(_) if r.val.as_const().is_some() => self.zeroes(&r, &mut out),
@@ -470,11 +499,28 @@ impl Vm<'_> {
         if max <= 0 {
             return;
         }
-        self.limit(pc, n, max, self.named(n, at), out);
-        let (leave, what) = (self.leave_early(), self.named(n, at).unwrap_or_else(|| "size".into()));
+        let what = self.named(n, at).unwrap_or_else(|| "size".into());
+        self.limit(pc, n, max, Some(what.clone()), out);
+        let leave = self.leave_early();
         let words = format!("bound it first: `if ({what} == 0 || {what} > {max}) {}`", leave.c);
         let asm = format!("if r{n} == 0 goto +1\nif r{n} <= {max} goto +2\n{}", leave.asm);
         out.extend(Candidate::insert(pc, &asm, words));
+    }
+
+    /// The call at hand is given memory in this register and, in the next, a size that is not known.
+    fn is_sized(&self, n: u8) -> bool {
+        let call = matches!(self.code.op(self.cur.insn), Some(Op::Call(_)));
+        let size = (1..5).contains(&n).then(|| self.cur.reg(n as usize + 1));
+        call && size.is_some_and(|s| s.is_scalar() && s.val.as_const().is_none())
+    }
+
+    /// An argument that must be zero is.
+    fn zero_argument(&self, out: &mut Vec<Candidate>) {
+        let pc = self.cur.insn;
+        let Some(Op::Call(Callee::Helper(id))) = self.code.op(pc) else { return };
+        let Some(Zero::ZeroArg(n)) = self.helper(*id).map(|h| h.rule) else { return };
+        let n = n + 1;
+        out.extend(Candidate::insert(pc, &format!("r{n} = 0"), format!("pass 0 for argument {n}")));
     }
 
     fn initialises(&self, n: u8, out: &mut Vec<Candidate>) {
@@ -551,10 +597,13 @@ impl Vm<'_> {
         let mut places: Vec<Spot> = now.map(|reg| Spot { pc: self.cur.insn, reg, taken: false }).collect();
         let path = self.trace.as_ref().map_or(&[][..], |t| t.path());
         let depth = self.cur.depth() as u8;
-        let held = |(_, r): &&(u8, Reg)| is(r) && !r.maybe_null();
-        let last = path.iter().enumerate().rev().find_map(|(i, s)| {
-            let found = s.after.iter().find(held).or_else(|| s.uses.iter().find(held))?;
-            (s.frame == depth).then_some((i, found.0))
+        // Best where it is known to be there, else where it may be.
+        let last = [false, true].into_iter().find_map(|null| {
+            let held = |(_, r): &&(u8, Reg)| is(r) && r.maybe_null() == null;
+            path.iter().enumerate().rev().find_map(|(i, s)| {
+                let found = s.after.iter().find(held).or_else(|| s.uses.iter().find(held))?;
+                (s.frame == depth).then_some((i, found.0))
+            })
         });
         let Some((from, n)) = last else { return places };
         // From there on until something else is written into it.
@@ -586,12 +635,26 @@ impl Vm<'_> {
         let releasing = |h: &&&skep_platform::Helper| {
             h.proto_for(&caller).is_some_and(|p| p.args.first().is_some_and(|a| a.release))
         };
+        let rest = |h: &skep_platform::Helper| -> String {
+            let more = h.proto_for(&caller).map_or(0, |p| p.args.len());
+            (2..=more).map(|a| format!("r{a} = 0\n")).collect()
+        };
+        let mut stack = self.cur.frame().stack.iter();
+        if let Some(spi) = stack.position(|s| s.is_spill() && s.reg.ref_id == held.id) {
+            let (off, spot) = (-8 * (spi as i64 + 1), Spot { pc: self.cur.insn, reg: 10, taken: false });
+            for h in self.platform.helpers.iter().filter(releasing) {
+                let (rest, id) = (rest(h), h.id);
+                let skip = rest.lines().count() + 1;
+                let call = format!("r1 = *(u64 *)(r10 {off:+})\nif r1 == 0 goto +{skip}\n{rest}call {id}\n");
+                let c = format!("if ({what}) {}({what});", h.name);
+                out.extend(self.at_spot(spot, &self.guarded(spot, &call), &c));
+            }
+        }
         for spot in self.last_held(|r| r.ref_id == held.id && r.is_pointer()) {
             let n = spot.reg;
             for h in self.platform.helpers.iter().filter(releasing) {
-                let more = h.proto_for(&caller).map_or(0, |p| p.args.len());
-                let rest: String = (2..=more).map(|a| format!("r{a} = 0\n")).collect();
-                let zeros = if more > 1 { ", 0" } else { "" };
+                let rest = rest(h);
+                let zeros = if rest.is_empty() { "" } else { ", 0" };
                 let call = format!("r1 = r{n}\n{rest}call {}\n", h.id);
                 let guarded = self.guarded(spot, &call);
                 let c = format!("{}({what}{zeros});", h.name);
@@ -661,11 +724,12 @@ impl Vm<'_> {
     }
 
     /// A call that leaves alone what is in `r0` to `r5` and still needed where the spot leads to.
-    fn guarded(&self, s: Spot, call: &str) -> String {
+    pub(super) fn guarded(&self, s: Spot, call: &str) -> String {
         let to = if s.taken { self.code.op(s.pc).and_then(|op| op.jump_target(s.pc)) } else { None };
         let to = to.and_then(|t| usize::try_from(t).ok()).unwrap_or(s.pc);
         let live = self.live_regs.get(to).copied().unwrap_or(u16::MAX);
-        let mut free = (6..10u8).filter(|r| live >> r & 1 == 0 && *r != s.reg);
+        let used = |r: &u8| call.lines().any(|l| l.ends_with(&format!(" r{r}")));
+        let mut free = (6..10u8).filter(|r| live >> r & 1 == 0 && *r != s.reg && !used(r));
         let (mut before, mut after) = (String::new(), String::new());
         for r in (0..6u8).filter(|r| live >> r & 1 == 1) {
             let Some(k) = free.next() else { break };

@@ -12,6 +12,7 @@ mod chain;
 mod fix;
 mod heat;
 mod patch;
+mod release;
 mod trace;
 mod words;
 

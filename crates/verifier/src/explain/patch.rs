@@ -10,8 +10,12 @@ use std::sync::Arc;
 pub(super) enum Edit {
     /// These go before the instruction at `at`; jumps to it come to them first.
     Insert { at: usize, insns: Vec<Insn> },
+    /// These follow the instruction at `at`, which takes one slot; jumps to what comes next pass them by.
+    After { at: usize, insns: Vec<Insn> },
     /// The jump at `jump`, when taken, comes to these first; they are put at `end`, the end of its function.
     Edge { jump: usize, end: usize, insns: Vec<Insn> },
+    /// This stands for the instruction at `at`, which takes one slot.
+    Replace { at: usize, insn: Insn },
     /// Another licence.
     License(&'static str),
 }
@@ -26,6 +30,12 @@ pub(super) struct Patched {
 /// Applies the edits. `None` where a jump would become too long.
 pub(super) fn apply(program: &Program, edits: &[Edit]) -> Option<Patched> {
     let mut new = program.clone();
+    for e in edits {
+        if let Edit::Replace { at, insn } = e {
+            *new.insns.get_mut(*at)? = *insn;
+        }
+    }
+    let old = std::mem::take(&mut new.insns);
     let (mut insns, mut origin) = (Vec::new(), Vec::new());
     // Where a jump to an old slot goes, and where the slot itself is now.
     let (mut entry, mut place) = (Vec::new(), Vec::new());
@@ -45,7 +55,7 @@ pub(super) fn apply(program: &Program, edits: &[Edit]) -> Option<Patched> {
         }
         made
     };
-    for (pc, insn) in program.insns.iter().enumerate() {
+    for (pc, insn) in old.iter().enumerate() {
         blocks.extend(block_at(pc, &mut insns, &mut origin));
         entry.push(insns.len());
         for e in edits {
@@ -59,15 +69,23 @@ pub(super) fn apply(program: &Program, edits: &[Edit]) -> Option<Patched> {
         place.push(insns.len());
         insns.push(*insn);
         origin.push(Some(pc));
+        for e in edits {
+            if let Edit::After { at, insns: more } = e
+                && *at == pc
+            {
+                insns.extend_from_slice(more);
+                origin.extend(more.iter().map(|_| None));
+            }
+        }
     }
-    blocks.extend(block_at(program.insns.len(), &mut insns, &mut origin));
+    blocks.extend(block_at(old.len(), &mut insns, &mut origin));
     entry.push(insns.len());
     let moved = |pc: usize, distance: i64| -> Option<i64> {
         let target = usize::try_from(pc as i64 + 1 + distance).ok()?;
         Some(*entry.get(target)? as i64 - place[pc] as i64 - 1)
     };
     let mut second = false;
-    for (pc, insn) in program.insns.iter().enumerate() {
+    for (pc, insn) in old.iter().enumerate() {
         if std::mem::take(&mut second) {
             continue;
         }
@@ -75,10 +93,10 @@ pub(super) fn apply(program: &Program, edits: &[Edit]) -> Option<Patched> {
         insns[place[pc]] = retarget(*insn, |distance| moved(pc, distance))?;
     }
     for (jump, block, back) in blocks {
-        let old = program.insns.get(jump)?;
-        let target = usize::try_from(jump as i64 + 1 + i64::from(old.off())).ok()?;
+        let insn = old.get(jump)?;
+        let target = usize::try_from(jump as i64 + 1 + i64::from(insn.off())).ok()?;
         let distance = |from: usize, to: usize| i16::try_from(to as i64 - from as i64 - 1).ok();
-        insns[place[jump]] = old.with_off(distance(place[jump], block)?);
+        insns[place[jump]] = insn.with_off(distance(place[jump], block)?);
         insns[back] = insns[back].with_off(distance(back, *entry.get(target)?)?);
     }
     new.insns = insns;
@@ -137,6 +155,28 @@ mod tests {
         let from: Vec<Option<usize>> =
             [None, Some(0), Some(1), Some(2), None, None, Some(3), Some(4), Some(5)].to_vec();
         assert_eq!(patched.origin, from);
+    }
+
+    #[test]
+    fn code_that_jumps_pass_by() {
+        let asm = "if r1 == 0x0 goto +1\nr0 = 0x1\nexit\n";
+        let program = Program::from_insns("p", ProgType::Xdp, parse_insns(asm).expect("it is assembly"));
+        let insns = parse_insns("r2 = 0x2\n").expect("it is assembly");
+        let patched = apply(&program, &[Edit::After { at: 1, insns }]).expect("it fits");
+        let now = "if r1 == 0x0 goto +2\nr0 = 0x1\nr2 = 0x2\nexit\n";
+        assert_eq!(patched.program.insns, parse_insns(now).expect("it is assembly"));
+        assert_eq!(patched.origin, [Some(0), Some(1), None, Some(2)]);
+    }
+
+    #[test]
+    fn one_for_another() {
+        let asm = "r0 = 0x1\ncall 1\nexit\n";
+        let program = Program::from_insns("p", ProgType::Xdp, parse_insns(asm).expect("it is assembly"));
+        let other = parse_insns("r0 = 0x2\n").expect("it is assembly");
+        let patched = apply(&program, &[Edit::Replace { at: 1, insn: other[0] }]).expect("it fits");
+        let now = "r0 = 0x1\nr0 = 0x2\nexit\n";
+        assert_eq!(patched.program.insns, parse_insns(now).expect("it is assembly"));
+        assert_eq!(patched.origin, [Some(0), Some(1), Some(2)]);
     }
 
     #[test]
