@@ -9,6 +9,7 @@ use skep_hooks::capture::{Direction, LinkType, Record};
 use skep_hooks::packet::{Arrival, Feeder};
 use skep_platform::env::CtxData;
 use skep_platform::{AttachType, CtxAccess, CtxField, FieldKind, ProgType, ProgTypeDesc};
+use skep_testkit::kernel_oracle::{KernelMap, KernelProg};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -72,7 +73,7 @@ fn fields(row: &'static ProgTypeDesc) -> Vec<&'static CtxField> {
 }
 
 /// A program that notes its context's numbers in a map and lets the packet go on.
-fn noting(row: &'static ProgTypeDesc, map: &OwnedFd, pass: i32) -> OwnedFd {
+fn noting(row: &'static ProgTypeDesc, map: &KernelMap, pass: i32) -> KernelProg {
     let mut program = kernel::map_value(7, map).to_vec();
     for f in fields(row) {
         let size = size_bits(f.size as u32);
@@ -84,22 +85,21 @@ fn noting(row: &'static ProgTypeDesc, map: &OwnedFd, pass: i32) -> OwnedFd {
 }
 
 /// Sends a frame and waits for what the program notes of it.
-fn noted(map: &OwnedFd, near: &OwnedFd, frame: &[u8]) -> Option<[u8; 256]> {
-    let mut value = [0; 256];
-    kernel::value(map, &mut value, true).unwrap();
+fn noted(map: &KernelMap, near: &OwnedFd, frame: &[u8]) -> Option<[u8; 256]> {
+    map.update(&[0; 4], &[0; 256], 0).unwrap();
     send(near, frame);
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(10) {
-        kernel::value(map, &mut value, false).unwrap();
+        let value = map.lookup(&[0; 4]).unwrap();
         if value[RAN] == 1 {
-            return Some(value);
+            return value.try_into().ok();
         }
     }
     None
 }
 
 /// Attaches a noting program of this type to the far end; what keeps it attached.
-fn listen(row: &'static ProgTypeDesc, map: &OwnedFd, far: u32) -> Vec<OwnedFd> {
+fn listen(row: &'static ProgTypeDesc, map: &KernelMap, far: u32) -> Vec<OwnedFd> {
     const GENERIC_XDP: u32 = 2;
     match row.prog_type {
         ProgType::Xdp => {
@@ -110,7 +110,7 @@ fn listen(row: &'static ProgTypeDesc, map: &OwnedFd, far: u32) -> Vec<OwnedFd> {
         }
         _ => {
             let (socket, program) = (packet_socket(c"far"), noting(row, map, 0));
-            let fd = program.as_raw_fd();
+            let fd = program.fd();
             // SAFETY: the option takes a descriptor of four bytes.
             let set = unsafe {
                 let at = (&raw const fd).cast();

@@ -37,12 +37,23 @@ pub struct Load<'a> {
     pub maps: &'a [&'a KernelMap],
     /// Verifier log level; 0 for none.
     pub log_level: u32,
+    /// The kernel's type that it attaches to; 0 for those that name none.
+    pub attach_btf_id: u32,
 }
 
 impl<'a> Load<'a> {
     /// A GPL program of this type without maps, no log.
     pub fn new(prog_type: ProgType, insns: &'a [Insn]) -> Load<'a> {
-        Load { prog_type, attach_type: None, flags: 0, insns, license: "GPL", maps: &[], log_level: 0 }
+        Load {
+            prog_type,
+            attach_type: None,
+            flags: 0,
+            insns,
+            license: "GPL",
+            maps: &[],
+            log_level: 0,
+            attach_btf_id: 0,
+        }
     }
 }
 
@@ -95,6 +106,22 @@ impl Oracle {
         }
     }
 
+    /// The kernel, unasked: each load says whether it may be used.
+    pub fn unchecked() -> Oracle {
+        Oracle(())
+    }
+
+    /// Attaches a program to a device of this thread's network namespace until the descriptor is closed.
+    pub fn attach(
+        &self,
+        program: &KernelProg,
+        ifindex: u32,
+        attach_type: AttachType,
+        flags: u32,
+    ) -> io::Result<OwnedFd> {
+        raw::link_create(&program.fd, ifindex, attach_type.id(), flags)
+    }
+
     /// Loads a program.
     pub fn load(&self, load: &Load<'_>) -> Result<KernelProg, Refused> {
         let slots: Vec<[u8; 8]> = load.insns.iter().map(|i| i.to_bytes()).collect();
@@ -109,6 +136,7 @@ impl Oracle {
             license: &license,
             log_level: load.log_level,
             fds: &fds,
+            attach_btf_id: load.attach_btf_id,
         };
         let loaded = raw::prog_load(&raw, &mut log);
         let end = log.iter().position(|b| *b == 0).unwrap_or(log.len());
@@ -162,8 +190,17 @@ impl KernelProg {
 
     /// Runs it `repeat` times with `BPF_F_TEST_*` flags.
     pub fn test_run_flags(&self, data: &[u8], ctx: &[u8], repeat: u32, flags: u32) -> io::Result<Ran> {
+        self.run(data, ctx, ctx.len(), repeat, flags)
+    }
+
+    /// Runs it once on a packet and gives `room` bytes of the context that the kernel made for it.
+    pub fn test_run_ctx_out(&self, data: &[u8], room: usize) -> io::Result<Ran> {
+        self.run(data, &[], room, 1, 0)
+    }
+
+    fn run(&self, data: &[u8], ctx: &[u8], room: usize, repeat: u32, flags: u32) -> io::Result<Ran> {
         let mut data_out = vec![0; if data.is_empty() { 0 } else { data.len() + GROWTH }];
-        let mut ctx_out = vec![0; ctx.len()];
+        let mut ctx_out = vec![0; room];
         let ran = raw::test_run(&self.fd, data, &mut data_out, ctx, &mut ctx_out, repeat, flags)?;
         data_out.truncate(ran.data_len);
         ctx_out.truncate(ran.ctx_len);

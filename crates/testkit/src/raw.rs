@@ -10,6 +10,7 @@ const MAP_UPDATE: libc::c_long = 2;
 const MAP_FREEZE: libc::c_long = 22;
 const PROG_LOAD: libc::c_long = 5;
 const PROG_TEST_RUN: libc::c_long = 10;
+const LINK_CREATE: libc::c_long = 28;
 
 /// `union bpf_attr` of `BPF_PROG_LOAD` up to `fd_array`.
 #[repr(C)]
@@ -97,6 +98,7 @@ pub(crate) struct Load<'a> {
     pub(crate) log_level: u32,
     /// `fd_array`, for map references by index.
     pub(crate) fds: &'a [i32],
+    pub(crate) attach_btf_id: u32,
 }
 
 pub(crate) fn prog_load(load: &Load<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
@@ -107,6 +109,7 @@ pub(crate) fn prog_load(load: &Load<'_>, log: &mut [u8]) -> io::Result<OwnedFd> 
         license: load.license.as_ptr() as u64,
         prog_flags: load.flags,
         expected_attach_type: load.attach_type,
+        attach_btf_id: load.attach_btf_id,
         fd_array: if load.fds.is_empty() { 0 } else { load.fds.as_ptr() as u64 },
         ..LoadAttr::default()
     };
@@ -117,6 +120,13 @@ pub(crate) fn prog_load(load: &Load<'_>, log: &mut [u8]) -> io::Result<OwnedFd> 
     // SAFETY: the attribute is laid out as the UAPI says; its pointers are slices that live through the call, and
     // their lengths are given with them.
     fd(unsafe { bpf(PROG_LOAD, &mut attr) })
+}
+
+/// Attaches a program to a device.
+pub(crate) fn link_create(prog: &OwnedFd, ifindex: u32, attach_type: u32, flags: u32) -> io::Result<OwnedFd> {
+    let mut attr = [prog.as_raw_fd() as u32, ifindex, attach_type, flags, 0, 0, 0, 0];
+    // SAFETY: the attribute holds no pointer.
+    fd(unsafe { bpf(LINK_CREATE, &mut attr) })
 }
 
 /// Outcome of a test run.

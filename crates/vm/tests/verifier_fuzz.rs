@@ -223,13 +223,11 @@ impl Fuzz<'_> {
         }
         let kernel: Vec<&KernelMap> = base.maps.iter().map(|m| &self.maps.kernel[*m]).collect();
         let mut load = Load {
-            prog_type: base.prog_type,
             attach_type: base.attach_type,
             flags: base.flags,
-            insns: &insns,
             license: &base.license,
             maps: &kernel,
-            log_level: 0,
+            ..Load::new(base.prog_type, &insns)
         };
         let theirs = self.oracle.load(&load);
         self.tally.programs += 1;
