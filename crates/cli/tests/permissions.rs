@@ -25,9 +25,48 @@ const CASES: &[(&str, &str, i32, &[&str])] = &[
     ),
     (
         "listing without rights",
-        "setpriv --bounding-set=-bpf,-sys_admin,-net_admin,-perfmon $S prog show",
+        "setpriv --bounding-set=-sys_admin $S prog show",
         4,
-        &["CAP_BPF", "run as root"],
+        &["CAP_SYS_ADMIN is missing", "run as root", "pinned PATH"],
+    ),
+    (
+        "a program by its id",
+        "setpriv --bounding-set=-sys_admin $S prog profile id 1 cycles",
+        4,
+        &["CAP_SYS_ADMIN is missing", "pinned PATH"],
+    ),
+    (
+        "programs on a cgroup, as nobody",
+        "C=$(awk '$3 == \"cgroup2\" { print $2; exit }' /proc/mounts); [ -n \"$C\" ] || exit 77; $NOBODY $S cgroup show $C",
+        4,
+        &["CAP_NET_ADMIN is missing", "setcap cap_net_admin"],
+    ),
+    ("programs on devices, as nobody", "$NOBODY $S net show", 0, &["not shown", "CAP_NET_ADMIN is missing"]),
+    (
+        "somebody else's pin",
+        "$S prog load $LB $B/lb && $NOBODY $S prog show pinned $B/lb",
+        4,
+        &["no access to the folder or file", "its owner change its mode"],
+    ),
+    (
+        "network programs without CAP_NET_ADMIN",
+        "setpriv --bounding-set=-net_admin,-sys_admin $S prog load $LB $B/x",
+        4,
+        &["CAP_NET_ADMIN (for network programs) is missing", "setcap"],
+    ),
+    (
+        "maps take CAP_BPF alone",
+        "setpriv --bounding-set=-net_admin,-sys_admin,-perfmon $S map create $B/m type array key 4 value 4 entries 1 name m",
+        0,
+        &[],
+    ),
+    (
+        "tracing programs take no CAP_NET_ADMIN",
+        "P='setpriv --bounding-set=-net_admin,-sys_admin,-syslog'; head -c 64 /dev/zero >$T/ctx\n\
+         $P grep -q ' T ' /proc/kallsyms && $P head -1 /proc/kallsyms | grep -q '^0* ' || exit 77\n\
+         $P $S run --engine kernel tests/objects/ksyms.o --prog typeless --ctx-in $T/ctx",
+        3,
+        &["hides the addresses of its symbols", "CAP_SYSLOG"],
     ),
     (
         "a user namespace's capabilities",
@@ -122,7 +161,8 @@ const CASES: &[(&str, &str, i32, &[&str])] = &[
 ];
 
 /// What each case finds: a bpf file system `$B`, devices `va` and `vb`, a folder `$T`.
-const BEFORE: &str = "mount -t bpf bpf $B && ip link add va type veth peer name vb && ip link set va up && \
+const BEFORE: &str = "NOBODY='setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all --inh-caps=-all'\n\
+                      mount -t bpf bpf $B && ip link add va type veth peer name vb && ip link set va up && \
                       ip link set vb up || { echo no namespace >&2; exit 77; }\n\
                       LB=examples/lb/lb.bpf.o; hide_types() { mount -t tmpfs none /sys/kernel/btf || exit 77; }\n";
 

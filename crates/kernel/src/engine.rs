@@ -117,7 +117,7 @@ impl Kernel {
         Link::struct_ops(&self.door, map)
     }
 
-    /// Whether this process may use the kernel: loads the smallest program of a type that everybody with rights may load.
+    /// Whether this process may use the kernel at all: loads the smallest program of the type that asks for the fewest rights.
     ///
     /// # Errors
     /// As [`Kernel::open`].
@@ -127,7 +127,7 @@ impl Kernel {
             return Ok(());
         }
         let exit = vec![Insn::new(0xb7, 0, 0, 0, 0), Insn::new(0x95, 0, 0, 0, 0)];
-        let program = Arc::new(Program::from_insns("probe", ProgType::SchedCls, exit));
+        let program = Arc::new(Program::from_insns("probe", ProgType::SocketFilter, exit));
         match self.load_program(&program) {
             Err(EngineError::Permission { why, .. }) => {
                 Err(EngineError::Permission { what: "using the kernel".into(), why })

@@ -15,8 +15,10 @@ pub enum Asked {
     Run,
     /// To attach a program.
     Attach,
-    /// To open or describe what exists.
+    /// To list, open by id or describe what exists.
     Info,
+    /// What is attached to a cgroup or device.
+    Query,
     /// To map the memory that a perf event array's records come in.
     Rings,
 }
@@ -42,6 +44,7 @@ const CAPS: [(u32, &str, &str); 3] = [
     (12, "CAP_NET_ADMIN", "network programs"),
     (38, "CAP_PERFMON", "tracing programs and pointer arithmetic"),
 ];
+const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 
@@ -93,6 +96,16 @@ pub fn why(asked: Asked, errno: Errno, rights: &Rights) -> String {
              used up; raise it with `ulimit -l unlimited` or the sysctl, end other readers, or give the binary CAP_IPC_LOCK"
                 .into()
         }
+        Errno::EPERM if asked == Asked::Info && !rights.has(CAP_SYS_ADMIN) => {
+            "CAP_SYS_ADMIN is missing, which listing, opening by id, name or tag, and statistics take; run as root, or name \
+             what is pinned by its path: pinned PATH"
+                .into()
+        }
+        Errno::EPERM if asked == Asked::Query && !rights.has(CAP_NET_ADMIN) && !rights.has(CAP_SYS_ADMIN) => {
+            "CAP_NET_ADMIN is missing, which asking what is attached takes; run as root, or give it to the binary: setcap \
+             cap_net_admin=ep PATH"
+                .into()
+        }
         Errno::EPERM => permission(rights),
         Errno::ENOSYS => "the kernel has no bpf(2): it was built without CONFIG_BPF_SYSCALL=y; boot one that has it, \
                           or use --engine user"
@@ -128,7 +141,7 @@ fn invalid(asked: Asked) -> &'static str {
             "the kernel does not take a program of this type, attach type and flags (EINVAL): it may be older than them, \
              or built without the option for them; `skep feature probe` shows what it has"
         }
-        Asked::Info | Asked::Rings => {
+        Asked::Info | Asked::Query | Asked::Rings => {
             "the kernel does not take the request (EINVAL): it may be older than it"
         }
         Asked::Attach => {

@@ -119,7 +119,8 @@ fn error(path: &Path, errno: Errno) -> PinError {
                          the folder (names may not have a dot in them, either)"
                 .into()
         }
-        Errno::EACCES => "this user has no access to the folder or file".into(),
+        Errno::EACCES => "this user has no access to the folder or file; have its owner change its mode (chmod), or run as the user who pinned it"
+            .into(),
         Errno::EINVAL if !inside => outside(path),
         Errno::EINVAL => "the file is no pinned object".into(),
         Errno::EROFS => "the file system is mounted read-only".into(),

@@ -97,7 +97,12 @@ pub(crate) fn engine(e: &EngineError) -> Failure {
 
 /// The kernel's number for something that was asked of it.
 pub(crate) fn refused(what: &str, errno: Errno) -> Failure {
-    let why = explain::why(Asked::Info, errno, &Rights::own());
+    refused_as(Asked::Info, what, errno)
+}
+
+/// The same, of a kind of question.
+pub(crate) fn refused_as(asked: Asked, what: &str, errno: Errno) -> Failure {
+    let why = explain::why(asked, errno, &Rights::own());
     let text = format!("{what}: {why}");
     match errno {
         Errno::EPERM | Errno::EACCES => Failure::Permission(text),

@@ -1,7 +1,7 @@
 //! What is attached where: `skep net`, `skep cgroup`, `skep perf`.
 
 use super::link::attach_name;
-use super::{Words, door, prog_name, refused};
+use super::{Words, door, prog_name, refused, refused_as};
 use crate::commands::Cmd;
 use crate::failure::Failure;
 use crate::output::{Out, object};
@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use skep::descriptors::{AttachType, Errno};
 use skep::kernel::dispatcher::{self, Member};
 use skep::kernel::door::{Attached, Door, IdKind, NetError, ProgAttach, Target};
+use skep::kernel::explain::{self, Asked, Rights};
 use skep::kernel::link::{NF_HOOKS, ifindex};
 use skep::kernel::mount::mounted;
 use skep::kernel::{info, netlink};
@@ -111,7 +112,7 @@ fn net(only: Option<&str>, root: &Path, out: &mut Out) -> Result<(), Failure> {
     }
     let mut devices = netlink::devices(&*door).map_err(|e| net_failed("listing network devices", &e))?;
     devices.retain(|d| only.is_none_or(|n| n == d.name));
-    let (mut xdp, mut tc) = (Vec::new(), Vec::new());
+    let (mut xdp, mut tc, mut hidden) = (Vec::new(), Vec::new(), false);
     for d in &devices {
         for (id, mode) in d.xdp.all() {
             let mut r = row(&d.name, d.ifindex, mode.label(), id, prog_name(&*door, id));
@@ -123,7 +124,13 @@ fn net(only: Option<&str>, root: &Path, out: &mut Out) -> Result<(), Failure> {
             xdp.push(r);
         }
         for (hook, word) in TCX {
-            let Ok(a) = door.prog_query(Target::Ifindex(d.ifindex), hook.id(), 0) else { continue };
+            let a = match door.prog_query(Target::Ifindex(d.ifindex), hook.id(), 0) {
+                Ok(a) => a,
+                Err(e) => {
+                    hidden |= e == Errno::EPERM;
+                    continue;
+                }
+            };
             for (i, id) in a.progs.iter().enumerate() {
                 let mut r = row(&d.name, d.ifindex, word, *id, prog_name(&*door, *id));
                 if let Some(link) = a.links.get(i).filter(|l| **l != 0) {
@@ -145,6 +152,10 @@ fn net(only: Option<&str>, root: &Path, out: &mut Out) -> Result<(), Failure> {
             r.insert("handle".into(), format!("{:#x}", f.handle).into());
             tc.push(r);
         }
+    }
+    if hidden {
+        let why = explain::why(Asked::Query, Errno::EPERM, &Rights::own());
+        eprintln!("skep: tcx, netkit, flow dissector, netfilter and names are not shown: {why}");
     }
     let dissector = File::open("/proc/thread-self/ns/net")
         .ok()
@@ -285,7 +296,7 @@ fn cgroup_rows(path: &Path, effective: bool) -> Result<Vec<CgroupRow>, Failure> 
                 let hint = cgroup2().map(|m| format!("; those are below {m}")).unwrap_or_default();
                 return Err(Failure::Input(format!("{} is no cgroup of version 2{hint}", path.display())));
             }
-            Err(e) => return Err(refused(&format!("asking {}", path.display()), e)),
+            Err(e) => return Err(refused_as(Asked::Query, &format!("asking {}", path.display()), e)),
         }
     }
     Ok(rows)
