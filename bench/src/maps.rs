@@ -2,6 +2,9 @@
 //!
 //! Each program of `maps.bpf.c` does 256 operations; the same loop without any is taken off. Maps are filled with the keys that
 //! the programs ask for. Rounds are interleaved over engines and programs, and short enough for ring buffers not to fill.
+//!
+//! Rows of *two threads* are look-ups in one map by two threads at once: nanoseconds an operation of both, and in the place of the
+//! ratio to the kernel how many times the throughput of one thread that is.
 
 use crate::{ROUNDS, Row, median, object};
 use skep::descriptors::map::{Handle, Side, flags};
@@ -12,7 +15,7 @@ use skep::vm::{SystemHost, Tier, User, UserProgram};
 use skep::{Collection, Engine, Loadable, Map, Options};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
 /// Operations of one run.
@@ -21,6 +24,9 @@ const OPS: f64 = 256.0;
 const OTHER: [(&str, f64); 1] = [("tail0", 31.0)];
 /// Runs of one round; of programs that do fewer operations so many more that a round is as long.
 const RUNS: u32 = 200;
+/// Programs that two threads run at once.
+const SCALING: [&str; 6] =
+    ["arr_lookup", "h8_lookup", "h64_lookup", "lru_lookup", "phash_lookup", "lpm_lookup"];
 /// Prefixes in the trie.
 const PREFIXES: u64 = 10_000;
 /// Keys in the big map.
@@ -82,6 +88,18 @@ pub(crate) fn run(path: &Path, only: &[String]) -> Result<Vec<Row>, String> {
                 program: name.clone(),
                 ns: per(at),
                 ratio: per(at) / per(0),
+                compile_ns: 0.0,
+            });
+        }
+    }
+    for name in SCALING.iter().filter(|n| names.iter().any(|m| m == *n)) {
+        for side in &sides {
+            let Some((one, two)) = side.scaling(name)? else { continue };
+            rows.push(Row {
+                engine: side.name,
+                program: format!("{name}, two threads"),
+                ns: two,
+                ratio: one / two,
                 compile_ns: 0.0,
             });
         }
@@ -166,6 +184,33 @@ fn fill(map: &dyn Map) -> Result<(), skep::descriptors::Errno> {
 }
 
 impl Subject {
+    /// Nanoseconds an operation by one thread, and by two at once, for each operation of either; `None` in the kernel.
+    fn scaling(&self, name: &str) -> Result<Option<(f64, f64)>, String> {
+        let Which::User(user) = &self.engine else { return Ok(None) };
+        let loaded = &self.collection.program(name).ok_or("no such program")?.loaded;
+        let program = loaded.as_any().downcast_ref().ok_or("not a program of the engine")?;
+        let (mut one, mut two) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS * 3 {
+            one.push(user_round(user, program, RUNS)? / OPS);
+            let barrier = Barrier::new(2);
+            let both: Vec<_> = std::thread::scope(|s| {
+                let run = || {
+                    barrier.wait();
+                    user_round(user, program, RUNS)
+                };
+                let threads = [s.spawn(run), s.spawn(run)];
+                threads
+                    .into_iter()
+                    .map(|t| t.join().unwrap_or_else(|_| Err("a thread failed".into())))
+                    .collect()
+            });
+            let slower =
+                both.into_iter().collect::<Result<Vec<f64>, String>>()?.into_iter().fold(0.0, f64::max);
+            two.push(slower / OPS / 2.0);
+        }
+        Ok(Some((median(one), median(two))))
+    }
+
     /// Nanoseconds a run.
     fn round(&self, name: &str) -> Result<f64, String> {
         let loaded = &self.collection.program(name).ok_or("no such program")?.loaded;

@@ -9,6 +9,7 @@
 //! the program are copied before they are used, since others may write them meanwhile.
 
 use crate::arraymap::Array;
+use crate::bias::{enter, leave};
 use crate::hasher::{fold, long_words};
 use crate::hashmap::HashMap;
 use crate::htab::{BUCKET, matching, place_of, tag_of};
@@ -293,6 +294,8 @@ pub(crate) struct Table {
     pub(crate) cpus: u32,
     /// Words of a value.
     pub(crate) value_words: u32,
+    /// The words that say whose the map is and whether the owner is inside (`bias`).
+    pub(crate) home: [u64; 2],
 }
 
 /// Values in the slot.
@@ -396,6 +399,42 @@ unsafe extern "C" fn hash_update<const N: usize, const W: usize, const KIND: u8>
     value: u64,
     flags: u64,
     _: u64,
+    cpu: u64,
+) -> u64 {
+    // SAFETY: what `RoutineFn` promises; the table is the map's own.
+    unsafe {
+        let t = &this::<HashMap>(map).table;
+        let [owner, inside] = [t.home[0], t.home[1]].map(|at| AtomicU64::from_ptr(pointer(at)));
+        if t.value_words == 1 && flags & !flags::EXIST == 0 && enter(owner, inside, Owner::me()) {
+            let words = key_words::<N, W>(key);
+            let hash = hash::<N, W>(t, &words);
+            let found = scan(t, t.bucket(hash), hash, &words);
+            if let Some((slot, number)) = found {
+                // One store: there is no half of it that another thread could see, or this one could leave behind.
+                copy_words(slot + SLOT_HEADER + (W as u64) * 8, value, 1);
+                if KIND == LRU {
+                    touch(t, number);
+                }
+            }
+            leave(inside);
+            if found.is_some() {
+                return 0;
+            }
+        }
+        hash_update_locked::<N, W, KIND>(map, key, value, flags, cpu)
+    }
+}
+
+/// As [`hash_update`], of a map that several threads write, of a value of several words, or of a new key.
+///
+/// # Safety
+/// As [`hash_update`].
+#[inline(never)]
+unsafe fn hash_update_locked<const N: usize, const W: usize, const KIND: u8>(
+    map: u64,
+    key: u64,
+    value: u64,
+    flags: u64,
     cpu: u64,
 ) -> u64 {
     // SAFETY: what `RoutineFn` promises; the table is the map's own, the value has the map's number of words.

@@ -13,6 +13,7 @@
 //! | 104 | 8 | offset from which the file is mapped twice, or 0 |
 //! | 112 | 4 | frozen |
 //! | 116 | 4 | complete: 1 once the creator has initialised the body |
+//! | 192 | 32 | who has the map's locks for itself (`bias`) |
 //! | 256 | | words of the type itself (seeds, locks, counters) |
 //!
 //! Byte order is the machine's own: a map file is shared between processes of one machine, not sent about. BTF is not in
@@ -29,7 +30,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"skepmap\0");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const COMPLETE: u64 = 116;
 const FROZEN: u64 = 112;
 
@@ -97,6 +98,7 @@ impl MapFile {
         let mem = made.map_err(|e| fail(e, format!("a memory file of {len} bytes could not be mapped")))?;
         let file = MapFile { mem, def: def.clone(), cpus: possible_cpus(), fields: Fields::of(def) };
         file.write_header(len, layout.repeat_from);
+        crate::bias::prepare();
         Ok(file)
     }
 
@@ -155,6 +157,7 @@ impl MapFile {
             return Err(Errno::EINVAL);
         }
         let mem = Memory::map(fd, size, repeat_from)?;
+        crate::bias::prepare();
         Ok(MapFile { mem, def, cpus: u32_at(12), fields: Fields::default() })
     }
 

@@ -20,8 +20,9 @@
 //!
 //! Lock order: a bucket, then a free list. Never two buckets.
 
+use crate::bias::Bias;
 use crate::hasher::Seed;
-use crate::lock::{Guard, lock};
+use crate::lock::Guard;
 use crate::mem::Memory;
 use crate::owner::Owner;
 use crate::slab::{SLOT_HEADER, Slab};
@@ -245,7 +246,7 @@ impl Htab {
     #[inline]
     pub(crate) fn lock<'m>(&self, mem: &'m Memory, hash: u32, me: Owner) -> Result<Locked<'m>, Errno> {
         let at = self.bucket(hash);
-        let guard = lock(mem.u64(at), me)?;
+        let guard = Bias(mem).lock(mem.u64(at), me)?;
         if let Some(dead) = guard.dead {
             self.mend(mem, at, dead);
         }

@@ -39,6 +39,7 @@
 //! - `unsafe` is in `mem`, and in `direct` for what compiled code calls.
 
 mod arraymap;
+mod bias;
 mod check;
 mod direct;
 mod fields;

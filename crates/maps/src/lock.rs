@@ -1,4 +1,5 @@
-//! The write lock: one word in the map file that names its holder.
+//! The write lock: one word in the map file that names its holder. Hash maps and ring buffers take theirs by way of
+//! [`crate::bias`].
 //!
 //! Free is 0. A holder that died is noticed by whoever waits: the waiter takes the word over and learns whose it was, so
 //! that it can mend what was left half-done. A holder that lives but does not let go (stopped, or of another pid
@@ -36,7 +37,7 @@ impl Patience {
     }
 
     /// Long enough for system calls to be worth their while.
-    fn is_long(&self) -> bool {
+    pub(crate) fn is_long(&self) -> bool {
         self.round >= 200
     }
 }
@@ -47,12 +48,31 @@ pub(crate) struct Guard<'m> {
     word: &'m AtomicU64,
     /// Holder that died and from whom the lock was taken.
     pub(crate) dead: Option<Owner>,
+    /// What says that the holder is inside of the map that is its own, and what stood there before.
+    inside: Option<(&'m AtomicU64, u64)>,
+}
+
+impl<'m> Guard<'m> {
+    /// A lock of a map of the holder's own ([`crate::bias`]), whose word has been stored.
+    #[inline(always)]
+    pub(crate) fn inside(word: &'m AtomicU64, inside: &'m AtomicU64, before: u64) -> Guard<'m> {
+        Guard { word, dead: None, inside: Some((inside, before)) }
+    }
+
+    /// The same lock, of a map of the holder's own.
+    pub(crate) fn also_inside(mut self, inside: &'m AtomicU64, before: u64) -> Guard<'m> {
+        self.inside = Some((inside, before));
+        self
+    }
 }
 
 impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
         self.word.store(0, Release);
+        if let Some((inside, before)) = self.inside {
+            inside.store(before, Release);
+        }
     }
 }
 
@@ -60,7 +80,7 @@ impl Drop for Guard<'_> {
 #[inline]
 pub(crate) fn lock(word: &AtomicU64, me: Owner) -> Result<Guard<'_>, Errno> {
     match word.compare_exchange(0, me.0, Acquire, Relaxed) {
-        Ok(_) => Ok(Guard { word, dead: None }),
+        Ok(_) => Ok(Guard { word, dead: None, inside: None }),
         Err(_) => wait(word, me),
     }
 }
@@ -75,7 +95,7 @@ fn wait(word: &AtomicU64, me: Owner) -> Result<Guard<'_>, Errno> {
         }
         let dead = seen != 0 && patience.is_long() && Owner(seen).is_dead();
         if (seen == 0 || dead) && word.compare_exchange(seen, me.0, Acquire, Relaxed).is_ok() {
-            return Ok(Guard { word, dead: dead.then_some(Owner(seen)) });
+            return Ok(Guard { word, dead: dead.then_some(Owner(seen)), inside: None });
         }
         patience.wait()?;
     }

@@ -114,6 +114,12 @@ fn current_epoch() -> u64 {
     epoch_word().load(Relaxed)
 }
 
+/// What tells this process from those that it was forked from.
+pub(crate) fn epoch() -> u64 {
+    Owner::me();
+    current_epoch()
+}
+
 /// Starts an epoch that no ancestor had, unless another thread has just done so.
 fn begin_epoch() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

@@ -11,7 +11,8 @@
 //! Slot: `owner u64, next u32 (slot + 1, of a free list or bucket chain), hash u32`, then the table's own.
 //! List line: `lock u64, head u32 (slot + 1), fresh u32, end u32, free u32`, 64 bytes.
 
-use crate::lock::{Guard, lock};
+use crate::bias::Bias;
+use crate::lock::Guard;
 use crate::mem::Memory;
 use crate::owner::Owner;
 use skep_platform::Errno;
@@ -152,7 +153,7 @@ impl Slab {
 
     fn lock_list<'m>(&self, mem: &'m Memory, list: u32, me: Owner) -> Result<Guard<'m>, Errno> {
         let line = self.line(list);
-        let guard = lock(mem.u64(line), me)?;
+        let guard = Bias(mem).lock(mem.u64(line), me)?;
         if let Some(dead) = guard.dead {
             self.mend_list(mem, line, dead);
         }

@@ -159,3 +159,32 @@ fn records_left_behind_are_given_up() {
     .expect("nobody else consumes");
     assert_eq!(seen, 1);
 }
+
+/// One slot, which one thread gives to one key after the other while another one sets the first key's value: never the other's.
+#[test]
+fn an_update_in_place_meets_its_own_key_alone() {
+    for map_type in [Hash, LruHash] {
+        let map = made(&MapDef { max_entries: 1, flags: 0, ..def(map_type, 8, 8) });
+        let side = Side::Prog { cpu: CPU };
+        let [mine, other] = [1u64, 2].map(u64::to_ne_bytes);
+        map.update(&mine, &mine, flags::ANY, side).expect("there is room");
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    by_routine(&map, MapOp::Update, [at(&mine), at(&mine), flags::EXIST]);
+                }
+            });
+            for _ in 0..20_000 {
+                map.delete(&mine, side).expect("it is there");
+                map.update(&other, &other, flags::NOEXIST, side).expect("there is room");
+                std::hint::spin_loop();
+                let found = map.lookup(&other, CPU).expect("a key");
+                assert_eq!(value_at(found, 8), Some(other.to_vec()), "{map_type:?}");
+                map.delete(&other, side).expect("it is there");
+                map.update(&mine, &mine, flags::NOEXIST, side).expect("there is room");
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+}

@@ -9,6 +9,7 @@
 //! reserved by a thread that died stays BUSY; the header page lists open records with their owners (the first
 //! [`OPEN`] at a time), and the consumer discards one that it waits for when its owner is dead.
 
+use crate::bias::Bias;
 use crate::check::Check;
 use crate::direct;
 use crate::file::{BODY, Layout, MapFile, TYPE_WORDS};
@@ -133,7 +134,7 @@ impl Ring {
     /// Takes the producers' lock.
     #[inline(always)]
     fn produce(&self, me: Owner) -> Result<Guard<'_>, Errno> {
-        let guard = lock(self.position(PRODUCER_LOCK), me)?;
+        let guard = Bias(self.mem()).lock(self.position(PRODUCER_LOCK), me)?;
         if let Some(dead) = guard.dead {
             self.forget(dead);
         }
