@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 mod native;
+mod peers;
 use native::Native;
+use peers::{Rbpf, Sbpf};
 
 /// Time that one round of one subject takes at least, in nanoseconds: little beside the slices of time that the system
 /// gives to processes, so that most rounds are not interrupted.
@@ -40,6 +42,8 @@ struct Subject {
 enum How {
     Native(Native),
     Kernel(Kernel, Collection),
+    Rbpf(Box<Rbpf>),
+    Sbpf(Box<Sbpf>),
     User(User, Collection, Box<Context>),
 }
 
@@ -86,6 +90,7 @@ fn subjects(path: &Path, name: &str) -> Result<Vec<Subject>, String> {
         }
         Err(e) => eprintln!("bench: without the kernel: {e}"),
     }
+    all.extend(others(name));
     for tier in TIERS {
         let user = User::new(*skep::platform(), Arc::new(SystemHost::new())).with_tier(tier);
         let (collection, verified) = open(path, &user, true)?;
@@ -102,6 +107,30 @@ fn subjects(path: &Path, name: &str) -> Result<Vec<Subject>, String> {
         Err(e) => eprintln!("bench: {name} without code made ahead of time: {e}"),
     }
     Ok(all)
+}
+
+/// The program on other machines of user space, as far as they can run it: calls of maps and functions they do not have.
+fn others(name: &str) -> Vec<Subject> {
+    let code = match peers::flat(name) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("bench: {name} without rbpf and sbpf: {e}");
+            return Vec::new();
+        }
+    };
+    let rbpf = || Rbpf::build(&code, &memory()).map(|r| (r.compile_ns, How::Rbpf(Box::new(r))));
+    let sbpf = || Sbpf::build(&code, &memory()).map(|s| (s.compile_ns, How::Sbpf(Box::new(s))));
+    let makers: [(&str, &dyn Fn() -> Result<(f64, How), String>); 2] = [("rbpf", &rbpf), ("sbpf", &sbpf)];
+    let mut all = Vec::new();
+    for (peer, make) in makers {
+        let subject = || make().map(|(ns, how)| Subject::new(peer, how, ns));
+        // A run on a memory of its own says whether it can run the program.
+        match subject().and_then(|mut s| s.run_once()).and_then(|_| subject()) {
+            Ok(s) => all.push(s),
+            Err(e) => eprintln!("bench: {name} without {peer}: {e}"),
+        }
+    }
+    all
 }
 
 /// The program out of a library that is made of it now.
@@ -227,6 +256,8 @@ impl Subject {
         match &mut self.how {
             How::Native(n) => Ok(n.run() as u32),
             How::Kernel(k, c) => kernel_run(k, c, 1).map(|r| r.0),
+            How::Rbpf(r) => r.run().map(|v| v as u32),
+            How::Sbpf(s) => s.run().map(|v| v as u32),
             How::User(u, c, ctx) => {
                 u.runner().run(program(c)?, ctx).map(|v| v as u32).map_err(|e| e.to_string())
             }
@@ -255,6 +286,16 @@ impl Subject {
                 }
             }
             How::Kernel(k, c) => return kernel_run(k, c, runs).map(|r| r.1),
+            How::Rbpf(r) => {
+                for _ in 0..runs {
+                    std::hint::black_box(r.run()?);
+                }
+            }
+            How::Sbpf(s) => {
+                for _ in 0..runs {
+                    std::hint::black_box(s.run()?);
+                }
+            }
             How::User(u, c, ctx) => {
                 let (program, mut runner) = (program(c)?, u.runner());
                 for _ in 0..runs {
