@@ -10,6 +10,7 @@ use crate::engine::Kernel;
 use crate::map::object_name;
 use skep_btf::{Btf, Kind};
 use skep_isa::Insn;
+use skep_isa::asm::parse_insns;
 use skep_platform::map::flags;
 use skep_platform::{AttachType, Errno, MapType, ProgType};
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,6 +25,19 @@ pub enum Found {
     /// It cannot be found out by trying.
     Unknown(&'static str),
 }
+
+/// Key, words, and the text of a program.
+type Misc = (&'static str, &'static str, fn() -> String);
+
+/// What may be asked of [`Kernel::has_misc`]: bpftool's key, its words, and a program that only such a kernel takes.
+const MISC: [Misc; 4] = [
+    ("large_insn_limit", "Large program size limit", || "r0 = 0\n".repeat(4096) + "exit\n"),
+    ("bounded_loops", "Bounded loop support", || {
+        "r0 = 10\nagain:\nr0 -= 1\nif r0 != 0 goto again\nexit\n".into()
+    }),
+    ("v2_isa_extension", "ISA extension v2", || "r0 = 0\nif r0 < 0 goto out\nr0 = 1\nout:\nexit\n".into()),
+    ("v3_isa_extension", "ISA extension v3", || "r0 = 0\nif w0 < 0 goto out\nr0 = 1\nout:\nexit\n".into()),
+];
 
 /// What the smallest program of a type needs beside `r0 = 0; exit`.
 #[derive(Default)]
@@ -90,6 +104,35 @@ impl Kernel {
             Ok(_) => Found::Yes,
             Err(e) => Found::No(e),
         }
+    }
+
+    /// What the kernel's verifier and instruction set are up to. Cost: four programs, one of them of 4,097 instructions.
+    pub fn has_misc(&self) -> [(&'static str, &'static str, bool); 4] {
+        let takes = |text: &str| {
+            let insns = parse_insns(text).unwrap_or_default();
+            let insns: Vec<[u8; 8]> = insns.iter().map(|i| i.to_bytes()).collect();
+            !insns.is_empty() && self.load_socket_filter(&insns).is_ok()
+        };
+        MISC.map(|(key, words, program)| (key, words, takes(&program())))
+    }
+
+    fn load_socket_filter(&self, insns: &[[u8; 8]]) -> Result<(), Errno> {
+        let request = ProgLoad {
+            prog_type: ProgType::SocketFilter.id(),
+            attach_type: 0,
+            flags: 0,
+            name: object_name("probe"),
+            insns,
+            license: c"GPL",
+            maps: &[],
+            btf: None,
+            func_info: &[],
+            line_info: &[],
+            attach_btf_id: 0,
+            attach_prog: None,
+            log_level: 0,
+        };
+        self.door().prog_load(&request, &mut []).0.map(drop)
     }
 
     /// Loads the smallest program of a type, or one that calls a helper first.

@@ -29,6 +29,9 @@ pub(crate) static PROBE: Cmd = Cmd {
     run: probe,
 };
 
+/// Key, words, and whether the kernel has it.
+type Misc = (&'static str, &'static str, bool);
+
 /// What the words ask for.
 #[derive(Default)]
 struct Asked {
@@ -84,13 +87,14 @@ fn probe(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
         .map(|t| (t, kernel.has_map_type(t)))
         .collect();
     let helpers = if m.get_flag("no-helpers") { Vec::new() } else { helpers(&kernel, &progs, asked.full) };
+    let misc = kernel.has_misc();
     if let Some(prefix) = &asked.macros {
-        return out.text(&to_macros(prefix, &progs, &maps, &helpers));
+        return out.text(&to_macros(prefix, &progs, &maps, &helpers, &misc));
     }
     if out.is_json() {
-        return out.json(to_json(&progs, &maps, &helpers));
+        return out.json(to_json(&progs, &maps, &helpers, &misc));
     }
-    out.text(&to_text(&progs, &maps, &helpers))
+    out.text(&to_text(&progs, &maps, &helpers, &misc))
 }
 
 /// Helpers that each program type may call, by name.
@@ -111,6 +115,7 @@ fn to_text(
     progs: &[(ProgType, Found)],
     maps: &[(MapType, Found)],
     helpers: &[(ProgType, Vec<&'static str>)],
+    misc: &[Misc],
 ) -> String {
     let is = |f: &Found| match f {
         Found::Yes => "is available".to_owned(),
@@ -128,6 +133,10 @@ fn to_text(
         out.push_str(&format!("eBPF helpers supported for program type {}:\n", t.label()));
         names.iter().for_each(|n| out.push_str(&format!("\t- {n}\n")));
     }
+    out.push_str("\nScanning miscellaneous eBPF features...\n");
+    for (_, words, has) in misc {
+        out.push_str(&format!("{words} is {}available\n", if *has { "" } else { "NOT " }));
+    }
     out
 }
 
@@ -137,6 +146,7 @@ fn to_macros(
     progs: &[(ProgType, Found)],
     maps: &[(MapType, Found)],
     helpers: &[(ProgType, Vec<&'static str>)],
+    misc: &[Misc],
 ) -> String {
     let mut out = String::from("/*** System call availability ***/\n");
     let mut define = |has: bool, name: String| {
@@ -151,6 +161,7 @@ fn to_macros(
     for (label, found, kind) in types.filter(|t| !matches!(t.1, Found::Unknown(_))) {
         define(*found == Found::Yes, format!("HAVE_{}_{kind}_TYPE", label.to_ascii_uppercase()));
     }
+    misc.iter().for_each(|(key, _, has)| define(*has, format!("HAVE_{}", key.to_ascii_uppercase())));
     for (t, names) in helpers {
         for h in skep::platform().helpers {
             let has = u8::from(names.contains(&h.name));
@@ -164,6 +175,7 @@ fn to_json(
     progs: &[(ProgType, Found)],
     maps: &[(MapType, Found)],
     helpers: &[(ProgType, Vec<&'static str>)],
+    misc: &[Misc],
 ) -> Map<String, Value> {
     let is = |f: &Found| match f {
         Found::Yes => Value::Bool(true),
@@ -182,5 +194,7 @@ fn to_json(
             .map(|(t, names)| (format!("{}_available_helpers", t.label()), names.clone().into()));
         all.insert("helpers".into(), Value::Object(lists.collect()));
     }
+    let misc = misc.iter().map(|(key, _, has)| (format!("have_{key}"), Value::Bool(*has)));
+    all.insert("misc".into(), Value::Object(misc.collect()));
     all
 }

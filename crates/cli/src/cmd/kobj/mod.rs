@@ -135,12 +135,21 @@ pub(crate) enum Which {
     Tag(String),
 }
 
+/// Several of a kind, in words.
+fn plural(noun: &str) -> String {
+    match noun {
+        "prog" => "programs".into(),
+        "btf" => "types".into(),
+        noun => format!("{noun}s"),
+    }
+}
+
 impl Which {
     /// Opens the objects of a kind that are meant.
     pub(crate) fn open(&self, door: &dyn Door, kind: IdKind) -> Result<Vec<OwnedFd>, Failure> {
         let noun = kind.label();
         match self {
-            Which::All => info::all(door, kind).map_err(|e| refused(&format!("listing {noun}s"), e)),
+            Which::All => info::all(door, kind).map_err(|e| refused(&format!("listing {}", plural(noun)), e)),
             Which::Id(id) => match door.by_id(kind, *id) {
                 Ok(fd) => Ok(vec![fd]),
                 Err(Errno::ENOENT) => Err(Failure::Input(format!(
