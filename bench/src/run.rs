@@ -109,6 +109,9 @@ fn subjects(path: &Path, name: &str) -> Result<Vec<Subject>, String> {
     Ok(all)
 }
 
+/// Makes a program ready on an engine; nanoseconds that compiling it took.
+type Make<'a> = dyn Fn() -> Result<(f64, How), String> + 'a;
+
 /// The program on other machines of user space, as far as they can run it: calls of maps and functions they do not have.
 fn others(name: &str) -> Vec<Subject> {
     let code = match peers::flat(name) {
@@ -120,7 +123,7 @@ fn others(name: &str) -> Vec<Subject> {
     };
     let rbpf = || Rbpf::build(&code, &memory()).map(|r| (r.compile_ns, How::Rbpf(Box::new(r))));
     let sbpf = || Sbpf::build(&code, &memory()).map(|s| (s.compile_ns, How::Sbpf(Box::new(s))));
-    let makers: [(&str, &dyn Fn() -> Result<(f64, How), String>); 2] = [("rbpf", &rbpf), ("sbpf", &sbpf)];
+    let makers: [(&str, &Make<'_>); 2] = [("rbpf", &rbpf), ("sbpf", &sbpf)];
     let mut all = Vec::new();
     for (peer, make) in makers {
         let subject = || make().map(|(ns, how)| Subject::new(peer, how, ns));
