@@ -121,6 +121,19 @@ impl BtfBuilder {
         self.base.as_ref().map_or(0, |b| b.strings_end())
     }
 
+    /// The offset of a string that is there already; those of the base are not looked through. Cost: a look into a hash.
+    ///
+    /// ```
+    /// let mut types = skep_btf::BtfBuilder::new();
+    /// let at = types.add_string("task_struct")?;
+    /// assert_eq!(types.string_offset("task_struct"), Some(at));
+    /// assert_eq!(types.string_offset("task"), None);
+    /// # Ok::<(), skep_btf::BuildError>(())
+    /// ```
+    pub fn string_offset(&self, s: &str) -> Option<u32> {
+        if s.is_empty() { Some(0) } else { self.string_index.get(s).copied() }
+    }
+
     /// The offset of a string, which is added if it is new; 0 for the empty one.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 use crate::door::Door;
 use skep_btf::{Btf, BtfBuilder, BuildError, FuncLinkage, IntEncoding, Type, VarLinkage, VarSecinfo};
 use skep_platform::{Errno, LineInfo, Program};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,14 +31,14 @@ pub fn vmlinux() -> std::io::Result<Arc<Btf>> {
 #[derive(Debug)]
 pub(crate) struct LoadedBtf {
     pub(crate) fd: OwnedFd,
-    /// Offset of each string.
-    strings: HashMap<Box<str>, u32>,
+    /// The types as they were loaded, for the offsets of their strings.
+    types: BtfBuilder,
 }
 
 impl LoadedBtf {
     /// `struct bpf_line_info` records. Text that the types do not have is left out.
     pub(crate) fn lines(&self, lines: &[LineInfo]) -> Vec<[u32; 4]> {
-        let offset = |s: &str| self.strings.get(s).copied().unwrap_or(0);
+        let offset = |s: &str| self.types.string_offset(s).unwrap_or(0);
         let record = |l: &LineInfo| {
             let place = l.line.min(0x3f_ffff) << 10 | l.col.min(0x3ff);
             [l.insn as u32, offset(&l.file), offset(&l.text), place]
@@ -92,24 +92,7 @@ fn load(door: &dyn Door, btf: &Btf, made_static: &BTreeSet<u32>) -> Result<Loade
     let fitted = fit(btf, made_static).map_err(|_| Errno::EINVAL)?;
     let bytes = fitted.emit();
     let fd = door.btf_load(&bytes, &mut [])?;
-    Ok(LoadedBtf { fd, strings: strings(&fitted, &bytes) })
-}
-
-/// Every string of the types with its offset.
-fn strings(fitted: &BtfBuilder, bytes: &[u8]) -> HashMap<Box<str>, u32> {
-    // struct btf_header: where the strings lie stands in the words at 16 and 20.
-    let word = |at: usize| {
-        let four = bytes.get(at..at + 4).and_then(|b| <[u8; 4]>::try_from(b).ok());
-        u32::from_le_bytes(four.unwrap_or_default())
-    };
-    let (mut at, end) = (0, word(20));
-    let mut all = HashMap::new();
-    while at < end {
-        let s = fitted.string(at).unwrap_or_default();
-        all.entry(s.into()).or_insert(at);
-        at += s.len() as u32 + 1;
-    }
-    all
+    Ok(LoadedBtf { fd, types: fitted })
 }
 
 /// The same types as kernels take them.
