@@ -32,6 +32,20 @@ impl R {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct M(pub(crate) R, pub(crate) i32);
 
+/// Memory: base register, perhaps a second one (never `rsp`), and a displacement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct X {
+    pub(crate) base: R,
+    pub(crate) index: Option<R>,
+    pub(crate) disp: i32,
+}
+
+impl From<M> for X {
+    fn from(m: M) -> X {
+        X { base: m.0, index: None, disp: m.1 }
+    }
+}
+
 /// Two-operand arithmetic, by its number in the opcode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Arith {
@@ -75,6 +89,24 @@ pub(crate) enum Cc {
     G = 15,
 }
 
+impl Cc {
+    /// The condition that holds where this one does not.
+    pub(crate) fn not(self) -> Cc {
+        match self {
+            Cc::B => Cc::Ae,
+            Cc::Ae => Cc::B,
+            Cc::E => Cc::Ne,
+            Cc::Ne => Cc::E,
+            Cc::Be => Cc::A,
+            Cc::A => Cc::Be,
+            Cc::L => Cc::Ge,
+            Cc::Ge => Cc::L,
+            Cc::Le => Cc::G,
+            Cc::G => Cc::Le,
+        }
+    }
+}
+
 /// A forward jump whose target is not known yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hole {
@@ -86,63 +118,120 @@ pub(crate) struct Hole {
 /// The code so far.
 #[derive(Debug, Default)]
 pub(crate) struct Asm {
-    pub(crate) buf: Vec<u8>,
+    /// The code, and room behind it: an instruction is written without asking for each byte.
+    buf: Vec<u8>,
+    at: usize,
+}
+
+/// Bytes that are free in the buffer before a part of an instruction is written.
+const ROOM: usize = 16;
+
+/// The REX prefix where one is needed, and how many bytes that is. `high`: the uppermost bits of base (bit 0) and index (bit 1).
+#[inline]
+fn start(wide: bool, reg: R, high: u8, force: bool) -> (u64, usize) {
+    let b = 0x40 | u8::from(wide) << 3 | (reg.0 >> 3) << 2 | high;
+    if b != 0x40 || force { (b.into(), 1) } else { (0, 0) }
 }
 
 impl Asm {
+    /// An assembler with room for so many bytes.
+    pub(crate) fn with_room(bytes: usize) -> Asm {
+        Asm { buf: vec![0; bytes + ROOM], at: 0 }
+    }
+
+    /// One that goes on behind the code that there is.
+    #[cfg(feature = "optimized")]
+    pub(crate) fn behind(code: Vec<u8>) -> Asm {
+        Asm { at: code.len(), buf: code }
+    }
+
     pub(crate) fn here(&self) -> usize {
-        self.buf.len()
+        self.at
     }
 
+    /// The code.
+    pub(crate) fn code(mut self) -> Vec<u8> {
+        self.buf.truncate(self.at);
+        self.buf
+    }
+
+    /// Writes the lower `len` bytes of a number: one store of eight.
+    #[inline]
+    fn put(&mut self, bytes: u64, len: usize) {
+        if self.buf.len() < self.at + ROOM {
+            self.grow();
+        }
+        self.buf[self.at..self.at + 8].copy_from_slice(&bytes.to_le_bytes());
+        self.at += len;
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.buf.resize(self.at * 2 + 4 * ROOM, 0);
+    }
+
+    #[inline]
     fn byte(&mut self, b: u8) {
-        self.buf.push(b);
+        self.put(b.into(), 1);
     }
 
+    #[inline]
     fn imm32(&mut self, v: i32) {
-        self.buf.extend_from_slice(&v.to_le_bytes());
+        self.put(v as u32 as u64, 4);
     }
 
-    /// REX prefix, where one is needed.
-    fn rex(&mut self, wide: bool, reg: R, base: R, force: bool) {
-        let b = 0x40 | u8::from(wide) << 3 | (reg.0 >> 3) << 2 | base.0 >> 3;
-        if b != 0x40 || force {
-            self.byte(b);
-        }
-    }
-
-    fn modrm_reg(&mut self, reg: u8, rm: R) {
-        self.byte(0xc0 | (reg & 7) << 3 | rm.0 & 7);
-    }
-
-    fn modrm_mem(&mut self, reg: u8, m: M) {
-        let M(base, disp) = m;
-        let small = i8::try_from(disp).ok();
-        let mode = match small {
-            Some(0) if base.0 & 7 != 5 => 0,
-            Some(_) => 0x40,
-            None => 0x80,
-        };
-        self.byte(mode | (reg & 7) << 3 | base.0 & 7);
-        if base.0 & 7 == 4 {
-            self.byte(0x24);
-        }
-        match (mode, small) {
-            (0x40, Some(d)) => self.byte(d as u8),
-            (0x80, _) => self.imm32(disp),
-            _ => {}
-        }
-    }
-
+    /// REX prefix where one is needed, opcode, ModRM of two registers.
+    #[inline]
     fn op_rr(&mut self, wide: bool, opcode: &[u8], reg: R, rm: R) {
-        self.rex(wide, reg, rm, false);
-        self.buf.extend_from_slice(opcode);
-        self.modrm_reg(reg.0, rm);
+        self.op_rr_force(wide, opcode, reg, rm, false);
     }
 
-    fn op_rm(&mut self, wide: bool, opcode: &[u8], reg: R, m: M, force: bool) {
-        self.rex(wide, reg, m.0, force);
-        self.buf.extend_from_slice(opcode);
-        self.modrm_mem(reg.0, m);
+    #[inline]
+    fn op_rr_force(&mut self, wide: bool, opcode: &[u8], reg: R, rm: R, force: bool) {
+        let (mut bytes, mut len) = start(wide, reg, rm.0 >> 3, force);
+        for b in opcode {
+            bytes |= u64::from(*b) << (8 * len);
+            len += 1;
+        }
+        bytes |= u64::from(0xc0 | (reg.0 & 7) << 3 | rm.0 & 7) << (8 * len);
+        self.put(bytes, len + 1);
+    }
+
+    /// REX prefix where one is needed, and an opcode that has its register in it.
+    #[inline]
+    fn op_r(&mut self, wide: bool, opcode: u8, r: R) {
+        let (bytes, len) = start(wide, R::AX, r.0 >> 3, false);
+        self.put(bytes | u64::from(opcode | r.0 & 7) << (8 * len), len + 1);
+    }
+
+    #[inline]
+    fn op_rm(&mut self, wide: bool, opcode: &[u8], reg: R, m: impl Into<X>, force: bool) {
+        let X { base, index, disp } = m.into();
+        let high = base.0 >> 3 | index.map_or(0, |i| i.0 >> 3 << 1);
+        let (mut bytes, mut len) = start(wide, reg, high, force);
+        for b in opcode {
+            bytes |= u64::from(*b) << (8 * len);
+            len += 1;
+        }
+        let (mode, more) = match i8::try_from(disp) {
+            Ok(0) if base.0 & 7 != 5 => (0, 0),
+            Ok(_) => (0x40, 1),
+            Err(_) => (0x80, 4),
+        };
+        let sib = match index {
+            Some(i) => Some((i.0 & 7) << 3 | base.0 & 7),
+            None if base.0 & 7 == 4 => Some(0x24),
+            None => None,
+        };
+        let rm = if sib.is_some() { 4 } else { base.0 & 7 };
+        bytes |= u64::from(mode | (reg.0 & 7) << 3 | rm) << (8 * len);
+        len += 1;
+        if let Some(sib) = sib {
+            bytes |= u64::from(sib) << (8 * len);
+            len += 1;
+        }
+        self.put(bytes, len);
+        self.put(disp as u32 as u64, more);
     }
 
     /// `dst = src`.
@@ -153,18 +242,14 @@ impl Asm {
     /// `dst = v` in the shortest form; leaves the flags alone.
     pub(crate) fn mov_imm(&mut self, dst: R, v: u64) {
         if let Ok(v) = u32::try_from(v) {
-            self.rex(false, R::AX, dst, false);
-            self.byte(0xb8 | dst.0 & 7);
-            self.imm32(v as i32);
+            self.op_r(false, 0xb8, dst);
+            self.put(v.into(), 4);
         } else if let Ok(v) = i32::try_from(v as i64) {
-            self.rex(true, R::AX, dst, false);
-            self.byte(0xc7);
-            self.modrm_reg(0, dst);
+            self.op_rr(true, &[0xc7], R(0), dst);
             self.imm32(v);
         } else {
-            self.rex(true, R::AX, dst, false);
-            self.byte(0xb8 | dst.0 & 7);
-            self.buf.extend_from_slice(&v.to_le_bytes());
+            self.op_r(true, 0xb8, dst);
+            self.put(v, 8);
         }
     }
 
@@ -180,18 +265,12 @@ impl Asm {
 
     /// `dst = dst op imm`, sign-extended.
     pub(crate) fn arith_imm(&mut self, op: Arith, wide: bool, dst: R, imm: i32) {
-        self.rex(wide, R::AX, dst, false);
-        match i8::try_from(imm) {
-            Ok(b) => {
-                self.byte(0x83);
-                self.modrm_reg(op as u8, dst);
-                self.byte(b as u8);
-            }
-            Err(_) => {
-                self.byte(0x81);
-                self.modrm_reg(op as u8, dst);
-                self.imm32(imm);
-            }
+        if i8::try_from(imm).is_ok() {
+            self.op_rr(wide, &[0x83], R(op as u8), dst);
+            self.byte(imm as u8);
+        } else {
+            self.op_rr(wide, &[0x81], R(op as u8), dst);
+            self.imm32(imm);
         }
     }
 
@@ -213,16 +292,12 @@ impl Asm {
 
     /// Flags of `a & imm`.
     pub(crate) fn test_imm(&mut self, wide: bool, a: R, imm: i32) {
-        self.rex(wide, R::AX, a, false);
-        self.byte(0xf7);
-        self.modrm_reg(0, a);
+        self.op_rr(wide, &[0xf7], R(0), a);
         self.imm32(imm);
     }
 
     pub(crate) fn unary(&mut self, op: Unary, wide: bool, r: R) {
-        self.rex(wide, R::AX, r, false);
-        self.byte(0xf7);
-        self.modrm_reg(op as u8, r);
+        self.op_rr(wide, &[0xf7], R(op as u8), r);
     }
 
     /// `dst = dst * src`.
@@ -237,20 +312,25 @@ impl Asm {
 
     /// `dst = src * imm`.
     pub(crate) fn imul_imm(&mut self, wide: bool, dst: R, src: R, imm: i32) {
-        self.op_rr(wide, &[0x69], dst, src);
-        self.imm32(imm);
+        if i8::try_from(imm).is_ok() {
+            self.op_rr(wide, &[0x6b], dst, src);
+            self.byte(imm as u8);
+        } else {
+            self.op_rr(wide, &[0x69], dst, src);
+            self.imm32(imm);
+        }
     }
 
     /// Sign of `ax` into `dx`.
     pub(crate) fn sign_to_dx(&mut self, wide: bool) {
-        self.rex(wide, R::AX, R::AX, false);
+        if wide {
+            self.byte(0x48);
+        }
         self.byte(0x99);
     }
 
     pub(crate) fn shift_imm(&mut self, op: Shift, wide: bool, r: R, by: u8) {
-        self.rex(wide, R::AX, r, false);
-        self.byte(0xc1);
-        self.modrm_reg(op as u8, r);
+        self.op_rr(wide, &[0xc1], R(op as u8), r);
         self.byte(by);
     }
 
@@ -262,9 +342,7 @@ impl Asm {
 
     /// `r = r op cl`.
     pub(crate) fn shift_cl(&mut self, op: Shift, wide: bool, r: R) {
-        self.rex(wide, R::AX, r, false);
-        self.byte(0xd3);
-        self.modrm_reg(op as u8, r);
+        self.op_rr(wide, &[0xd3], R(op as u8), r);
     }
 
     /// `dst = src op by` without flags (BMI2).
@@ -275,28 +353,30 @@ impl Asm {
             Shift::Shr | Shift::Ror => 3,
         };
         let inverted = |r: R| (!r.0 >> 3) & 1;
-        self.byte(0xc4);
-        self.byte(inverted(dst) << 7 | 0x40 | inverted(src) << 5 | 2);
-        self.byte(u8::from(wide) << 7 | (!by.0 & 15) << 3 | prefix);
-        self.byte(0xf7);
-        self.modrm_reg(dst.0, src);
+        let prefixes = [
+            0xc4,
+            inverted(dst) << 7 | 0x40 | inverted(src) << 5 | 2,
+            u8::from(wide) << 7 | (!by.0 & 15) << 3 | prefix,
+        ];
+        self.vex(prefixes, 0xf7, dst, src);
     }
 
     /// `dst = src` rotated to the right, without flags (BMI2).
     pub(crate) fn rotate_bmi2(&mut self, wide: bool, dst: R, src: R, by: u8) {
         let inverted = |r: R| (!r.0 >> 3) & 1;
-        self.byte(0xc4);
-        self.byte(inverted(dst) << 7 | 0x40 | inverted(src) << 5 | 3);
-        self.byte(u8::from(wide) << 7 | 0x7b);
-        self.byte(0xf0);
-        self.modrm_reg(dst.0, src);
+        let prefixes = [0xc4, inverted(dst) << 7 | 0x40 | inverted(src) << 5 | 3, u8::from(wide) << 7 | 0x7b];
+        self.vex(prefixes, 0xf0, dst, src);
         self.byte(by);
     }
 
+    fn vex(&mut self, [a, b, c]: [u8; 3], opcode: u8, reg: R, rm: R) {
+        let modrm = 0xc0 | (reg.0 & 7) << 3 | rm.0 & 7;
+        self.put(u64::from_le_bytes([a, b, c, opcode, modrm, 0, 0, 0]), 5);
+    }
+
     pub(crate) fn bswap(&mut self, wide: bool, r: R) {
-        self.rex(wide, R::AX, r, false);
-        self.byte(0x0f);
-        self.byte(0xc8 | r.0 & 7);
+        let (bytes, len) = start(wide, R::AX, r.0 >> 3, false);
+        self.put(bytes | (u64::from(0xc8 | r.0 & 7) << 8 | 0x0f) << (8 * len), len + 2);
     }
 
     /// `dst = src`, extended from 8, 16 or 32 bits to 32 or 64.
@@ -310,13 +390,11 @@ impl Asm {
             (Size::W, _) => return self.mov(false, dst, src),
             (Size::Dw, _) => return self.mov(true, dst, src),
         };
-        self.rex(wide, dst, src, size == Size::B && src.0 >= 4);
-        self.buf.extend_from_slice(opcode);
-        self.modrm_reg(dst.0, src);
+        self.op_rr_force(wide, opcode, dst, src, size == Size::B && src.0 >= 4);
     }
 
     /// `dst = *(size *)m`, extended to 64 bits.
-    pub(crate) fn load(&mut self, size: Size, signed: bool, dst: R, m: M) {
+    pub(crate) fn load(&mut self, size: Size, signed: bool, dst: R, m: impl Into<X>) {
         match (size, signed) {
             (Size::B, false) => self.op_rm(false, &[0x0f, 0xb6], dst, m, false),
             (Size::B, true) => self.op_rm(true, &[0x0f, 0xbe], dst, m, false),
@@ -329,7 +407,7 @@ impl Asm {
     }
 
     /// `*(size *)m = src`.
-    pub(crate) fn store(&mut self, size: Size, m: M, src: R) {
+    pub(crate) fn store(&mut self, size: Size, m: impl Into<X>, src: R) {
         if size == Size::H {
             self.byte(0x66);
         }
@@ -338,7 +416,7 @@ impl Asm {
     }
 
     /// `*(size *)m = imm`, sign-extended.
-    pub(crate) fn store_imm(&mut self, size: Size, m: M, imm: i32) {
+    pub(crate) fn store_imm(&mut self, size: Size, m: impl Into<X>, imm: i32) {
         if size == Size::H {
             self.byte(0x66);
         }
@@ -346,14 +424,19 @@ impl Asm {
         self.op_rm(size == Size::Dw, &[opcode], R::AX, m, false);
         match size {
             Size::B => self.byte(imm as u8),
-            Size::H => self.buf.extend_from_slice(&(imm as u16).to_le_bytes()),
+            Size::H => self.put(u64::from(imm as u16), 2),
             Size::W | Size::Dw => self.imm32(imm),
         }
     }
 
     /// `dst = m`'s address.
     pub(crate) fn lea(&mut self, dst: R, m: M) {
-        self.op_rm(true, &[0x8d], dst, m, false);
+        self.lea_sum(true, dst, m.into());
+    }
+
+    /// `dst = ` the sum of the parts of `m`.
+    pub(crate) fn lea_sum(&mut self, wide: bool, dst: R, m: X) {
+        self.op_rm(wide, &[0x8d], dst, m, false);
     }
 
     /// `lock op m, src`.
@@ -382,18 +465,18 @@ impl Asm {
     /// `dst = ` the 32-bit word at `base + 4 * index`; `base` is neither `rbp` nor `r13`.
     pub(crate) fn load_word_at(&mut self, dst: R, base: R, index: R) {
         debug_assert!(base.0 & 7 != 5 && index != R::SP, "encodings that mean something else");
-        self.byte(0x40 | dst.0 >> 3 << 2 | index.0 >> 3 << 1 | base.0 >> 3);
-        self.buf.extend_from_slice(&[0x8b, (dst.0 & 7) << 3 | 4, 0x80 | (index.0 & 7) << 3 | base.0 & 7]);
+        let rex = 0x40 | dst.0 >> 3 << 2 | index.0 >> 3 << 1 | base.0 >> 3;
+        let modrm = (dst.0 & 7) << 3 | 4;
+        let sib = 0x80 | (index.0 & 7) << 3 | base.0 & 7;
+        self.put(u32::from_le_bytes([rex, 0x8b, modrm, sib]).into(), 4);
     }
 
     pub(crate) fn push(&mut self, r: R) {
-        self.rex(false, R::AX, r, false);
-        self.byte(0x50 | r.0 & 7);
+        self.op_r(false, 0x50, r);
     }
 
     pub(crate) fn pop(&mut self, r: R) {
-        self.rex(false, R::AX, r, false);
-        self.byte(0x58 | r.0 & 7);
+        self.op_r(false, 0x58, r);
     }
 
     pub(crate) fn push_mem(&mut self, m: M) {
@@ -409,9 +492,7 @@ impl Asm {
     }
 
     pub(crate) fn call_reg(&mut self, r: R) {
-        self.rex(false, R::AX, r, false);
-        self.byte(0xff);
-        self.modrm_reg(2, r);
+        self.op_rr(false, &[0xff], R(2), r);
     }
 
     pub(crate) fn call_mem(&mut self, m: M) {
@@ -424,9 +505,8 @@ impl Asm {
 
     /// `dst = ` the address of code that comes later, or ([`Asm::lea_back`]) came before.
     pub(crate) fn lea_ahead(&mut self, dst: R) -> Hole {
-        self.rex(true, dst, R::AX, false);
-        self.byte(0x8d);
-        self.byte((dst.0 & 7) << 3 | 5);
+        let (bytes, len) = start(true, dst, 0, false);
+        self.put(bytes | (u64::from((dst.0 & 7) << 3 | 5) << 8 | 0x8d) << (8 * len), len + 2);
         self.hole(false)
     }
 
@@ -451,7 +531,7 @@ impl Asm {
     pub(crate) fn jump(&mut self, cc: Option<Cc>, short: bool) -> Hole {
         match (cc, short) {
             (Some(cc), true) => self.byte(0x70 | cc as u8),
-            (Some(cc), false) => self.buf.extend_from_slice(&[0x0f, 0x80 | cc as u8]),
+            (Some(cc), false) => self.put(0x800f | (cc as u64) << 8, 2),
             (None, true) => self.byte(0xeb),
             (None, false) => self.byte(0xe9),
         }
@@ -466,7 +546,7 @@ impl Asm {
 
     fn hole(&mut self, short: bool) -> Hole {
         let at = self.here();
-        self.buf.extend_from_slice(if short { &[0] } else { &[0; 4] });
+        self.put(0, if short { 1 } else { 4 });
         Hole { at, short }
     }
 

@@ -55,9 +55,10 @@ fn hex(v: u64) -> String {
 fn text(emit: impl FnOnce(&mut Asm)) -> String {
     let mut a = Asm::default();
     emit(&mut a);
-    let mut d = Decoder::with_ip(64, &a.buf, 0, DecoderOptions::NONE);
+    let code = a.code();
+    let mut d = Decoder::with_ip(64, &code, 0, DecoderOptions::NONE);
     let insn = d.decode();
-    assert!(!insn.is_invalid() && insn.len() == a.buf.len(), "{:x?}", a.buf);
+    assert!(!insn.is_invalid() && insn.len() == code.len(), "{code:x?}");
     let mut f = IntelFormatter::new();
     let mut out = String::new();
     f.format(&insn, &mut out);
@@ -182,6 +183,16 @@ fn memory() {
         }
         assert_eq!(text(|s| s.lea(r, m)), format!("lea {},{at}", name(true, r)));
     }
+    for ((b, i), disp) in pairs().flat_map(|p| DISPS.map(|d| (p, d))).filter(|((_, i), _)| *i != R::SP) {
+        let m = X { base: b, index: Some(i), disp };
+        let at =
+            mem(M(b, disp)).replacen(WIDE[b.0 as usize], &format!("{}+{}", name(true, b), name(true, i)), 1);
+        let r = R(b.0 ^ i.0 ^ 5);
+        assert_eq!(text(|s| s.load(Size::W, false, r, m)), format!("mov {},{at}", name(false, r)));
+        assert_eq!(text(|s| s.store(Size::B, m, r)), format!("mov {at},{}", BYTE[r.0 as usize]));
+        assert_eq!(text(|s| s.store_imm(Size::Dw, m, 5)), format!("mov {at},5"));
+        assert_eq!(text(|s| s.lea_sum(false, r, m)), format!("lea {},{at}", name(false, r)));
+    }
     let m = M(R::R12, 16);
     assert_eq!(text(|s| s.call_mem(m)), "call [r12+10h]");
     assert_eq!(text(|s| s.push_mem(m)), "push [r12+10h]");
@@ -193,13 +204,13 @@ fn memory() {
 fn jumps_reach_their_targets() {
     let mut a = Asm::default();
     let (short, long) = (a.jump(Some(Cc::E), true), a.jump(None, false));
-    a.buf.extend([0x90; 20]);
+    (0..20).for_each(|_| a.byte(0x90));
     a.land(short);
     a.land(long);
-    a.buf.extend([0x90; 200]);
+    (0..200).for_each(|_| a.byte(0x90));
     a.jump_back(Some(Cc::Ne), 200);
     a.jump_back(None, 0);
-    let insns: Vec<_> = Decoder::with_ip(64, &a.buf, 0, DecoderOptions::NONE).into_iter().collect();
+    let insns: Vec<_> = Decoder::with_ip(64, &a.buf[..a.at], 0, DecoderOptions::NONE).into_iter().collect();
     let targets: Vec<u64> = insns
         .iter()
         .filter(|i| i.op0_kind() == iced_x86::OpKind::NearBranch64)

@@ -10,7 +10,7 @@ use super::Made;
 use super::alu::Rotation;
 use super::frame::{BUDGET, Frame, HEAD, Needs, head, tail_entry};
 use super::turns::DETOUR;
-use crate::asm::{Arith, Asm, Cc, Hole, M, R, Shift};
+use crate::asm::{Arith, Asm, Cc, Hole, M, R, Shift, X};
 use crate::code::{Code, CtxLoad, Direct, Index, Last, Step};
 use crate::head::{Head, STOP, TAILS, Tail, any_flags};
 use crate::loops::Found;
@@ -19,6 +19,8 @@ use std::mem::offset_of;
 
 /// Most calls of `bpf_loop` (`BPF_MAX_LOOPS`).
 const MAX_LOOPS: i32 = 8 << 20;
+/// Most jumps to jumps that are followed.
+const HOPS: usize = 4;
 
 /// The machine register of an eBPF register.
 pub(super) fn map(r: Reg) -> R {
@@ -45,6 +47,10 @@ pub(super) struct Emit<'c> {
     pub(super) frame: Frame,
     /// Registers whose upper half is zero.
     zero: u16,
+    /// The slot behind those that have been emitted.
+    done: usize,
+    /// The operand of the access that comes next, where the steps before it have left one.
+    pub(super) operand: Option<X>,
     /// Slots that jumps go to.
     pub(super) lands: Vec<bool>,
     /// Upper bounds of code sizes, summed up to each slot; empty for long jumps alone.
@@ -142,7 +148,7 @@ fn bmi2() -> bool {
 impl<'c> Emit<'c> {
     pub(super) fn new(code: &'c Code, loops: &'c [Found], token: u64, bounds: Vec<u32>) -> Emit<'c> {
         Emit {
-            a: Asm { buf: Vec::with_capacity(128 + code.steps.len() * 6) },
+            a: Asm::with_room(128 + code.steps.len() * 6),
             code,
             loops,
             token,
@@ -154,6 +160,8 @@ impl<'c> Emit<'c> {
             needs: Needs::of(code),
             frame: Frame::default(),
             zero: 0,
+            done: 0,
+            operand: None,
             lands: lands(code),
             bounds,
             offsets: Vec::with_capacity(code.steps.len()),
@@ -189,7 +197,7 @@ impl<'c> Emit<'c> {
             let entry = self.entries.first().ok_or(0usize)?.1;
             self.bare = tail_entry(&mut self.a, self.token, entry);
         }
-        let (bytes, entries, places) = (self.a.buf, self.entries, self.places);
+        let (bytes, entries, places) = (self.a.code(), self.entries, self.places);
         Ok(Made { bytes, entries, places, call: self.call, bare: self.bare, loops: Box::default() })
     }
 
@@ -206,11 +214,21 @@ impl<'c> Emit<'c> {
             let here = self.a.here() as u32;
             self.offsets.push(here);
             self.places.push((here, pc as u32));
+            if pc < self.done {
+                continue;
+            }
+            self.done = pc + 1;
             rotation = rotation.filter(|r| pc < r.end).or_else(|| self.rotation(pc, end));
-            match rotation.filter(|r| r.first <= pc) {
-                Some(r) if r.first == pc => self.rotate(r),
-                Some(_) => {}
-                None => self.step(self.code.steps[pc], pc).ok_or(pc)?,
+            match (rotation.filter(|r| r.first == pc), self.sum(pc, end)) {
+                (Some(r), _) => {
+                    self.rotate(r);
+                    self.done = r.end;
+                }
+                (None, Some(sum)) => {
+                    self.done = sum.end;
+                    self.add_up(sum);
+                }
+                (None, None) => self.step(self.code.steps[pc], pc).ok_or(pc)?,
             }
         }
         let outside = std::mem::take(&mut self.outside);
@@ -282,8 +300,14 @@ impl<'c> Emit<'c> {
             Op::Neg { width, dst } => self.neg(width, dst),
             Op::MovSx { width, bits, dst, src } => self.mov_sx(width, bits, dst, src),
             Op::End { kind, bits, dst } => self.end(kind, bits, dst),
-            Op::Load { size, sx, dst, src, off } => self.load(size, sx, dst, M(map(src), off.into())),
-            Op::Store { size, dst, off, src } => self.store(size, M(map(dst), off.into()), src),
+            Op::Load { size, sx, dst, src, off } => {
+                let m = self.place(M(map(src), off.into()));
+                self.load(size, sx, dst, m);
+            }
+            Op::Store { size, dst, off, src } => {
+                let m = self.place(M(map(dst), off.into()));
+                self.store(size, m, src);
+            }
             Op::Atomic { op, width, dst, src, off } => self.atomic(op, width, M(map(dst), off.into()), src),
             // Loads and stores of this machine are ordered so by themselves.
             Op::LoadAcquire { size, dst, src, off } => self.load(size, false, dst, M(map(src), off.into())),
@@ -292,7 +316,14 @@ impl<'c> Emit<'c> {
             }
             Op::JumpIf { cond, width, dst, src, off } => {
                 let cc = self.compare(cond, width == Width::W64, map(dst), src);
-                return self.jump(Some(cc), pc, off.into());
+                return match self.code.steps.get(pc + 1) {
+                    // Over a jump: that jump, on the other condition.
+                    Some(Step::Op(Op::Ja { off: other, .. })) if off == 1 && !self.lands[pc + 1] => {
+                        self.done = pc + 2;
+                        self.jump(Some(cc.not()), pc + 1, *other)
+                    }
+                    _ => self.jump(Some(cc), pc, off.into()),
+                };
             }
             Op::Ja { off, .. } => return self.jump(None, pc, off),
             Op::MayGoto { off } => {
@@ -326,12 +357,12 @@ impl<'c> Emit<'c> {
         self.zero &= !0x3f;
     }
 
-    fn load(&mut self, size: Size, sx: bool, dst: Reg, m: M) {
+    fn load(&mut self, size: Size, sx: bool, dst: Reg, m: impl Into<X>) {
         self.a.load(size, sx, map(dst), m);
         self.set_upper_zero(dst, !sx && size != Size::Dw);
     }
 
-    fn store(&mut self, size: Size, m: M, src: Operand) {
+    fn store(&mut self, size: Size, m: impl Into<X>, src: Operand) {
         match src {
             Operand::Reg(r) => self.a.store(size, m, map(r)),
             Operand::Imm(i) => self.a.store_imm(size, m, i),
@@ -366,8 +397,17 @@ impl<'c> Emit<'c> {
     }
 
     fn jump(&mut self, cc: Option<Cc>, pc: usize, off: i32) -> Option<()> {
-        let to = target(pc, off)?;
-        if to == pc + 1 || self.enter_loop(cc, pc, to) {
+        let (mut from, mut to) = (pc, target(pc, off)?);
+        // A jump to a jump.
+        for _ in 0..HOPS {
+            match self.code.steps.get(to) {
+                Some(Step::Op(Op::Ja { off, .. })) if self.loop_at(to).is_none() => {
+                    (from, to) = (to, target(to, *off)?);
+                }
+                _ => break,
+            }
+        }
+        if to == pc + 1 || self.enter_loop(cc, from, to) {
             return Some(());
         }
         if let Some(at) = self.offsets.get(to) {

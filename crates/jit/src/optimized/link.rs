@@ -85,9 +85,9 @@ pub(super) fn join(parts: Vec<Part>, constants: Box<[u64]>, token: u64) -> Resul
     made.entries.sort_unstable();
     if let Some((0, entry)) = made.entries.first().filter(|_| cfg!(target_arch = "x86_64")) {
         made.bytes.resize(made.bytes.len().next_multiple_of(ALIGN), 0xcc);
-        let mut a = Asm { buf: std::mem::take(&mut made.bytes) };
+        let mut a = Asm::behind(std::mem::take(&mut made.bytes));
         made.bare = tail_entry(&mut a, token, *entry);
-        made.bytes = a.buf;
+        made.bytes = a.code();
         frames.push(FrameOf { start: made.bare as u32, body: None, saved: Box::default() });
     }
     made.frames = frames.into();
