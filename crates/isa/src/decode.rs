@@ -6,7 +6,7 @@
 
 use crate::insn::Insn;
 use crate::op::{Callee, Imm64, Op, Operand, Reg};
-use crate::table::{CallKind, Field, Kind, Pseudo, Row, Src, row_of, rows_of};
+use crate::table::{CallKind, Field, Kind, Pseudo, ROW_COUNT, ROWS, Row, Src, row_numbers, row_of, rows_of};
 use core::fmt;
 
 /// Name of a field of an instruction slot, as the UAPI's `struct bpf_insn` calls it (without `_reg`).
@@ -357,7 +357,47 @@ fn field_value(insn: Insn, field: FieldName) -> i32 {
     }
 }
 
+/// What the fields of a row hold that are not free: these bits of the slot, as a little-endian number, are these.
+static FIXED: [(u64, u64); ROW_COUNT] = {
+    let mut all = [(0, 0); ROW_COUNT];
+    let mut i = 0;
+    while i < ROW_COUNT {
+        let row = &ROWS[i];
+        let fields =
+            [(row.dst, 8, 0xf), (row.src, 12, 0xf), (row.off, 16, 0xffff), (row.imm, 32, 0xffff_ffff)];
+        let mut f = 0;
+        while f < fields.len() {
+            let (rule, at, mask) = fields[f];
+            match rule {
+                Field::Free => {}
+                Field::Zero => all[i].0 |= mask << at,
+                Field::Is(n) => {
+                    all[i].0 |= mask << at;
+                    all[i].1 |= (n as i64 as u64 & mask) << at;
+                }
+            }
+            f += 1;
+        }
+        i += 1;
+    }
+    all
+};
+
+#[inline]
 fn decode_slots(insn: Insn, second: Option<Insn>) -> Result<(Op, usize), Illegal> {
+    let bits = u64::from_le_bytes(insn.0);
+    for i in row_numbers(insn.opcode()) {
+        let (mask, value) = FIXED[i];
+        if bits & mask == value && ROWS[i].next_imm.is_none() {
+            return Ok((build(&ROWS[i], insn, 0)?, 1));
+        }
+    }
+    decode_unusual(insn, second)
+}
+
+/// An instruction of two slots, or an illegal one.
+#[inline(never)]
+fn decode_unusual(insn: Insn, second: Option<Insn>) -> Result<(Op, usize), Illegal> {
     let rows = rows_of(insn.opcode());
     let row = rows.iter().find(|r| selects(r, insn)).ok_or_else(|| no_row(rows, insn))?;
     for field in FIELDS {
@@ -401,11 +441,13 @@ fn has_neighbour(opcode: u8) -> bool {
     differs.iter().any(|d| !rows_of(opcode ^ d).is_empty())
 }
 
+#[inline]
 fn reg(field: FieldName, number: i32) -> Result<Reg, Illegal> {
     u8::try_from(number).ok().and_then(Reg::new).ok_or(Illegal::Register { field, number })
 }
 
 /// The value, once the row is chosen and the reserved fields are zero.
+#[inline]
 fn build(row: &Row, insn: Insn, next_imm: i32) -> Result<Op, Illegal> {
     let dst = || reg(FieldName::Dst, i32::from(insn.dst()));
     let src = || reg(FieldName::Src, i32::from(insn.src()));

@@ -99,6 +99,7 @@ impl Insn {
     }
 
     /// The opcode byte.
+    #[inline]
     pub const fn opcode(self) -> u8 {
         self.0[0]
     }
@@ -109,23 +110,27 @@ impl Insn {
     }
 
     /// Number in the destination field, 0 to 15.
+    #[inline]
     pub const fn dst(self) -> u8 {
         self.0[1] & 0x0f
     }
 
     /// Number in the source field, 0 to 15.
+    #[inline]
     pub const fn src(self) -> u8 {
         self.0[1] >> 4
     }
 
     /// The 16-bit offset.
+    #[inline]
     pub const fn off(self) -> i16 {
-        i16::from_le_bytes([self.0[2], self.0[3]])
+        (u64::from_le_bytes(self.0) >> 16) as i16
     }
 
     /// The 32-bit immediate.
+    #[inline]
     pub const fn imm(self) -> i32 {
-        i32::from_le_bytes([self.0[4], self.0[5], self.0[6], self.0[7]])
+        (u64::from_le_bytes(self.0) >> 32) as i32
     }
 
     /// The same slot with another source field.

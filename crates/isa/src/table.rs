@@ -230,8 +230,13 @@ pub static ROWS: [Row; ROW_COUNT] = build();
 
 /// Rows with this opcode byte: none, one, or several that [`Field::Is`] tells apart. Constant time.
 pub fn rows_of(opcode: u8) -> &'static [Row] {
-    let (from, to) = (FIRST[opcode as usize] as usize, FIRST[opcode as usize + 1] as usize);
-    ROWS.get(from..to).unwrap_or(&[])
+    ROWS.get(row_numbers(opcode)).unwrap_or(&[])
+}
+
+/// Their numbers in [`ROWS`].
+#[inline]
+pub(crate) fn row_numbers(opcode: u8) -> core::ops::Range<usize> {
+    FIRST[opcode as usize] as usize..FIRST[opcode as usize + 1] as usize
 }
 
 /// The row of a shape. Constant time.

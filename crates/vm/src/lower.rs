@@ -50,49 +50,41 @@ pub(crate) fn lower(
     host: &dyn Host,
 ) -> Result<Lowered, EngineError> {
     let program = verified.program().clone();
-    let ops = decode(&program)?;
+    let Decoded { ops, functions, meets, addresses, values, callbacks } = decode(&program)?;
     let layout = moved_layout(&program, platform);
-    let functions = functions(&program, &ops);
-    let meets = track::meets(&ops, &functions);
-    let bases = match layout {
-        Some(_) if verified.facts().insns.is_empty() => track::bases(&ops, &functions, &meets),
-        Some(_) => track::Bases::of(verified.facts(), &ops),
-        None => track::Bases::default(),
-    };
-    let callbacks = callbacks(&ops);
-    let value = |op: &Option<Op>| matches!(op, Some(Op::LoadImm64 { imm: Imm64::MapIdxValue { .. }, .. }));
-    let values = (0..ops.len()).filter(|pc| value(&ops[*pc])).collect();
-    let address = |op: &Option<Op>| match op {
-        Some(Op::LoadImm64 { imm, .. }) => !matches!(imm, Imm64::Value(_)),
-        _ => false,
-    };
-    let addresses = (0..ops.len()).filter(|pc| address(&ops[*pc])).collect();
-    let (sites, reasons) = (Vec::new(), Vec::new());
     let facts = verified.facts();
+    let bases = match layout {
+        Some(_) if facts.insns.is_empty() => track::Bases::Found(track::bases(&ops, &functions, &meets)),
+        Some(_) => track::Bases::Known(facts),
+        None => track::Bases::None,
+    };
+    let (sites, reasons) = (Vec::new(), Vec::new());
     let mut l =
         Lowering { platform, host, facts, layout, bases, map: None, func: None, sites, reasons, program };
     let mut steps = Vec::with_capacity(ops.len());
+    let mut cpu = false;
     for (pc, op) in ops.iter().enumerate() {
         if meets[pc] {
             (l.map, l.func) = (None, None);
         }
-        steps.push(match op {
+        let step = match op {
             Some(op) => l.step(*op, pc),
             None => Step::Second,
-        });
+        };
+        cpu |= match step {
+            Step::Cpu | Step::Direct(Direct { last: Last::Cpu, .. }) => true,
+            Step::Index(i) => i.percpu != 0,
+            Step::Value { percpu, .. } => percpu != 0,
+            // Those that it leads to may.
+            Step::Tail { .. } => true,
+            _ => false,
+        };
+        steps.push(step);
         if let Some(op) = op {
             l.follow(*op, pc);
         }
     }
     let ctx_size = layout.map_or(0, |l| l.size.into());
-    let cpu = steps.iter().any(|s| match s {
-        Step::Cpu | Step::Direct(Direct { last: Last::Cpu, .. }) => true,
-        Step::Index(i) => i.percpu != 0,
-        Step::Value { percpu, .. } => *percpu != 0,
-        // Those that it leads to may.
-        Step::Tail { .. } => true,
-        _ => false,
-    });
     let packet = layout.and_then(packet_bounds);
     let code = Code { steps, functions, addresses, values, callbacks, cpu, ctx_size, packet };
     Ok(Lowered { program: l.program, layout, code, sites: l.sites, reasons: l.reasons })
@@ -109,22 +101,85 @@ pub(crate) fn func_addr(program: &Program, pc: usize) -> u64 {
     program.insns.as_ptr().addr() as u64 + pc as u64 * 8
 }
 
-/// The instructions; `None` for second halves.
-fn decode(program: &Program) -> Result<Vec<Option<Op>>, EngineError> {
-    let mut ops = Vec::with_capacity(program.insns.len());
-    while ops.len() < program.insns.len() {
-        let pc = ops.len();
+/// The instructions, and what their order says.
+struct Decoded {
+    /// `None` for second halves.
+    ops: Vec<Option<Op>>,
+    /// First slots of the functions: as the program lists them, and whatever is called or has its address taken.
+    functions: Vec<usize>,
+    /// Slots where paths meet, and where functions begin.
+    meets: Vec<bool>,
+    /// Slots that load an address, and those of them that load that of a map's value.
+    addresses: Vec<usize>,
+    values: Vec<usize>,
+    /// Functions whose address is taken.
+    callbacks: Vec<usize>,
+}
+
+fn decode(program: &Program) -> Result<Decoded, EngineError> {
+    let len = program.insns.len();
+    let mut d = Decoded {
+        ops: Vec::with_capacity(len),
+        functions: vec![0],
+        meets: vec![false; len + 1],
+        addresses: Vec::new(),
+        values: Vec::new(),
+        callbacks: Vec::new(),
+    };
+    d.functions.extend(program.subprogs.iter().map(|s| s.start));
+    while d.ops.len() < len {
+        let pc = d.ops.len();
         let (op, slots) = Op::decode(&program.insns, pc).map_err(|e| EngineError::Load {
             prog: program.name.clone(),
             insn: Some(pc),
             why: e.to_string(),
         })?;
-        ops.push(Some(op));
+        d.ops.push(Some(op));
         if slots == 2 {
-            ops.push(None);
+            d.ops.push(None);
+        }
+        d.note(op, pc);
+    }
+    for starts in [&mut d.functions, &mut d.callbacks] {
+        starts.retain(|s| *s < len);
+        starts.sort_unstable();
+        starts.dedup();
+    }
+    d.functions.iter().for_each(|s| d.meets[*s] = true);
+    Ok(d)
+}
+
+impl Decoded {
+    #[inline]
+    fn note(&mut self, op: Op, pc: usize) {
+        let off = match op {
+            Op::Ja { off, .. } => off,
+            Op::JumpIf { off, .. } | Op::MayGoto { off } => off.into(),
+            Op::LoadImm64 { imm, .. } => {
+                if !matches!(imm, Imm64::Value(_)) {
+                    self.addresses.push(pc);
+                }
+                if matches!(imm, Imm64::MapIdxValue { .. }) {
+                    self.values.push(pc);
+                }
+                if let Some(at) = target(pc, op) {
+                    self.functions.push(at);
+                    self.callbacks.push(at);
+                }
+                return;
+            }
+            Op::Call(Callee::Local(_)) => {
+                self.functions.extend(target(pc, op));
+                // A function that returns something new walks on from here.
+                -1
+            }
+            _ => return,
+        };
+        let to = usize::try_from(pc as i64 + 1 + i64::from(off)).ok();
+        if let Some(m) = to.and_then(|to| self.meets.get_mut(to)) {
+            *m = true;
         }
     }
-    Ok(ops)
 }
 
 /// The context's layout when the engine keeps a field elsewhere than the program sees it.
@@ -134,29 +189,6 @@ fn moved_layout(program: &Program, platform: &Platform) -> Option<&'static CtxLa
     }
     let layout = platform.prog_type(program.prog_type)?.layout(program.attach_type)?;
     layout.fields.iter().any(|f| f.at != f.off || f.at_size != f.size).then_some(layout)
-}
-
-/// First slots of the functions: as the program lists them, and whatever is called or has its address taken.
-fn functions(program: &Program, ops: &[Option<Op>]) -> Vec<usize> {
-    let mut starts = vec![0];
-    starts.extend(program.subprogs.iter().map(|s| s.start));
-    starts.extend(ops.iter().enumerate().filter_map(|(pc, op)| target(pc, (*op)?)));
-    starts.retain(|s| *s < ops.len());
-    starts.sort_unstable();
-    starts.dedup();
-    starts
-}
-
-/// Functions whose address is taken.
-fn callbacks(ops: &[Option<Op>]) -> Vec<usize> {
-    let taken = |(pc, op): (usize, &Option<Op>)| match op {
-        Some(op @ Op::LoadImm64 { imm: Imm64::Func(_), .. }) => target(pc, *op).filter(|t| *t < ops.len()),
-        _ => None,
-    };
-    let mut all: Vec<usize> = ops.iter().enumerate().filter_map(taken).collect();
-    all.sort_unstable();
-    all.dedup();
-    all
 }
 
 /// The function that an instruction calls or takes the address of.
@@ -175,7 +207,7 @@ struct Lowering<'p> {
     facts: &'p Facts,
     program: Arc<Program>,
     layout: Option<&'static CtxLayout>,
-    bases: track::Bases,
+    bases: track::Bases<'p>,
     /// The map that `r1` is known to hold.
     map: Option<usize>,
     /// First slot of the function that `r2` is known to hold.
@@ -186,7 +218,9 @@ struct Lowering<'p> {
 
 impl Lowering<'_> {
     fn step(&mut self, op: Op, pc: usize) -> Step {
-        if let Some((_, why)) = self.program.poisoned.iter().find(|(at, _)| *at == pc) {
+        if !self.program.poisoned.is_empty()
+            && let Some((_, why)) = self.program.poisoned.iter().find(|(at, _)| *at == pc)
+        {
             let why = why.clone();
             return self.stop("poisoned", why, pc);
         }
@@ -218,16 +252,19 @@ impl Lowering<'_> {
     }
 
     /// Keeps [`Lowering::map`] and [`Lowering::func`] true behind an instruction.
+    #[inline]
     fn follow(&mut self, op: Op, pc: usize) {
-        if op.defs().contains(Reg::R1) {
-            self.map = None;
-        }
-        if op.defs().contains(Reg::R2) {
-            self.func = None;
-        }
         match op {
             Op::LoadImm64 { dst: Reg::R1, imm: Imm64::MapIdx(idx) } => self.map = usize::try_from(idx).ok(),
             Op::LoadImm64 { dst: Reg::R2, imm: Imm64::Func(_) } => self.func = target(pc, op),
+            _ if self.map.is_some() || self.func.is_some() => {
+                if op.defs().contains(Reg::R1) {
+                    self.map = None;
+                }
+                if op.defs().contains(Reg::R2) {
+                    self.func = None;
+                }
+            }
             _ => {}
         }
     }
@@ -315,7 +352,7 @@ impl Lowering<'_> {
     }
 
     fn load(&mut self, size: Size, sx: bool, dst: Reg, src: Reg, off: i16, pc: usize) -> Step {
-        let base = match self.bases.at(pc) {
+        let base = match self.bases.at(pc, off) {
             track::Base::Elsewhere => return Step::Op(Op::Load { size, sx, dst, src, off }),
             track::Base::Unknown => return Step::AnyLoad { size, sx, dst, src, off },
             track::Base::Ctx(base) => base,
@@ -336,7 +373,7 @@ impl Lowering<'_> {
     }
 
     fn store(&mut self, size: Size, dst: Reg, off: i16, src: Operand, pc: usize) -> Step {
-        let base = match self.bases.at(pc) {
+        let base = match self.bases.at(pc, off) {
             track::Base::Elsewhere => return Step::Op(Op::Store { size, dst, off, src }),
             track::Base::Unknown => return Step::AnyStore { size, dst, off, src },
             track::Base::Ctx(base) => base,

@@ -69,21 +69,60 @@ pub(super) struct Emit<'c> {
 /// Compiles; the slot that could not be expressed on failure.
 pub(crate) fn compile(code: &Code, token: u64) -> Result<Made, usize> {
     let loops: Box<[Found]> = crate::loops::find(code).into();
-    let short = Emit::new(code, &loops, token, bounds(code, &loops)).program();
-    let made = short.or_else(|_| Emit::new(code, &loops, token, Vec::new()).program())?;
+    let short = Emit::new(code, &loops, token, Survey::of(code, &loops)).program();
+    let made =
+        short.or_else(|_| Emit::new(code, &loops, token, Survey::of(code, &loops).long()).program())?;
     Ok(Made { loops, ..made })
 }
 
-pub(super) fn bounds(code: &Code, loops: &[Found]) -> Vec<u32> {
-    let mut sum = 0;
-    let mut all = Vec::with_capacity(code.steps.len() + 1);
-    let mut heads = loops.iter().map(|l| l.head).peekable();
-    all.push(0);
-    for (pc, s) in code.steps.iter().enumerate() {
-        sum += bound(s) + heads.next_if_eq(&pc).map_or(0, |_| DETOUR);
-        all.push(sum);
+/// What one look at the steps tells before code is made.
+#[derive(Clone, Debug)]
+pub(super) struct Survey {
+    /// Slots that jumps go to.
+    lands: Vec<bool>,
+    /// Upper bounds of code sizes, summed up to each slot; empty for long jumps alone.
+    bounds: Vec<u32>,
+    needs: Needs,
+}
+
+impl Survey {
+    pub(super) fn of(code: &Code, loops: &[Found]) -> Survey {
+        let len = code.steps.len();
+        let mut sum = 0;
+        let (mut bounds, mut lands) = (vec![0; len + 1], vec![false; len]);
+        let mut needs = Needs { head: false, exit: false };
+        for (pc, (step, to)) in code.steps.iter().zip(&mut bounds[1..]).enumerate() {
+            sum += bound(step);
+            *to = sum;
+            let off = match step {
+                Step::Op(Op::Alu { .. }) => continue,
+                Step::Op(Op::Ja { off, .. }) => *off,
+                Step::Op(Op::JumpIf { off, .. }) => (*off).into(),
+                Step::Op(Op::MayGoto { off }) => {
+                    needs.note(step);
+                    (*off).into()
+                }
+                _ => {
+                    needs.note(step);
+                    continue;
+                }
+            };
+            if let Some(l) = target(pc, off).and_then(|t| lands.get_mut(t)) {
+                *l = true;
+            }
+        }
+        let ends = loops.iter().skip(1).map(|l| l.head).chain([len]);
+        for (i, (l, end)) in loops.iter().zip(ends).enumerate() {
+            let more = DETOUR * (i as u32 + 1);
+            bounds[l.head + 1..=end].iter_mut().for_each(|b| *b += more);
+        }
+        Survey { lands, bounds, needs }
     }
-    all
+
+    /// The same with long jumps alone.
+    fn long(self) -> Survey {
+        Survey { bounds: Vec::new(), ..self }
+    }
 }
 
 /// Most bytes that a step can take.
@@ -115,22 +154,6 @@ fn bound(step: &Step) -> u32 {
     }
 }
 
-/// The slots that jumps go to.
-fn lands(code: &Code) -> Vec<bool> {
-    let mut lands = vec![false; code.steps.len()];
-    for (pc, step) in code.steps.iter().enumerate() {
-        let off = match step {
-            Step::Op(Op::Ja { off, .. }) => *off,
-            Step::Op(Op::JumpIf { off, .. } | Op::MayGoto { off }) => (*off).into(),
-            _ => continue,
-        };
-        if let Some(l) = target(pc, off).and_then(|t| lands.get_mut(t)) {
-            *l = true;
-        }
-    }
-    lands
-}
-
 fn target(pc: usize, off: i32) -> Option<usize> {
     usize::try_from(pc as i64 + 1 + i64::from(off)).ok()
 }
@@ -146,7 +169,8 @@ fn bmi2() -> bool {
 }
 
 impl<'c> Emit<'c> {
-    pub(super) fn new(code: &'c Code, loops: &'c [Found], token: u64, bounds: Vec<u32>) -> Emit<'c> {
+    pub(super) fn new(code: &'c Code, loops: &'c [Found], token: u64, survey: Survey) -> Emit<'c> {
+        let Survey { lands, bounds, needs } = survey;
         Emit {
             a: Asm::with_room(128 + code.steps.len() * 6),
             code,
@@ -157,12 +181,12 @@ impl<'c> Emit<'c> {
             out: 0,
             call: 0,
             bare: 0,
-            needs: Needs::of(code),
+            needs,
             frame: Frame::default(),
             zero: 0,
             done: 0,
             operand: None,
-            lands: lands(code),
+            lands,
             bounds,
             offsets: Vec::with_capacity(code.steps.len()),
             places: Vec::with_capacity(code.steps.len() + loops.len()),
@@ -218,17 +242,19 @@ impl<'c> Emit<'c> {
                 continue;
             }
             self.done = pc + 1;
-            rotation = rotation.filter(|r| pc < r.end).or_else(|| self.rotation(pc, end));
-            match (rotation.filter(|r| r.first == pc), self.sum(pc, end)) {
-                (Some(r), _) => {
-                    self.rotate(r);
-                    self.done = r.end;
-                }
-                (None, Some(sum)) => {
-                    self.done = sum.end;
-                    self.add_up(sum);
-                }
-                (None, None) => self.step(self.code.steps[pc], pc).ok_or(pc)?,
+            let step = self.code.steps[pc];
+            let copies = matches!(step, Step::Op(Op::Alu { op: AluOp::Mov, src: Operand::Reg(_), .. }));
+            if copies && rotation.is_none_or(|r| pc >= r.end) {
+                rotation = self.rotation(pc, end);
+            }
+            if let Some(r) = rotation.filter(|r| r.first == pc) {
+                self.rotate(r);
+                self.done = r.end;
+            } else if let Some(sum) = self.sum(&step, pc, end) {
+                self.done = sum.end;
+                self.add_up(sum);
+            } else {
+                self.step(step, pc).ok_or(pc)?;
             }
         }
         let outside = std::mem::take(&mut self.outside);

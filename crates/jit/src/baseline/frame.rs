@@ -31,18 +31,21 @@ pub(super) struct Frame {
 impl Frame {
     /// Looks through the steps of a function. `head`: the program keeps the head's address in a register.
     pub(super) fn of(code: &Code, start: usize, end: usize, head: bool) -> Frame {
-        let steps = code.steps.get(start..end).unwrap_or(&[]);
         let main = start == 0;
-        let tail = steps.iter().any(|s| matches!(s, Step::Helper { tail: true, .. } | Step::Tail { .. }));
-        let budget = steps.iter().any(|s| matches!(s, Step::Op(Op::MayGoto { .. })));
-        let framed = budget || (tail && !main) || steps.iter().any(uses_frame);
+        let (mut tail, mut budget, mut framed, mut written) = (false, false, false, 0);
+        for step in code.steps.get(start..end).unwrap_or(&[]) {
+            tail |= matches!(step, Step::Helper { tail: true, .. } | Step::Tail { .. });
+            budget |= matches!(step, Step::Op(Op::MayGoto { .. }));
+            framed = framed || uses_frame(step);
+            written |= written_by(step).map_or(0, |r| 1 << r.index());
+        }
+        let framed = framed || budget || (tail && !main);
         let bare = tail && main;
         if bare {
             return Frame { main, bare, framed, budget, saved: Vec::new() };
         }
-        let mut written = if tail { 0x3c0 } else { 0 };
-        for r in steps.iter().filter_map(written_by) {
-            written |= 1 << r.index();
+        if tail {
+            written |= 0x3c0;
         }
         let kept = (6..10).filter_map(Reg::new);
         let mut saved: Vec<R> = kept.filter(|r| written >> r.index() & 1 == 1).map(map).collect();
@@ -117,32 +120,33 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    pub(super) fn of(code: &Code) -> Needs {
-        let head = code.steps.iter().any(|s| match s {
+    /// Takes in what a step needs.
+    #[inline]
+    pub(super) fn note(&mut self, step: &Step) {
+        let head = match step {
             Step::Op(op) => matches!(op, Op::Call(Callee::Reg(_))),
             Step::Index(i) => i.percpu != 0,
             Step::Value { percpu, .. } => *percpu != 0,
             Step::Direct(d) => d.last == Last::Cpu,
             Step::Wide { .. } | Step::Second | Step::CtxLoad(_) | Step::CtxStore { .. } => false,
             _ => true,
-        });
-        let plain = |s: &Step| {
-            matches!(
-                s,
-                Step::Op(
-                    Op::Alu { .. }
-                        | Op::Neg { .. }
-                        | Op::MovSx { .. }
-                        | Op::End { .. }
-                        | Op::JumpIf { .. }
-                        | Op::Ja { .. }
-                        | Op::Exit
-                        | Op::Call(Callee::Local(_))
-                ) | Step::Wide { .. }
-                    | Step::Second
-            )
         };
-        Needs { head, exit: head || !code.steps.iter().all(plain) }
+        let plain = matches!(
+            step,
+            Step::Op(
+                Op::Alu { .. }
+                    | Op::Neg { .. }
+                    | Op::MovSx { .. }
+                    | Op::End { .. }
+                    | Op::JumpIf { .. }
+                    | Op::Ja { .. }
+                    | Op::Exit
+                    | Op::Call(Callee::Local(_))
+            ) | Step::Wide { .. }
+                | Step::Second
+        );
+        self.head |= head;
+        self.exit |= head || !plain;
     }
 }
 

@@ -39,8 +39,9 @@ enum From {
 
 impl Emit<'_> {
     /// The sum that begins with the step at `pc` of a function that ends at `end`, if it is shorter than its steps.
-    pub(super) fn sum(&self, pc: usize, end: usize) -> Option<Sum> {
-        let (width, dst, from, mut at) = match self.code.steps[pc] {
+    #[inline]
+    pub(super) fn sum(&self, step: &Step, pc: usize, end: usize) -> Option<Sum> {
+        let (width, dst, from, mut at) = match *step {
             Step::Op(Op::Alu { op: AluOp::Mov, width, dst, src: Operand::Reg(src) }) if dst != src => {
                 (width, dst, From::Register(src), pc + 1)
             }

@@ -45,7 +45,7 @@ pub(crate) fn code(steps: Vec<Step>) -> Code {
 
 /// Compiles and runs a program; `loops` are those that it may run at once.
 pub(crate) fn execute(code: &Code, loops: &[Found], bmi2: bool, args: [u64; 5]) -> u64 {
-    let mut emit = Emit::new(code, loops, 0, super::emit::bounds(code, loops));
+    let mut emit = Emit::new(code, loops, 0, super::emit::Survey::of(code, loops));
     emit.bmi2 &= bmi2;
     let made = emit.program().expect("the bounds hold");
     let pages = Pages::new(&made.bytes, None).expect("there is memory");

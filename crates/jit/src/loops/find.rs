@@ -33,8 +33,19 @@ pub struct Found {
 /// The loops of a program, ascending. Cost: nanoseconds an instruction for programs without such loops, some microseconds a
 /// loop.
 pub fn find(code: &Code) -> Vec<Found> {
-    let back = |pc: usize| jump_target(code, pc).filter(|to| *to <= pc).map(|to| to..pc + 1);
-    let mut spans: Vec<Range<usize>> = (0..code.steps.len()).filter_map(back).collect();
+    let mut spans: Vec<Range<usize>> = Vec::new();
+    for (pc, step) in code.steps.iter().enumerate() {
+        let off = match step {
+            Step::Op(Op::Ja { off, .. }) => *off,
+            Step::Op(Op::JumpIf { off, .. } | Op::MayGoto { off }) => (*off).into(),
+            _ => continue,
+        };
+        if off < 0
+            && let Some(to) = (pc + 1).checked_add_signed(off as isize)
+        {
+            spans.push(to..pc + 1);
+        }
+    }
     if spans.is_empty() {
         return Vec::new();
     }
@@ -48,12 +59,8 @@ pub fn find(code: &Code) -> Vec<Found> {
         }
     }
     let innermost = |i: usize| outer.get(i + 1).is_none_or(|next| next.start >= outer[i].end);
-    let small = |s: &Range<usize>| {
-        let memory = |s: &Step| matches!(s, Step::Op(Op::Load { .. } | Op::Store { .. }));
-        s.len() <= LONGEST && code.steps[s.clone()].iter().any(memory)
-    };
     let inner = (0..outer.len()).filter(|i| innermost(*i)).map(|i| outer[i].clone());
-    let few: Vec<Range<usize>> = inner.filter(small).collect();
+    let few: Vec<Range<usize>> = inner.filter(|s| promises(code, s)).collect();
     if few.is_empty() {
         return Vec::new();
     }
@@ -61,6 +68,39 @@ pub fn find(code: &Code) -> Vec<Found> {
         (0..code.steps.len()).filter_map(|pc| Some((jump_target(code, pc)?, pc))).collect();
     jumps.sort_unstable();
     few.into_iter().filter_map(|body| found(code, &jumps, body)).collect()
+}
+
+/// Whether a loop may be one that a routine can run: short, with memory that it reads or writes at one place, one way out, and
+/// nothing but simple steps. It is the cheap part of what [`Plan::of`] asks, of the steps from which control comes back.
+fn promises(code: &Code, body: &Range<usize>) -> bool {
+    if body.len() > LONGEST {
+        return false;
+    }
+    let (mut comes_back, mut memory, mut stores, mut ways) = (0u64, false, 0, 0);
+    let again = |to: usize, comes_back: u64| {
+        to == body.start || body.contains(&to) && comes_back >> (to - body.start) & 1 == 1
+    };
+    for pc in body.clone().rev() {
+        let step = &code.steps[pc];
+        let jumps = jump_target(code, pc).is_some_and(|to| again(to, comes_back));
+        let falls = !matches!(step, Step::Op(Op::Ja { .. } | Op::Exit))
+            && pc + 1 < body.end
+            && again(pc + 1, comes_back);
+        if !jumps && !falls {
+            continue;
+        }
+        comes_back |= 1 << (pc - body.start);
+        match step {
+            Step::Op(Op::Load { .. }) => memory = true,
+            Step::Op(Op::Store { .. }) => (memory, stores) = (true, stores + 1),
+            Step::Op(Op::JumpIf { .. }) => ways += usize::from(jumps != falls),
+            Step::Op(Op::Alu { .. } | Op::Neg { .. } | Op::MovSx { .. } | Op::End { .. } | Op::Ja { .. }) => {
+            }
+            Step::Wide { .. } | Step::Second => {}
+            _ => return false,
+        }
+    }
+    memory && stores <= 1 && ways == 1
 }
 
 fn found(code: &Code, jumps: &[(usize, usize)], body: Range<usize>) -> Option<Found> {

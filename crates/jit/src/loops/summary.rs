@@ -7,13 +7,14 @@ use super::Source;
 use crate::code::Step;
 use crate::flow::{Flow, Last};
 use skep_isa::{AluOp, Cond, Endian, Op, Operand, Reg, Size, Width};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// An expression: index into [`Summary::nodes`].
 pub(crate) type Id = usize;
 
 /// An expression. All values are 64 bits wide.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Node {
     /// A register when the turn begins.
     Entry(usize),
@@ -30,6 +31,36 @@ pub(crate) enum Node {
     End(u8, u8, Id),
     /// Sign extension of so many bits, to 32 bits or 64.
     Extend(u8, bool, Id),
+}
+
+/// A hash of a few numbers, without seed: nobody walks through the map that it is for.
+#[derive(Debug, Default)]
+pub(crate) struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 29
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.write_u64((*b).into()));
+    }
+
+    fn write_u8(&mut self, v: u8) {
+        self.write_u64(v.into());
+    }
+
+    fn write_usize(&mut self, v: usize) {
+        self.write_u64(v as u64);
+    }
+
+    fn write_isize(&mut self, v: isize) {
+        self.write_u64(v as u64);
+    }
+
+    fn write_u64(&mut self, v: u64) {
+        self.0 = (self.0.rotate_left(5) ^ v).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
 }
 
 /// A store that every turn makes.
@@ -50,7 +81,7 @@ pub(crate) struct Exit {
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     pub(crate) nodes: Vec<Node>,
-    index: BTreeMap<Node, Id>,
+    index: HashMap<Node, Id, BuildHasherDefault<Mix>>,
     /// The registers when the turn ends.
     pub(crate) regs: [Id; 10],
     pub(crate) stores: Vec<Store>,

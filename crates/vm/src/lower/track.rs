@@ -1,4 +1,4 @@
-//! Which loads and stores of a verified program go to the context: as the verifier found ([`Bases::of`]), and for programs
+//! Which loads and stores of a verified program go to the context: as the verifier found ([`Bases::Known`]), and for programs
 //! without its facts by a forward data-flow analysis over registers and stack slots ([`bases`]).
 //!
 //! The values: nothing yet, the context plus a constant, the own frame plus a constant, memory of some stack, none of
@@ -23,36 +23,35 @@ pub(super) enum Base {
     Unknown,
 }
 
-/// The answer for every access: those that are not listed go elsewhere.
-#[derive(Debug, Default)]
-pub(super) struct Bases(BTreeMap<usize, Base>);
-
-impl Bases {
+/// The answer for every access.
+#[derive(Debug)]
+pub(super) enum Bases<'f> {
+    /// No access goes to a context that is kept elsewhere.
+    None,
     /// What the verifier found. Where it says nothing of an access that it has seen, the address decides.
-    pub(super) fn of(facts: &Facts, ops: &[Option<Op>]) -> Bases {
-        let mut out = BTreeMap::new();
-        for (pc, op) in ops.iter().enumerate() {
-            let Some(Op::Load { off, .. } | Op::Store { off, .. }) = op else { continue };
-            match facts.insns.get(pc) {
-                Some(InsnFact::Access(Access { region: Region::Ctx, off: Some(at) })) => {
-                    out.insert(pc, Base::Ctx(at - i32::from(*off)));
-                }
-                Some(InsnFact::Access(Access { region: Region::Ctx, off: None })) => {
-                    out.insert(pc, Base::Unknown);
-                }
-                // One instruction never accesses both the context and something else.
-                Some(InsnFact::Access(_)) => {}
-                _ if facts.is_dead(pc) => {}
-                _ => {
-                    out.insert(pc, Base::Unknown);
-                }
-            }
-        }
-        Bases(out)
-    }
+    Known(&'f Facts),
+    /// What [`bases`] found: accesses that are not listed go elsewhere.
+    Found(BTreeMap<usize, Base>),
+}
 
-    pub(super) fn at(&self, pc: usize) -> Base {
-        self.0.get(&pc).copied().unwrap_or(Base::Elsewhere)
+impl Bases<'_> {
+    /// Of the load or store at a slot, with this displacement.
+    #[inline]
+    pub(super) fn at(&self, pc: usize, off: i16) -> Base {
+        match self {
+            Bases::None => Base::Elsewhere,
+            Bases::Known(facts) => match facts.insns.get(pc) {
+                Some(InsnFact::Access(Access { region: Region::Ctx, off: Some(at) })) => {
+                    Base::Ctx(at - i32::from(off))
+                }
+                Some(InsnFact::Access(Access { region: Region::Ctx, off: None })) => Base::Unknown,
+                // One instruction never accesses both the context and something else.
+                Some(InsnFact::Access(_)) => Base::Elsewhere,
+                _ if facts.is_dead(pc) => Base::Elsewhere,
+                _ => Base::Unknown,
+            },
+            Bases::Found(all) => all.get(&pc).copied().unwrap_or(Base::Elsewhere),
+        }
     }
 }
 
@@ -221,8 +220,8 @@ struct Flow<'p> {
 }
 
 /// Finds the context accesses. Cost: a few passes over the instructions; memory for the places where paths meet.
-/// `starts` are the first slots of functions, `meets` what [`meets`] gives.
-pub(super) fn bases(ops: &[Option<Op>], starts: &[usize], meets: &[bool]) -> Bases {
+/// `starts` are the first slots of functions, `meets` the slots where paths meet, those of calls included.
+pub(super) fn bases(ops: &[Option<Op>], starts: &[usize], meets: &[bool]) -> BTreeMap<usize, Base> {
     let mut f = Flow {
         ops,
         meets,
@@ -238,30 +237,7 @@ pub(super) fn bases(ops: &[Option<Op>], starts: &[usize], meets: &[bool]) -> Bas
     while let Some(pc) = f.work.pop_first() {
         f.walk(pc);
     }
-    Bases(f.out)
-}
-
-/// Slots where paths meet.
-pub(super) fn meets(ops: &[Option<Op>], starts: &[usize]) -> Vec<bool> {
-    let mut meets = vec![false; ops.len() + 1];
-    let mut mark = |at: i64| {
-        if let Some(m) = usize::try_from(at).ok().and_then(|at| meets.get_mut(at)) {
-            *m = true;
-        }
-    };
-    for (pc, op) in ops.iter().enumerate() {
-        match op {
-            Some(Op::Ja { off, .. }) => mark(pc as i64 + 1 + i64::from(*off)),
-            Some(Op::JumpIf { off, .. } | Op::MayGoto { off }) => {
-                mark(pc as i64 + 1 + i64::from(*off));
-            }
-            // A function that returns something new walks on from here.
-            Some(Op::Call(Callee::Local(_))) => mark(pc as i64),
-            _ => {}
-        }
-    }
-    starts.iter().for_each(|s| mark(*s as i64));
-    meets
+    f.out
 }
 
 impl Flow<'_> {
