@@ -5,7 +5,7 @@
 
 use skep::{Collection, Object};
 use skep_platform::Facts;
-use skep_platform::engine::{Engine, Loadable};
+use skep_platform::engine::Loadable;
 use skep_platform::program::Verified;
 use skep_platform::uapi::ProgType;
 use skep_testkit::programs;
