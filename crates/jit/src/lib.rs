@@ -207,6 +207,11 @@ impl Compiled {
         }
     }
 
+    /// First slot and address of every function, by slots.
+    pub fn functions(&self) -> &[(usize, u64)] {
+        &self.entries
+    }
+
     /// Address of the function at a slot.
     pub fn entry(&self, slot: usize) -> Option<u64> {
         let at = self.entries.binary_search_by_key(&slot, |(s, _)| *s).ok()?;

@@ -21,5 +21,6 @@ pub use checked::report::report;
 pub use checked::run::{Machine, Options};
 pub use fib::FibTable;
 pub use host::{FixedHost, SystemHost};
+pub use native::PerfMap;
 pub use skep_jit::aot;
 pub use user::{MachineCode, Runner, Tier, User, UserProgram};

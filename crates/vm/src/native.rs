@@ -12,6 +12,9 @@ mod baseline;
 mod door;
 mod flat;
 mod interp;
+mod names;
+
+pub use names::PerfMap;
 
 use crate::checked::keep::Chain;
 use crate::lower::{Lowered, Site, func_addr, lower};
@@ -63,6 +66,8 @@ pub(crate) struct Native {
     loads: bool,
     /// It has tail calls that may go straight to a program.
     tails: bool,
+    /// Where its code is named.
+    names: Option<Arc<PerfMap>>,
     /// Its form for the interpreter, in that tier, and loops that it runs many turns of at once.
     flat: Box<[flat::Flat]>,
     loops: Box<[skep_jit::loops::Found]>,
@@ -114,6 +119,9 @@ impl Native {
         let work = move || {
             let Some(p) = &native.promotion else { return };
             if let Ok(code) = skep_jit::optimize(&native.lowered.code, &p.facts, native.token()) {
+                if let Some(names) = &native.names {
+                    names.add(&native, &code, Tier::Optimized.name());
+                }
                 let _ = native.better.set(code);
             }
         };
@@ -128,6 +136,7 @@ impl Native {
         tier: Tier,
         promote_after: Option<u32>,
         library: Option<&Library>,
+        names: Option<&Arc<PerfMap>>,
     ) -> Result<Native, EngineError> {
         own_memory_only(verified.program(), platform, tier)?;
         let lowered = Box::new(lower(verified, platform, &**host)?);
@@ -153,7 +162,7 @@ impl Native {
         let leaf = first_code.is_some() && !lowered.code.steps.iter().any(|s| calls_engine(s, packets));
         let loads = lowered.code.steps.iter().any(|s| matches!(s, Step::PacketLoad { .. }));
         let tails = lowered.code.steps.iter().any(|s| matches!(s, Step::Tail { .. }));
-        Ok(Native {
+        let native = Native {
             lowered,
             first_code,
             better: OnceLock::new(),
@@ -168,7 +177,13 @@ impl Native {
             tails,
             loops,
             flat,
-        })
+            names: names.cloned(),
+        };
+        if let (Some(names), Some(code)) = (names, &native.first_code) {
+            let tier = if tier == Tier::Auto { Tier::Baseline } else { tier };
+            names.add(&native, code, tier.name());
+        }
+        Ok(native)
     }
 
     /// The program it was made from.

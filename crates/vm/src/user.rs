@@ -6,7 +6,7 @@
 use crate::checked;
 use crate::checked::code::Code;
 use crate::checked::run::{Machine, Options};
-use crate::native::{self, Native};
+use crate::native::{self, Native, PerfMap};
 use skep_jit::aot::{Library, Source};
 use skep_platform::engine::{Engine, EngineError, Link, Loadable, Loaded, Platform, RunError};
 use skep_platform::env::{Context, Host};
@@ -67,6 +67,7 @@ pub struct User {
     promote_after: Option<u32>,
     options: Options,
     library: Option<Arc<Library>>,
+    names: Option<Arc<PerfMap>>,
     idle: Mutex<Vec<Runner>>,
 }
 
@@ -83,7 +84,8 @@ impl User {
     /// An engine on these rows and this host, with the tier *auto* and default limits.
     pub fn new(platform: Platform, host: Arc<dyn Host>) -> User {
         let (tier, options, idle) = (Tier::default(), Options::default(), Mutex::default());
-        User { platform, host, tier, promote_after: Some(PROMOTE_AFTER), options, library: None, idle }
+        let (promote_after, library, names) = (Some(PROMOTE_AFTER), None, None);
+        User { platform, host, tier, promote_after, options, library, names, idle }
     }
 
     /// The same, with other numbers of runs after which the tier *auto* gives a program to the optimising compiler; with
@@ -105,6 +107,13 @@ impl User {
     #[must_use]
     pub fn with_library(mut self, library: Arc<Library>) -> User {
         self.library = Some(library);
+        self
+    }
+
+    /// The same, naming the code of programs that are loaded from now on for `perf`. Costs runs nothing.
+    #[must_use]
+    pub fn with_perf_map(mut self, names: Arc<PerfMap>) -> User {
+        self.names = Some(names);
         self
     }
 
@@ -159,7 +168,8 @@ impl User {
 
     fn native(&self, verified: &Verified, tier: Tier) -> Result<Arc<Native>, EngineError> {
         let library = self.library.as_deref();
-        Ok(Arc::new(Native::new(verified, &self.platform, &self.host, tier, self.promote_after, library)?))
+        let (promote, names) = (self.promote_after, self.names.as_ref());
+        Ok(Arc::new(Native::new(verified, &self.platform, &self.host, tier, promote, library, names)?))
     }
 
     fn unsupported(&self, why: &str) -> EngineError {
