@@ -2,9 +2,12 @@
 //!
 //! A locked instruction costs more than a look-up. So the first thread that writes a map has all its locks for itself: it says that
 //! it is *inside*, and looks whether the map is still its own, with no barrier in between. Another thread that wants to write takes
-//! the map away first: it clears the owner's word, has the kernel run a barrier on every thread (`membarrier`), and waits until the
-//! owner is outside. From then on the owner sees that the map is no longer its own. After [`MOVES`] such moves the locks are
-//! everybody's, taken by compare-and-swap, for good. Where the kernel has no such barrier they are so from the beginning.
+//! the map away first: it says that the map is nobody's any more, has the kernel run a barrier on every thread (`membarrier`), and
+//! waits until the owner is outside. From then on the owner sees that the map is no longer its own. After [`TERMS`] owners the
+//! locks are everybody's, taken by compare-and-swap, for good. Where the kernel has no such barrier they are so from the beginning.
+//!
+//! Every owner has a word of its own to say that it is inside, in a place that no later owner gets ([`TERMS`]): one that was
+//! interrupted just before it says so, and goes on when the map has long been another's, overwrites nothing.
 //!
 //! The words lie in the map file, and the barrier reaches other processes that have asked for it ([`prepare`]). Each lock's own word
 //! names its holder all the same, so that what a dead holder left half-done is found where it is ([`crate::lock`]).
@@ -17,21 +20,23 @@ use skep_platform::Errno;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU64, compiler_fence};
 
-/// Where the words are in the header page, in a line of their own.
-const OWNER: u64 = 192;
-const INSIDE: u64 = OWNER + 8;
-const MOVER: u64 = OWNER + 16;
-const MOVED: u64 = OWNER + 24;
+/// Where the words are in the header page, in a line of their own: the term, the lock of whoever changes it, and for each term
+/// its owner and whether that one is inside.
+pub(crate) const LINE: u64 = 192;
+const TERM: u64 = LINE;
+const MOVER: u64 = LINE + 8;
+const OWNERS: u64 = LINE + 16;
+const INSIDE: u64 = LINE + 24;
 
-/// Owner of a map that nobody has written yet.
+/// Owners that a map may have, one after the other: a map is often filled by one thread and then written by another.
+const TERMS: u64 = 3;
+
+/// Term of a map that nobody has written yet; those of the owners are 1 to [`TERMS`].
 const NOBODY: u64 = 0;
-/// Owner of a map whose locks are everybody's.
+/// Term of a map whose locks are everybody's.
 const ALL: u64 = u64::MAX;
-/// Owner of a map that is being taken away from somebody.
+/// Term of a map that is being taken away from somebody.
 const MOVING: u64 = u64::MAX - 1;
-
-/// Times that a map may get another owner: a map is often filled by one thread and then written by another.
-const MOVES: u64 = 4;
 
 /// Epoch ([`owner::epoch`]) in which this process asked for barriers.
 static PREPARED: AtomicU64 = AtomicU64::new(0);
@@ -55,119 +60,133 @@ pub(crate) struct Bias<'m>(pub(crate) &'m Memory);
 
 impl<'m> Bias<'m> {
     #[inline(always)]
-    fn owner(self) -> &'m AtomicU64 {
-        self.0.u64(OWNER)
+    fn term(self) -> &'m AtomicU64 {
+        self.0.u64(TERM)
     }
 
+    /// Owner of a term from 1 to [`TERMS`], and whether it is inside.
     #[inline(always)]
-    fn inside(self) -> &'m AtomicU64 {
-        self.0.u64(INSIDE)
-    }
-
-    /// Addresses of the words that say whose the map is, and that the owner is inside: for [`enter`].
-    pub(crate) fn words(self) -> [u64; 2] {
-        [OWNER, INSIDE].map(|off| self.0.addr(off))
+    fn of(self, term: u64) -> [&'m AtomicU64; 2] {
+        [OWNERS, INSIDE].map(|first| self.0.u64(first + (term - 1) * 16))
     }
 
     /// Takes the lock in `word`, which is one of the map's and taken by this way alone. Cost: some loads and stores for the owner.
     #[inline(always)]
     pub(crate) fn lock(self, word: &'m AtomicU64, me: Owner) -> Result<Guard<'m>, Errno> {
-        match self.owner().load(Relaxed) {
-            own if own == me.0 => {
-                let before = self.inside().load(Relaxed);
-                self.inside().store(me.0, Relaxed);
+        let term = self.term().load(Relaxed);
+        if matches!(term, 1..=TERMS) {
+            let [owner, inside] = self.of(term);
+            if owner.load(Relaxed) == me.0 {
+                let before = inside.load(Relaxed);
+                inside.store(me.0, Relaxed);
                 // The barrier of whoever takes the map away is between these two, or after both.
                 compiler_fence(SeqCst);
-                if self.owner().load(Relaxed) == me.0 && word.load(Relaxed) == 0 {
+                if self.term().load(Relaxed) == term && word.load(Relaxed) == 0 {
                     word.store(me.0, Relaxed);
                     compiler_fence(SeqCst);
-                    return Ok(Guard::inside(word, self.inside(), before));
+                    return Ok(Guard::inside(word, inside, before));
                 }
-                self.inside().store(before, Release);
-                self.lock_slowly(word, me)
+                inside.store(before, Release);
             }
-            ALL => lock(word, me),
-            _ => self.lock_slowly(word, me),
+        } else if term == ALL {
+            return lock(word, me);
         }
+        self.lock_slowly(word, me)
     }
 
     #[cold]
     #[inline(never)]
     fn lock_slowly(self, word: &'m AtomicU64, me: Owner) -> Result<Guard<'m>, Errno> {
         loop {
-            let before = self.inside().load(Relaxed);
             // Who wants the map waits until this thread is outside: so it is inside for one more lock.
-            let nested = before == me.0;
-            let owner = self.owner().load(Acquire);
-            if !nested && owner == ALL {
-                return lock(word, me);
-            }
-            if !nested && owner != me.0 {
-                self.settle(me)?;
-                continue;
-            }
-            self.inside().store(me.0, Relaxed);
+            let nested = (1..=TERMS).map(|t| self.of(t)[1]).find(|inside| inside.load(Relaxed) == me.0);
+            let term = self.term().load(Acquire);
+            let inside = match nested {
+                Some(inside) => inside,
+                None if term == ALL => return lock(word, me),
+                None if matches!(term, 1..=TERMS) && self.of(term)[0].load(Relaxed) == me.0 => {
+                    self.of(term)[1]
+                }
+                None => {
+                    self.settle(me)?;
+                    continue;
+                }
+            };
+            let before = inside.load(Relaxed);
+            inside.store(me.0, Relaxed);
             compiler_fence(SeqCst);
-            if nested || self.owner().load(Relaxed) == me.0 {
+            if nested.is_some() || self.term().load(Relaxed) == term {
                 // Taken already by this thread, or by one that died.
                 return match lock(word, me) {
-                    Ok(guard) => Ok(guard.also_inside(self.inside(), before)),
+                    Ok(guard) => Ok(guard.also_inside(inside, before)),
                     Err(e) => {
-                        self.inside().store(before, Release);
+                        inside.store(before, Release);
                         Err(e)
                     }
                 };
             }
-            self.inside().store(before, Release);
+            inside.store(before, Release);
         }
     }
 
     /// Makes the map this thread's own, or everybody's.
     fn settle(self, me: Owner) -> Result<(), Errno> {
         let _held = lock(self.0.u64(MOVER), me)?;
-        let (owner, moved) = (self.owner(), self.0.u64(MOVED));
-        match owner.load(Acquire) {
+        match self.term().load(Acquire) {
             ALL => return Ok(()),
-            own if own == me.0 => return Ok(()),
             NOBODY => {}
-            _ => {
-                owner.store(MOVING, Relaxed);
-                membarrier(MembarrierCommand::GlobalExpedited).map_err(crate::mem::errno)?;
-                let mut patience = Patience::default();
-                loop {
-                    let inside = self.inside().load(Acquire);
-                    if inside == 0 {
-                        break;
-                    }
-                    if patience.is_long() && Owner(inside).is_dead() {
-                        self.inside().store(0, Relaxed);
-                        break;
-                    }
-                    patience.wait()?;
-                }
-                moved.store(moved.load(Relaxed) + 1, Relaxed);
+            term @ 1..=TERMS if self.of(term)[0].load(Relaxed) == me.0 => return Ok(()),
+            before => {
+                self.term().store(MOVING, Relaxed);
+                membarrier(MembarrierCommand::GlobalExpedited).map_err(|e| {
+                    self.term().store(before, Relaxed);
+                    crate::mem::errno(e)
+                })?;
+                (1..=TERMS).try_for_each(|t| wait_outside(self.of(t)[1]))?;
             }
         }
-        let own = moved.load(Relaxed) <= MOVES && prepared();
-        owner.store(if own { me.0 } else { ALL }, Release);
+        // The first place that nobody had.
+        let free = (1..=TERMS).find(|t| self.of(*t)[0].load(Relaxed) == 0).filter(|_| prepared());
+        if let Some(term) = free {
+            self.of(term)[0].store(me.0, Relaxed);
+        }
+        self.term().store(free.unwrap_or(ALL), Release);
         Ok(())
     }
 }
 
-/// Goes inside without any lock, for a write that cannot be left half-done; `false` for threads whose the map is not. The words are
-/// those of [`Bias::words`]; the caller has no lock of the map.
-#[inline(always)]
-pub(crate) fn enter(owner: &AtomicU64, inside: &AtomicU64, me: Owner) -> bool {
-    if owner.load(Relaxed) != me.0 {
-        return false;
+/// Waits until an owner is outside, or dead.
+fn wait_outside(inside: &AtomicU64) -> Result<(), Errno> {
+    let mut patience = Patience::default();
+    loop {
+        match inside.load(Acquire) {
+            0 => return Ok(()),
+            who if patience.is_long() && Owner(who).is_dead() => {
+                inside.store(0, Relaxed);
+                return Ok(());
+            }
+            _ => patience.wait()?,
+        }
     }
+}
+
+/// Goes inside without any lock, for a write that cannot be left half-done: the word to [`leave`] by; `None` for threads whose the
+/// map is not. `word` gives the n-th word of the map's [`LINE`]; the caller has no lock of the map.
+#[inline(always)]
+pub(crate) fn enter<'m>(word: impl Fn(u64) -> &'m AtomicU64, me: Owner) -> Option<&'m AtomicU64> {
+    let at = |off: u64| word((off - LINE) / 8);
+    let term = at(TERM).load(Relaxed);
+    if !matches!(term, 1..=TERMS) || at(OWNERS + (term - 1) * 16).load(Relaxed) != me.0 {
+        return None;
+    }
+    let inside = at(INSIDE + (term - 1) * 16);
     inside.store(me.0, Relaxed);
     compiler_fence(SeqCst);
-    let own = owner.load(Relaxed) == me.0;
-    if !own {
-        leave(inside);
+    if at(TERM).load(Relaxed) == term {
+        return Some(inside);
     }
-    own
+    leave(inside);
+    None
 }
 
 /// Goes outside again.
@@ -202,10 +221,7 @@ mod tests {
 
     /// As `add`, without a lock while the map is the thread's own.
     fn add_shortly(mem: &Memory) {
-        let (owner, inside) = (mem.u64(OWNER), mem.u64(INSIDE));
-        if !enter(owner, inside, Owner::me()) {
-            return add(mem);
-        }
+        let Some(inside) = enter(|n| mem.u64(LINE + n * 8), Owner::me()) else { return add(mem) };
         let n = mem.u64(COUNT).load(Relaxed);
         std::hint::spin_loop();
         mem.u64(COUNT).store(n + 1, Relaxed);
@@ -230,14 +246,14 @@ mod tests {
     fn threads_take_turns_and_then_share() {
         let mem = memory();
         add(&mem);
-        assert_eq!(mem.u64(OWNER).load(Relaxed), Owner::me().0);
-        for turn in 1..=2 * MOVES {
+        assert_eq!(Bias(&mem).of(1)[0].load(Relaxed), Owner::me().0);
+        for turn in 2..=2 * TERMS {
             std::thread::scope(|s| s.spawn(|| (0..10).for_each(|_| add(&mem))).join().unwrap());
-            let owner = mem.u64(OWNER).load(Relaxed);
-            assert_eq!(owner == ALL, turn > MOVES, "turn {turn}");
+            let term = mem.u64(TERM).load(Relaxed);
+            assert_eq!(term, if turn <= TERMS { turn } else { ALL });
         }
-        assert_eq!(mem.u64(COUNT).load(Relaxed), 1 + 20 * MOVES);
-        assert_eq!(mem.u64(INSIDE).load(Relaxed), 0);
+        assert_eq!(mem.u64(COUNT).load(Relaxed), 1 + 10 * (2 * TERMS - 1));
+        assert!((1..=TERMS).all(|t| Bias(&mem).of(t)[1].load(Relaxed) == 0));
     }
 
     /// The other thread waits for the whole section, also when it wants a second lock meanwhile.
@@ -252,7 +268,7 @@ mod tests {
                 add(&mem);
             });
             got.recv().unwrap();
-            while mem.u64(OWNER).load(Relaxed) != MOVING {
+            while mem.u64(TERM).load(Relaxed) != MOVING {
                 std::thread::yield_now();
             }
             let inner = Bias(&mem).lock(mem.u64(WORD + 16), Owner::me()).unwrap();
@@ -263,6 +279,26 @@ mod tests {
             drop(outer);
         });
         assert_eq!(mem.u64(COUNT).load(Relaxed), 1);
+    }
+
+    /// The first owner says that it is inside when the map has long been the third one's, which is inside: that stays so.
+    #[test]
+    fn a_late_owner_overwrites_nothing() {
+        let mem = memory();
+        add(&mem);
+        let late = Owner::me();
+        std::thread::scope(|s| s.spawn(|| add(&mem)).join().unwrap());
+        std::thread::scope(|s| {
+            let third = || {
+                let held = Bias(&mem).lock(mem.u64(WORD), Owner::me()).unwrap();
+                let [_, inside] = Bias(&mem).of(1);
+                inside.store(late.0, Relaxed);
+                inside.store(0, Relaxed);
+                assert_eq!(Bias(&mem).of(3).map(|w| w.load(Relaxed)), [Owner::me().0; 2]);
+                drop(held);
+            };
+            s.spawn(third).join().unwrap();
+        });
     }
 
     #[test]
@@ -278,7 +314,7 @@ mod tests {
         let held = Bias(&mem).lock(mem.u64(WORD), Owner::me()).unwrap();
         assert_eq!(held.dead, Some(dead));
         drop(held);
-        assert_eq!([mem.u64(WORD), mem.u64(INSIDE)].map(|w| w.load(Relaxed)), [0, 0]);
-        assert_eq!(mem.u64(OWNER).load(Relaxed), Owner::me().0);
+        assert_eq!([mem.u64(WORD), Bias(&mem).of(1)[1]].map(|w| w.load(Relaxed)), [0, 0]);
+        assert_eq!(Bias(&mem).of(2).map(|w| w.load(Relaxed)), [Owner::me().0, 0]);
     }
 }

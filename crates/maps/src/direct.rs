@@ -294,8 +294,8 @@ pub(crate) struct Table {
     pub(crate) cpus: u32,
     /// Words of a value.
     pub(crate) value_words: u32,
-    /// The words that say whose the map is and whether the owner is inside (`bias`).
-    pub(crate) home: [u64; 2],
+    /// Address of the words that say whose the map is (`bias::LINE`).
+    pub(crate) bias: u64,
 }
 
 /// Values in the slot.
@@ -404,8 +404,11 @@ unsafe extern "C" fn hash_update<const N: usize, const W: usize, const KIND: u8>
     // SAFETY: what `RoutineFn` promises; the table is the map's own.
     unsafe {
         let t = &this::<HashMap>(map).table;
-        let [owner, inside] = [t.home[0], t.home[1]].map(|at| AtomicU64::from_ptr(pointer(at)));
-        if t.value_words == 1 && flags & !flags::EXIST == 0 && enter(owner, inside, Owner::me()) {
+        let word = |n: u64| AtomicU64::from_ptr(pointer(t.bias + n * 8));
+        if t.value_words == 1
+            && flags & !flags::EXIST == 0
+            && let Some(inside) = enter(word, Owner::me())
+        {
             let words = key_words::<N, W>(key);
             let hash = hash::<N, W>(t, &words);
             let found = scan(t, t.bucket(hash), hash, &words);

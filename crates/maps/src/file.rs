@@ -13,7 +13,7 @@
 //! | 104 | 8 | offset from which the file is mapped twice, or 0 |
 //! | 112 | 4 | frozen |
 //! | 116 | 4 | complete: 1 once the creator has initialised the body |
-//! | 192 | 32 | who has the map's locks for itself (`bias`) |
+//! | 192 | 64 | who has the map's locks for itself (`bias`) |
 //! | 256 | | words of the type itself (seeds, locks, counters) |
 //!
 //! Byte order is the machine's own: a map file is shared between processes of one machine, not sent about. BTF is not in

@@ -9,7 +9,7 @@
 //! makes it evict before the map is full; this clock evicts one entry when the map is full, and never one used since the hand
 //! last passed. With `BPF_F_NO_COMMON_LRU` each CPU has its own range of slots and its own hand.
 
-use crate::bias::Bias;
+use crate::bias::LINE;
 use crate::check::{Check, KMALLOC_MAX};
 use crate::direct;
 use crate::file::{BODY, Layout, MapFile, TYPE_WORDS, possible_cpus, round8};
@@ -173,7 +173,7 @@ impl HashMap {
             percpu: [mem.addr(plan.values), plan.region, round8(file.def.value_size)],
             cpus: file.cpus,
             value_words: file.def.value_size.div_ceil(8),
-            home: Bias(mem).words(),
+            bias: mem.addr(LINE),
         };
         HashMap { file, tab, values, lru, table }
     }
