@@ -120,7 +120,8 @@ fn structures(kernel: &Btf) -> impl Iterator<Item = &str> {
         Type::Struct(s) => s.name.strip_prefix(PREFIX),
         _ => None,
     });
-    named.filter(|n| *n != "common_value")
+    // The prefix begins names of other things, too.
+    named.filter(|n| Layout::find(kernel, n).is_some())
 }
 
 /// A structure as an object defines it.

@@ -185,7 +185,8 @@ impl Collection {
             let Some(entry) = &f.entry else { continue };
             let named = match options.select {
                 Select::Auto => false,
-                Select::Whole => self.object.autoloads(index),
+                // What stands in `.text` is called by programs and is none, also where no program is (libbpf's rule).
+                Select::Whole => self.object.autoloads(index) && f.section != ".text",
                 Select::Named(names) => {
                     names.contains(&f.name.as_str()) || names.contains(&f.section.as_str())
                 }
