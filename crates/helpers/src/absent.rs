@@ -37,5 +37,3 @@ pub(crate) const TIMERS: &str =
 pub(crate) const CGROUP_RETVAL: &str = "the user engine has no system call to return from; return the verdict, or run the program with --engine kernel";
 pub(crate) const SYNCOOKIES: &str =
     "the user engine lacks the kernel's SYN cookie secret; run the program with --engine kernel";
-pub(crate) const USER_RINGBUF: &str =
-    "the user engine has no user ring buffers yet; hand values to the program in an array or queue";

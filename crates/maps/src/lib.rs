@@ -110,7 +110,7 @@ types! {
     absent::INODE_STORAGE;
     absent::TASK_STORAGE;
     bloom_filter::DESC, bloom_filter::STORAGE;
-    absent::USER_RINGBUF;
+    user_ringbuf::DESC, user_ringbuf::STORAGE;
     absent::CGRP_STORAGE;
     absent::ARENA;
 }

@@ -268,6 +268,11 @@ pub trait Map: Any + Send + Sync + fmt::Debug {
         None
     }
 
+    /// A ring buffer that programs consume; user space produces by [`Map::push`].
+    fn user_ringbuf(&self) -> Option<&dyn RingBuf> {
+        None
+    }
+
     /// The event side of a perf event array.
     fn perf_events(&self) -> Option<&dyn PerfEvents> {
         None

@@ -21,8 +21,8 @@ use input::Input;
 pub(crate) use input::row_of;
 use machine::Machine;
 use serde_json::{Map, Value};
-use skep::descriptors::Host;
 use skep::descriptors::ctx::UserRun;
+use skep::descriptors::{Host, MapType};
 use skep::kernel::Kernel;
 use skep::vm::{FibTable, SystemHost, Tier, User, aot};
 use skep::{Collection, Loadable, LoadedProgram, Options, Select};
@@ -107,6 +107,11 @@ fn args() -> Vec<Arg> {
             .value_name("VARIABLE=VALUE")
             .action(ArgAction::Append)
             .help("Set a global variable before the programs are loaded"),
+        Arg::new("push")
+            .long("push")
+            .value_name("MAP=BYTES")
+            .action(ArgAction::Append)
+            .help("Put a record (hex digits) into a user ring buffer, queue or stack before the first run"),
         file("btf", "Types that CO-RE relocations are resolved against; default: the running kernel's"),
         file("kconfig", "Kernel configuration for .kconfig externs; default: the running kernel's"),
         file("routes", "Route table for bpf_fib_lookup, in the words of `ip route`"),
@@ -133,6 +138,7 @@ fn run(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     }
     let input = Input::from_args(m)?;
     let c = open(m, path, machine.engine(), machine.told())?;
+    push(m, &c)?;
     for e in &c.missing {
         eprintln!("skep: {e}; programs that use it stop there");
     }
@@ -173,6 +179,30 @@ fn run(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     out.finish()?;
     progress::clear();
     trouble.map_or(Ok(()), Err)
+}
+
+/// What `--push` puts into maps.
+fn push(m: &ArgMatches, c: &Collection) -> Result<(), Failure> {
+    for word in m.get_many::<String>("push").into_iter().flatten() {
+        let wrong = |why: &str| {
+            Failure::Usage(format!("--push {word}: {why}; give MAP=BYTES, two hex digits a byte"))
+        };
+        let (name, digits) = word.split_once('=').ok_or_else(|| wrong("no `=`"))?;
+        let map = c.map(name).ok_or_else(|| wrong("the object has no such map"))?;
+        let byte = |pair: &[u8]| {
+            let digit = |d: u8| char::from(d).to_digit(16);
+            Some((digit(*pair.first()?)? * 16 + digit(*pair.get(1)?)?) as u8)
+        };
+        let record: Option<Vec<u8>> = digits.as_bytes().chunks(2).map(byte).collect();
+        let record = record.ok_or_else(|| wrong("these are no bytes"))?;
+        let (def, len) = (map.def(), record.len());
+        if def.map_type != MapType::UserRingbuf && len != def.value_size as usize {
+            return Err(wrong(&format!("the map's values have {} bytes, these are {len}", def.value_size)));
+        }
+        map.push(&record, 0)
+            .map_err(|e| Failure::Failed(format!("--push: map {name} does not take it: {e}")))?;
+    }
+    Ok(())
 }
 
 /// An engine for commands that only look at objects.
@@ -383,6 +413,10 @@ fn maps_text(out: &mut Out, c: &Collection, cpus: usize, limit: usize) -> Result
             out.line("maps")?;
         }
         let d = &spec.def;
+        if d.map_type == MapType::UserRingbuf {
+            out.line(&format!("  {} ({}): records for programs", d.name, d.map_type.label()))?;
+            continue;
+        }
         match maps::read(&**map, cpus, limit, true) {
             Ok(contents) => {
                 let record = record_type(c, &d.name, &contents);

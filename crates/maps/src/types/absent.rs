@@ -295,25 +295,6 @@ pub static TASK_STORAGE: MapTypeDesc = MapTypeDesc {
     create: Create::Absent("no tasks are known to the user engine yet"),
 };
 
-/// `BPF_MAP_TYPE_USER_RINGBUF`.
-pub static USER_RINGBUF: MapTypeDesc = MapTypeDesc {
-    map_type: MapType::UserRingbuf,
-    doc: "records from user space to programs",
-    since: Version(6, 1),
-    create_flags: flags::NUMA_NODE,
-    helpers: &[209],
-    exclusive_helpers: &[209],
-    prog_types: &[],
-    sleepable: true,
-    per_cpu: false,
-    direct_value: false,
-    direct_addr: false,
-    for_each: false,
-    inner: true,
-    special_fields: &[],
-    create: Create::Absent("bpf_user_ringbuf_drain is not in the user engine yet"),
-};
-
 /// `BPF_MAP_TYPE_CGRP_STORAGE`.
 pub static CGRP_STORAGE: MapTypeDesc = MapTypeDesc {
     map_type: MapType::CgrpStorage,

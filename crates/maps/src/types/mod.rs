@@ -16,3 +16,4 @@ pub mod prog_array;
 pub mod queue;
 pub mod ringbuf;
 pub mod stack;
+pub mod user_ringbuf;

@@ -53,7 +53,7 @@ pub(crate) static STORAGE: Storage = Storage {
     check,
     layout: |def, _| Layout { body: DATA - BODY + u64::from(def.max_entries), repeat_from: Some(DATA) },
     init: |_| {},
-    attach: |file| Arc::new(Ring { file, wake: OnceLock::new(), lost: AtomicU64::new(0) }),
+    attach: |file| Arc::new(Ring::new(file)),
 };
 
 fn check(def: &MapDef) -> Result<MapDef, MapError> {
@@ -89,7 +89,7 @@ const FORCE_WAKEUP: u64 = 2;
 
 /// A ring buffer.
 #[derive(Debug)]
-struct Ring {
+pub(super) struct Ring {
     file: MapFile,
     /// Readable when records wait, once somebody asked for it.
     wake: OnceLock<OwnedFd>,
@@ -103,6 +103,10 @@ fn footprint(len: u64) -> u64 {
 }
 
 impl Ring {
+    pub(super) fn new(file: MapFile) -> Ring {
+        Ring { file, wake: OnceLock::new(), lost: AtomicU64::new(0) }
+    }
+
     #[inline(always)]
     fn mem(&self) -> &Memory {
         &self.file.mem

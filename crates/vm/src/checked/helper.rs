@@ -255,7 +255,11 @@ impl<'r> Run<'r, '_> {
         match params {
             P::Index => args[0] = Val::scalar(raw[0]),
             P::MapElem | P::Timer => (args[1], args[2]) = self.element(raw),
-            P::TaskVma | P::Dynptr => {}
+            P::Dynptr => {
+                let lent = self.m.table.find(raw[0], 16, &[]).map(|(i, _)| self.m.table.prov(i));
+                args[0] = lent.map_or(args[0], |prov| Val { bits: raw[0], prov });
+            }
+            P::TaskVma => {}
         }
         args
     }
