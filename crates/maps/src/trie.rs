@@ -622,7 +622,7 @@ mod tests {
         let mem = &file.mem;
         add(&trie, mem, 16, [10, 1, 0, 0]).unwrap();
         let stop = AtomicBool::new(false);
-        let (mut short, mut long) = (0u64, 0u64);
+        let (mut short, mut long, mut late) = (0u64, 0u64, 0u64);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for n in 0u32.. {
@@ -644,9 +644,12 @@ mod tests {
             let mut n = 0u8;
             while std::time::Instant::now() < until {
                 n = n.wrapping_add(37);
+                let before = mem.u32(CHANGES).load(Acquire);
                 match find(&trie, mem, [10, 1, n, 5]) {
                     Some(16) => short += 1,
                     Some(20 | 24) => long += 1,
+                    // Found, and another prefix's by the time that this thread asked for its length.
+                    Some(_) if mem.u32(CHANGES).load(Acquire) != before => late += 1,
                     other => {
                         stop.store(true, Relaxed);
                         panic!("found {other:?} after {short} and {long}");
@@ -656,6 +659,7 @@ mod tests {
             stop.store(true, Relaxed);
         });
         assert!(short > 0);
+        assert!(late * 1000 < short + long, "{late} late of {short} and {long}");
     }
 
     /// Nodes of dead writers come back: more of them die than there are nodes.
