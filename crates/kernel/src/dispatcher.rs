@@ -1,8 +1,8 @@
 //! Several XDP programs on one device: they are linked into one, which calls them in the order of their priorities.
 //!
 //! A program's verdict is final unless it is among the actions on which the next one is asked (`chain_call_actions` of libxdp;
-//! XDP_PASS unless something else is said); behind the last stands XDP_PASS. libxdp keeps each program apart by freplace, which
-//! kernels without trampolines refuse; here each becomes a function of one program, which every kernel takes that knows
+//! XDP_PASS unless something else is said); behind the last stands XDP_PASS. libxdp keeps each program apart by freplace ([`libxdp`]),
+//! which kernels without trampolines refuse; here each becomes a function of one program, which every kernel takes that knows
 //! functions (4.16). Adding or removing one loads a new whole and exchanges it under the link: each packet sees the old
 //! set or the new one.
 //!
@@ -14,6 +14,8 @@
 //!      progN-code                    a map of one value: a program's head, names and instructions
 //!      progN-mapM                    its maps
 //! ```
+
+pub mod libxdp;
 
 use crate::door::Door;
 use crate::info::{self, Place};
@@ -49,6 +51,33 @@ pub const ACTIONS: [&str; 5] = ["aborted", "drop", "pass", "tx", "redirect"];
 const BITS: i32 = 31;
 const XDP_PASS: i32 = 2;
 
+/// How programs share a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// Linked into one ([`Dispatcher`]).
+    Linked,
+    /// Put on a program of libxdp's form ([`libxdp::Set`]).
+    Libxdp,
+}
+
+/// The form of a device's set, or of the one that would be made: libxdp's where the kernel takes it, else with its refusal the linked
+/// one. Cost: some system calls; where there is no set a dispatcher is loaded to try.
+///
+/// # Errors
+/// Those of [`Dispatcher::open`] and [`libxdp::is_on`].
+pub fn form(kernel: &Kernel, ifindex: u32, root: &Path) -> Result<(Form, Option<EngineError>), EngineError> {
+    if !Dispatcher::open(kernel, ifindex, XdpMode::Any, root)?.members.is_empty() {
+        return Ok((Form::Linked, None));
+    }
+    if libxdp::is_on(kernel.door(), ifindex, root)? {
+        return Ok((Form::Libxdp, None));
+    }
+    Ok(match libxdp::probe(kernel) {
+        Ok(()) => (Form::Libxdp, None),
+        Err(e) => (Form::Linked, Some(e)),
+    })
+}
+
 /// A program of a set.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -63,9 +92,13 @@ pub struct Member {
 impl Member {
     /// Words for the actions on which the next program is asked.
     pub fn chain_words(&self) -> impl Iterator<Item = &'static str> {
-        let chain = self.chain;
-        ACTIONS.iter().enumerate().filter(move |(n, _)| chain & 1 << n != 0).map(|(_, word)| *word)
+        chain_words(self.chain)
     }
+}
+
+/// Words for a set of actions: bit 1 << action.
+pub fn chain_words(chain: u32) -> impl Iterator<Item = &'static str> {
+    ACTIONS.iter().enumerate().filter(move |(n, _)| chain & 1 << n != 0).map(|(_, word)| *word)
 }
 
 /// The programs of one device, and the link that holds them there. Without a root the set goes when this is dropped.
@@ -102,9 +135,7 @@ impl<'k> Dispatcher<'k> {
         root: &Path,
     ) -> Result<Dispatcher<'k>, EngineError> {
         let mut set = Dispatcher::new(kernel, ifindex, mode);
-        pin::folder(root).map_err(|e| kept(root, e.why))?;
-        let lock = File::open(root).and_then(|f| f.lock().map(|()| f)).map_err(|e| kept(root, e))?;
-        set._lock = Some(lock);
+        set._lock = Some(lock(root)?);
         set.root = Some(root.into());
         let at = set.link_path(root)?;
         let door = kernel.door();
@@ -145,19 +176,7 @@ impl<'k> Dispatcher<'k> {
     pub fn add(&mut self, member: Member, replace: bool) -> Result<(), EngineError> {
         let name = &member.program.name;
         let mut members = self.members.clone();
-        match members.iter().position(|m| m.program.name == *name) {
-            Some(at) if replace => drop(members.remove(at)),
-            Some(_) => {
-                return Err(refuse(
-                    name,
-                    "a program of this name is on the device already; replace it, or detach it",
-                ));
-            }
-            None => {}
-        }
-        if members.len() == SLOTS {
-            return Err(refuse(name, "ten programs are on the device already, as many as there may be"));
-        }
+        room(members.iter().position(|m| m.program.name == *name), &mut members, name, replace)?;
         // Alone first: a refusal is then about this program and nothing else.
         self.kernel.load_program(&member.program)?;
         let at = members.partition_point(|m| m.priority <= member.priority);
@@ -257,6 +276,30 @@ impl<'k> Dispatcher<'k> {
     }
 }
 
+/// Makes room for a program where one of its name may be.
+fn room<M>(same: Option<usize>, members: &mut Vec<M>, name: &str, replace: bool) -> Result<(), EngineError> {
+    match same {
+        Some(at) if replace => drop(members.remove(at)),
+        Some(_) => {
+            return Err(refuse(
+                name,
+                "a program of this name is on the device already; replace it, or detach it",
+            ));
+        }
+        None => {}
+    }
+    if members.len() == SLOTS {
+        return Err(refuse(name, "ten programs are on the device already, as many as there may be"));
+    }
+    Ok(())
+}
+
+/// Keeps others from the sets of a folder, which is made if need be.
+fn lock(root: &Path) -> Result<File, EngineError> {
+    pin::folder(root).map_err(|e| kept(root, e.why))?;
+    File::open(root).and_then(|f| f.lock().map(|()| f)).map_err(|e| kept(root, e))
+}
+
 fn refuse(name: &str, why: &str) -> EngineError {
     EngineError::Load { prog: name.to_owned(), insn: None, why: why.to_owned() }
 }
@@ -293,17 +336,21 @@ fn forget(folder: &Path) {
     let _ = std::fs::remove_dir_all(folder);
 }
 
+/// Whether it is a program for devices.
+fn check(m: &Member) -> Result<(), EngineError> {
+    let hook = m.program.attach_type.unwrap_or(AttachType::Xdp);
+    if m.program.prog_type == ProgType::Xdp && hook == AttachType::Xdp {
+        return Ok(());
+    }
+    Err(refuse(&m.program.name, "only XDP programs for devices can share one"))
+}
+
 /// One program that calls these in turn.
 ///
 /// # Errors
 /// [`EngineError::Load`] for programs of another type or for another hook.
 pub fn linked(members: &[Member]) -> Result<Program, EngineError> {
-    for m in members {
-        let hook = m.program.attach_type.unwrap_or(AttachType::Xdp);
-        if m.program.prog_type != ProgType::Xdp || hook != AttachType::Xdp {
-            return Err(refuse(&m.program.name, "only XDP programs for devices can share one"));
-        }
-    }
+    members.iter().try_for_each(check)?;
     let mut whole = Program::from_insns(NAME, ProgType::Xdp, calls(members));
     whole.attach_type = Some(AttachType::Xdp);
     whole.xdp_frags = members.iter().all(|m| m.program.xdp_frags);

@@ -16,7 +16,7 @@ use skep_platform::map::{Map, MapBtf, MapDef, MapError};
 use skep_platform::{Errno, Fault, MapType, Packet, ProgType, Program};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -143,6 +143,15 @@ impl Kernel {
     /// [`EngineError::Refused`] when the kernel's verifier refuses it, [`EngineError::Permission`] when a right is missing,
     /// else [`EngineError::Load`].
     pub fn load_program(&self, program: &Arc<Program>) -> Result<KernelProgram, EngineError> {
+        self.load_onto(program, None)
+    }
+
+    /// Loads a program, in the place of a program's function (`BPF_PROG_TYPE_EXT`) if one is named by its type.
+    pub(crate) fn load_onto(
+        &self,
+        program: &Arc<Program>,
+        onto: Option<(BorrowedFd<'_>, u32)>,
+    ) -> Result<KernelProgram, EngineError> {
         let types = program.btf.as_ref();
         let btf = types.and_then(|t| self.btf.get(&*self.door, t, hidden(program, t)).ok());
         let kernel = program.kernel_btf.as_deref().or_else(|| match program.prog_type {
@@ -155,6 +164,7 @@ impl Kernel {
             kernel,
             log_level: self.options.log_level,
             flags: self.options.prog_flags,
+            onto,
         };
         load::load(program, &with)
     }

@@ -4,6 +4,7 @@
 //! knows fewer fields leaves the rest zero.
 
 use crate::door::{Door, IdKind};
+use skep_btf::Btf;
 use skep_platform::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -267,6 +268,18 @@ pub fn prog(door: &dyn Door, fd: BorrowedFd<'_>) -> Result<ProgInfo, Errno> {
         attach_btf_obj_id: raw.u32(220),
         attach_btf_id: raw.u32(224),
     })
+}
+
+/// The whole name of a program: the function's in its types, where the kernel keeps 15 bytes only; `None` for one without a name.
+/// Cost: some system calls and reading its types, for long names only.
+pub fn full_name(door: &dyn Door, fd: BorrowedFd<'_>, info: &ProgInfo) -> Option<String> {
+    if info.name.len() == 15 && info.btf_id != 0 {
+        let id = prog_code(door, fd).ok()?.func_info.first()?[1];
+        let types = door.by_id(IdKind::Btf, info.btf_id).ok()?;
+        let types = Btf::parse(&btf(door, types.as_fd(), true).ok()?.bytes).ok()?;
+        return Some(types.name_of(id).to_owned()).filter(|n| !n.is_empty());
+    }
+    Some(info.name.clone()).filter(|n| !n.is_empty())
 }
 
 fn words(bytes: &[u8], n: u32) -> Vec<u32> {

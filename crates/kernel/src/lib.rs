@@ -8,7 +8,7 @@
 //!                  ├ ksyms.rs          the kernel's symbols and their addresses
 //!                  ├ load.rs, log.rs   programs; the verifier's log read into a `Refusal`
 //!                  ├ struct_ops.rs     structures of the kernel whose functions are programs
-//!                  ├ dispatcher.rs     several XDP programs on one device
+//!                  ├ dispatcher.rs     several XDP programs on one device; dispatcher/libxdp.rs in libxdp's form
 //!                  ├ link/, netlink.rs hooks: what programs are attached to, as links
 //!                  ├ pin.rs, info.rs   objects that exist already: pins, ids, what the kernel says of them
 //!                  ├ mount.rs          where file systems are
@@ -21,8 +21,8 @@
 //! ```
 //!
 //! Always holds: everything made here is a file descriptor owned by a value, so nothing stays in the kernel once the values
-//! are dropped or the process ends, however it ends, but for what was pinned on purpose and for the three kinds of attachment
-//! that are named in `link`.
+//! are dropped or the process ends, however it ends, but for what was pinned on purpose, for programs that `netlink` and
+//! `dispatcher::libxdp` put on a device, and for the three kinds of attachment that are named in `link`.
 
 pub mod auto;
 mod btf;

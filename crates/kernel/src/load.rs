@@ -86,6 +86,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) kernel: Option<&'a Btf>,
     pub(crate) log_level: u32,
     pub(crate) flags: u32,
+    /// The function of a program, by its type, that it takes the place of: then it is loaded as an extension.
+    pub(crate) onto: Option<(BorrowedFd<'a>, u32)>,
 }
 
 /// Loads a program.
@@ -98,9 +100,13 @@ pub(crate) fn load(program: &Arc<Program>, with: &Surroundings<'_>) -> Result<Ke
         program.maps.iter().map(|m| m.as_any().downcast_ref::<KernelMap>().map(AsFd::as_fd)).collect();
     let maps = maps.ok_or_else(|| wrong("its maps are in another engine".into()))?;
     let (func_info, line_info) = with.btf.map(|b| infos(program, b)).unwrap_or_default();
-    let attach = attach_point(program, with.kernel)?;
+    let attach = match with.onto {
+        // The kernel takes the type of the program that it becomes a part of.
+        Some((_, btf_id)) => AttachPoint { attach_type: 0, btf_id },
+        None => attach_point(program, with.kernel)?,
+    };
     let mut request = ProgLoad {
-        prog_type: program.prog_type.id(),
+        prog_type: with.onto.map_or(program.prog_type, |_| ProgType::Ext).id(),
         attach_type: attach.attach_type,
         flags: with.flags
             | if program.sleepable { SLEEPABLE } else { 0 }
@@ -113,7 +119,7 @@ pub(crate) fn load(program: &Arc<Program>, with: &Surroundings<'_>) -> Result<Ke
         func_info: &func_info,
         line_info: &line_info,
         attach_btf_id: attach.btf_id,
-        attach_prog: None,
+        attach_prog: with.onto.map(|(fd, _)| fd),
         log_level: with.log_level,
     };
     let (mut loaded, mut text) = ask(with.door, &request);

@@ -2,6 +2,7 @@
 
 use crate::door::{Door, NetError};
 use crate::link::XdpMode;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// A message's payload as it is written: words, then attributes, each padded to four bytes.
 #[derive(Clone, Debug, Default)]
@@ -173,14 +174,42 @@ pub fn set_xdp(
     mode: XdpMode,
     overwrite: bool,
 ) -> Result<(), NetError> {
+    // XDP_FLAGS_UPDATE_IF_NOEXIST.
+    xdp_message(door, ifindex, fd, mode.flags() | u32::from(!overwrite), None)
+}
+
+/// As [`set_xdp`], if the program of the descriptor `old` is there and no other (Linux 5.7).
+///
+/// # Errors
+/// The kernel's; `EEXIST` when it is another one.
+pub fn replace_xdp(
+    door: &dyn Door,
+    ifindex: u32,
+    fd: i32,
+    mode: XdpMode,
+    old: BorrowedFd<'_>,
+) -> Result<(), NetError> {
+    // XDP_FLAGS_REPLACE.
+    xdp_message(door, ifindex, fd, mode.flags() | 1 << 4, Some(old))
+}
+
+fn xdp_message(
+    door: &dyn Door,
+    ifindex: u32,
+    fd: i32,
+    flags: u32,
+    old: Option<BorrowedFd<'_>>,
+) -> Result<(), NetError> {
     let mut m = Message::default();
     for word in [0, ifindex, 0, 0] {
         m.u32(word);
     }
     let mut nested = Message::default();
     nested.attr(1, &fd.to_ne_bytes());
-    // XDP_FLAGS_UPDATE_IF_NOEXIST.
-    nested.attr(3, &(mode.flags() | u32::from(!overwrite)).to_ne_bytes());
+    nested.attr(3, &flags.to_ne_bytes());
+    if let Some(old) = old {
+        nested.attr(8, &old.as_raw_fd().to_ne_bytes());
+    }
     m.attr(IFLA_XDP | NESTED, nested.bytes());
     door.netlink(SET_LINK, 0, m.bytes()).map(drop)
 }

@@ -5,13 +5,16 @@
 
 mod hosts;
 
-use hosts::{alone, cable, kernel};
-use skep::kernel::dispatcher::{DEFAULT_CHAIN, DEFAULT_PRIORITY, Dispatcher, Member};
+use hosts::{alone, cable, kernel, with_bpffs};
+use skep::kernel::dispatcher::libxdp::{self, Slot};
+use skep::kernel::dispatcher::{DEFAULT_CHAIN, DEFAULT_PRIORITY, Dispatcher, Form, Member, form};
 use skep::kernel::link::{XdpMode, ifindex};
-use skep::kernel::{Kernel, KernelMap};
+use skep::kernel::{Kernel, KernelMap, info, netlink, pin};
 use skep::{Collection, Map, Object, Options};
 use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -152,4 +155,96 @@ fn three_programs_run_in_order_and_change_under_traffic() {
     send(9);
     assert!(receives(&nine));
     assert_eq!(seen(&c), before);
+}
+
+/// A dispatcher of libxdp's form: the kernel takes it, with slots in use it lets every packet pass until programs are in them, and
+/// what it says is read by this and by libxdp's own tool, if that is installed.
+#[test]
+fn a_dispatcher_of_libxdps_form() {
+    let _one = alone();
+    let (Some(kernel), Some((a, b))) = (kernel(), cable()) else { return };
+    let c = open(&kernel);
+    let slots = ["count", "other"].map(|name| {
+        let m = member(&c, name);
+        Slot { chain: m.chain | 1 << 31, priority: m.priority, flags: 0 }
+    });
+    let (all, strict) = ([slots[0]; 10], [Slot { chain: 0, ..slots[0] }]);
+    let run = |slots: &[Slot]| {
+        let program = libxdp::dispatcher_with(&kernel, slots).unwrap_or_else(|e| panic!("{e}"));
+        kernel.run(&program, &[0; 64], &[], 1).unwrap().retval
+    };
+    // An empty slot says 31, which is final only where it is not among the actions.
+    assert_eq!([run(&[]), run(&slots), run(&all), run(&strict)], [2, 2, 2, 31]);
+    assert!(libxdp::dispatcher_with(&kernel, &[slots[0]; 11]).is_err());
+
+    let socket = b.run(|| {
+        let socket = UdpSocket::bind("10.0.0.2:10").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        socket
+    });
+    let door = kernel.door();
+    let seen = with_bpffs(|folder| {
+        b.join();
+        let device = ifindex("vb").unwrap();
+        let root = folder.join("xdp");
+        let whole = libxdp::dispatcher_with(&kernel, &slots).unwrap();
+        let id = info::prog(&**door, whole.as_fd()).unwrap().id;
+        netlink::set_xdp(&**door, device, whole.as_fd().as_raw_fd(), XdpMode::Generic, false).unwrap();
+        a.run(|| {
+            let socket = UdpSocket::bind("10.0.0.1:0").unwrap();
+            socket.send_to(b"x", "10.0.0.2:10").unwrap();
+        });
+        assert!(socket.recv(&mut [0; 64]).is_ok(), "it lets packets pass");
+        // Programs where libxdp keeps them.
+        for (n, name) in ["count", "other"].iter().enumerate() {
+            let program = kernel.load_program(&member(&c, name).program).unwrap();
+            let at = root.join(format!("dispatch-{device}-{id}/prog{n}-prog"));
+            pin::pin(&**door, &at, program.as_fd()).unwrap();
+        }
+        let entries = libxdp::entries_of(door, device, id, &root).unwrap();
+        assert!(libxdp::is_on(door, device, &root).unwrap());
+        assert_eq!(form(&kernel, device, &root).unwrap().0, Form::Libxdp, "the device keeps its form");
+        let status = Command::new("xdp-loader").args(["status", "vb"]).env("LIBXDP_BPFFS", folder).output();
+        match status {
+            Ok(o) => {
+                let text = String::from_utf8_lossy(&o.stdout);
+                let line = |what: &[&str]| {
+                    let has = |l: &str| what.iter().all(|w| l.split_whitespace().any(|x| x.contains(w)));
+                    assert!(
+                        text.lines().any(has),
+                        "{what:?} in {text}{}",
+                        String::from_utf8_lossy(&o.stderr)
+                    );
+                };
+                line(&["vb", "xdp_dispatcher", "skb"]);
+                line(&["10", "count", "XDP_PASS"]);
+                line(&["30", "other", "XDP_DROP"]);
+            }
+            Err(e) => println!("xdp-loader is not asked: {e}"),
+        }
+        // The device's program goes if it is this one, and not if it is another.
+        let other = libxdp::dispatcher_with(&kernel, &[]).unwrap();
+        let take = |old| netlink::replace_xdp(&**door, device, -1, XdpMode::Generic, old);
+        assert!(take(other.as_fd()).is_err());
+        let mut set = libxdp::Set::open(&kernel, device, XdpMode::Any, &root).unwrap();
+        set.clear().unwrap();
+        assert_eq!(netlink::xdp(&**door, device).unwrap().any(), None);
+        assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
+
+        // With programs, where the kernel takes them as extensions.
+        match libxdp::probe(&kernel) {
+            Err(e) => println!("no programs are put on it: {e}"),
+            Ok(()) => {
+                for name in ["other", "count"] {
+                    set.add(&member(&c, name), false).unwrap_or_else(|e| panic!("{e}"));
+                }
+                let names: Vec<&str> = set.entries().map(|e| e.name.as_str()).collect();
+                assert_eq!(names, ["count", "other"]);
+                set.clear().unwrap();
+            }
+        }
+        entries.into_iter().map(|e| (e.name, e.priority, e.chain)).collect::<Vec<_>>()
+    });
+    let Some(seen) = seen else { return };
+    assert_eq!(seen, [("count".into(), 10, 4 | 1 << 31), ("other".into(), 30, 2 | 1 << 31)]);
 }

@@ -4,6 +4,7 @@
 
 use skep::kernel::Kernel;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -68,16 +69,39 @@ impl Host {
     /// Runs something that borrows what the test has.
     pub(crate) fn with<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
-            let thread = self.thread;
-            let run = scope.spawn(move || {
-                let ns = std::fs::File::open(format!("/proc/self/task/{thread}/ns/net")).unwrap();
-                // SAFETY: moves this thread alone into the namespace that the descriptor is of.
-                assert_eq!(unsafe { libc::setns(ns.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
+            let run = scope.spawn(|| {
+                self.join();
                 job()
             });
             run.join().unwrap()
         })
     }
+
+    /// This thread is in the namespace from now on.
+    pub(crate) fn join(&self) {
+        let ns = std::fs::File::open(format!("/proc/self/task/{}/ns/net", self.thread)).unwrap();
+        // SAFETY: moves this thread alone into the namespace that the descriptor is of.
+        assert_eq!(unsafe { libc::setns(ns.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
+    }
+}
+
+/// Runs something with a bpf file system at a folder, which this thread alone and what it starts see; `None` where there can be none.
+pub(crate) fn with_bpffs<T: Send>(job: impl FnOnce(&Path) -> T + Send) -> Option<T> {
+    let folder = std::env::temp_dir().join(format!("skep-bpffs-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let run = || {
+        // SAFETY: changes the mounts that this thread alone sees.
+        let own = unsafe { libc::unshare(libc::CLONE_NEWNS) } == 0;
+        let mount = format!("mount --make-rprivate / && mount -t bpf bpf {}", folder.display());
+        if !own || !sh(&mount) {
+            println!("skipped: no bpf file system");
+            return None;
+        }
+        Some(job(&folder))
+    };
+    let done = std::thread::scope(|scope| scope.spawn(run).join());
+    std::fs::remove_dir(&folder).unwrap();
+    done.unwrap()
 }
 
 /// Runs a script; what went wrong is printed.

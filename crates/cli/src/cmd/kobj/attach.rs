@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use clap::ArgMatches;
 use skep::descriptors::{AttachType, Errno, ProgType};
 use skep::kernel::auto::{self, Given};
-use skep::kernel::dispatcher::{self, Dispatcher, Member};
+use skep::kernel::dispatcher::{self, Dispatcher, Form, Member, libxdp};
 use skep::kernel::door::{IdKind, ProgAttach, Target};
 use skep::kernel::link::{XdpMode, ifindex};
 use skep::kernel::pinned::Pinning;
@@ -49,6 +49,8 @@ pub(crate) static NET_ATTACH: Cmd = Cmd {
            (aborted, drop, pass, tx, redirect, divided by commas, or none). What is not said is taken from the object's section\n\
            .xdp_run_config, else it is priority 50 and pass. No packet is lost meanwhile. `replace` takes the place of the program\n\
            of the same name. `skep net show` lists them.\n\n\
+           Where the kernel takes extensions of programs (freplace) the set has libxdp's form, which xdp-loader lists and changes\n\
+           too; elsewhere the programs are linked into one, and that is told. `form linked` or `form libxdp` chooses.\n\n\
            Examples:\n  skep net attach xdpgeneric pinned /sys/fs/bpf/xdp dev veth0 overwrite\n  \
            skep net attach xdp obj firewall.bpf.o dev veth0 priority 10 chain pass,tx",
     args: || {
@@ -216,13 +218,14 @@ fn share(m: &ArgMatches, words: &mut Words<'_>, mode: XdpMode) -> Result<(), Fai
     let path = PathBuf::from(words.value("obj")?);
     let wanted = if words.take("prog") { Some(words.value("prog")?) } else { None };
     let (_, index) = device(words)?;
-    let (mut priority, mut chain, mut replace) = (None, None, false);
+    let (mut priority, mut chain, mut replace, mut form) = (None, None, false, None);
     while let Some(word) = words.next() {
         match word {
             "priority" => priority = Some(words.number(word)?),
             "chain" => chain = Some(actions(words.value(word)?)?),
             "replace" => replace = true,
-            w => return Err(Failure::Usage(format!("{w:?}: priority, chain or replace is expected"))),
+            "form" => form = Some(form_of(words.value(word)?)?),
+            w => return Err(Failure::Usage(format!("{w:?}: priority, chain, replace or form is expected"))),
         }
     }
     let kernel = Kernel::unchecked(*skep::platform());
@@ -253,8 +256,32 @@ fn share(m: &ArgMatches, words: &mut Words<'_>, mode: XdpMode) -> Result<(), Fai
         priority: priority.or(config.priority).unwrap_or(dispatcher::DEFAULT_PRIORITY),
         chain: chain.unwrap_or_else(|| config.chain_of(dispatcher::DEFAULT_CHAIN)),
     };
-    let mut set = shared(m, &kernel, index, mode)?;
-    set.add(member, replace).map_err(|e| engine(&e))
+    let root = super::root_of(m);
+    let form = match form {
+        Some(form) => form,
+        None => {
+            let (form, refusal) = dispatcher::form(&kernel, index, &root).map_err(|e| engine(&e))?;
+            if let Some(e) = refusal {
+                eprintln!("skep: the programs are linked into one, as libxdp's form is refused: {e}");
+            }
+            form
+        }
+    };
+    match form {
+        Form::Linked => shared(m, &kernel, index, mode)?.add(member, replace),
+        Form::Libxdp => {
+            libxdp::Set::open(&kernel, index, mode, &root).and_then(|mut set| set.add(&member, replace))
+        }
+    }
+    .map_err(|e| engine(&e))
+}
+
+fn form_of(word: &str) -> Result<Form, Failure> {
+    match word {
+        "linked" => Ok(Form::Linked),
+        "libxdp" => Ok(Form::Libxdp),
+        w => Err(Failure::Usage(format!("form: {w:?} is none; there are linked and libxdp"))),
+    }
 }
 
 /// The programs that share a device.
@@ -287,17 +314,35 @@ fn unshare(m: &ArgMatches, name: &str, index: u32, prog: Option<&str>) -> Result
         return Ok(false);
     }
     let kernel = Kernel::unchecked(*skep::platform());
+    let root = super::root_of(m);
     let mut set = shared(m, &kernel, index, XdpMode::Any)?;
-    if set.members().is_empty() {
+    if !set.members().is_empty() {
+        let Some(prog) = prog else { return set.clear().map(|()| true).map_err(|e| engine(&e)) };
+        let taken = set.remove(prog).map_err(|e| engine(&e))?;
+        return taken_off(taken, name, prog, set.members().iter().map(|m| m.program.name.as_str()));
+    }
+    drop(set);
+    if !libxdp::is_on(kernel.door(), index, &root).map_err(|e| engine(&e))? {
         return Ok(false);
     }
+    let mut set = libxdp::Set::open(&kernel, index, XdpMode::Any, &root).map_err(|e| engine(&e))?;
     let Some(prog) = prog else { return set.clear().map(|()| true).map_err(|e| engine(&e)) };
-    if set.remove(prog).map_err(|e| engine(&e))? {
+    let taken = set.remove(prog).map_err(|e| engine(&e))?;
+    taken_off(taken, name, prog, set.entries().map(|e| e.name.as_str()))
+}
+
+fn taken_off<'a>(
+    taken: bool,
+    device: &str,
+    prog: &str,
+    have: impl Iterator<Item = &'a str>,
+) -> Result<bool, Failure> {
+    if taken {
         return Ok(true);
     }
-    let have: Vec<&str> = set.members().iter().map(|m| m.program.name.as_str()).collect();
+    let have: Vec<&str> = have.collect();
     Err(Failure::Input(format!(
-        "detaching from {name}: no program {prog:?} shares the device; there are {}",
+        "detaching from {device}: no program {prog:?} shares the device; there are {}",
         have.join(", ")
     )))
 }

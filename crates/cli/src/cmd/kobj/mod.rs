@@ -277,22 +277,7 @@ pub(crate) fn pins(door: &dyn Door, kind: IdKind) -> BTreeMap<u32, Vec<String>> 
 pub(crate) fn prog_name(door: &dyn Door, id: u32) -> Option<String> {
     let fd = door.by_id(IdKind::Prog, id).ok()?;
     let info = info::prog(door, fd.as_fd()).ok()?;
-    full_name(door, fd.as_fd(), &info)
-}
-
-/// The whole name of a program: the function's in its types, where the kernel keeps 15 bytes only.
-pub(crate) fn full_name(
-    door: &dyn Door,
-    fd: std::os::fd::BorrowedFd<'_>,
-    info: &info::ProgInfo,
-) -> Option<String> {
-    if info.name.len() == 15 && info.btf_id != 0 {
-        let code = info::prog_code(door, fd).ok()?;
-        let id = code.func_info.first()?[1];
-        let btf = load_btf(door, info.btf_id)?;
-        return Some(btf.name_of(id).to_owned()).filter(|n| !n.is_empty());
-    }
-    Some(info.name.clone()).filter(|n| !n.is_empty())
+    info::full_name(door, fd.as_fd(), &info)
 }
 
 /// Types by their id.

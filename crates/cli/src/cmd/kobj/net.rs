@@ -9,7 +9,7 @@ use crate::table::Table;
 use clap::{Arg, ArgAction};
 use serde_json::{Map, Value};
 use skep::descriptors::{AttachType, Errno};
-use skep::kernel::dispatcher::{self, Member};
+use skep::kernel::dispatcher::{self, libxdp};
 use skep::kernel::door::{Attached, Door, IdKind, NetError, ProgAttach, Target};
 use skep::kernel::explain::{self, Asked, Rights};
 use skep::kernel::link::{NF_HOOKS, ifindex};
@@ -117,7 +117,16 @@ fn net(only: Option<&str>, root: &Path, out: &mut Out) -> Result<(), Failure> {
         for (id, mode) in d.xdp.all() {
             let mut r = row(&d.name, d.ifindex, mode.label(), id, prog_name(&*door, id));
             let members = dispatcher::members_of(&door, d.ifindex, id, root);
-            let members: Vec<Value> = members.iter().flatten().map(member).collect();
+            let mut members: Vec<Value> =
+                members.iter().flatten().map(|m| member(&m.program.name, m.priority, m.chain)).collect();
+            if members.is_empty() && r.get("name").is_some_and(|n| n == libxdp::NAME) {
+                match libxdp::entries_of(&door, d.ifindex, id, root) {
+                    Ok(entries) => {
+                        members = entries.iter().map(|e| member(&e.name, e.priority, e.chain)).collect();
+                    }
+                    Err(e) => eprintln!("skep: the programs of {} are not shown: {e}", d.name),
+                }
+            }
             if !members.is_empty() {
                 r.insert("programs".into(), members.into());
             }
@@ -183,14 +192,10 @@ fn net(only: Option<&str>, root: &Path, out: &mut Out) -> Result<(), Failure> {
 }
 
 /// One of several programs that share a device.
-fn member(m: &Member) -> Value {
-    let chain: Vec<&str> = m.chain_words().collect();
-    object([
-        ("name", m.program.name.clone().into()),
-        ("priority", m.priority.into()),
-        ("chain_call_actions", chain.into()),
-    ])
-    .into()
+fn member(name: &str, priority: u32, chain: u32) -> Value {
+    let chain: Vec<&str> = dispatcher::chain_words(chain).collect();
+    object([("name", name.into()), ("priority", priority.into()), ("chain_call_actions", chain.into())])
+        .into()
 }
 
 /// Lines for the programs that share a device, in the order in which they run.

@@ -1,6 +1,6 @@
 //! Programs of the running kernel: what `skep prog show|dump|run|pin` do when no file is named.
 
-use super::{Which, Words, door, full_name, hex_tag, load_time, pins, refused, time_text};
+use super::{Which, Words, door, hex_tag, load_time, pins, refused, time_text};
 use crate::failure::Failure;
 use crate::output::{Out, object};
 use serde_json::{Map, Value, json};
@@ -56,7 +56,7 @@ impl Row<'_> {
     fn text(&self, door: &dyn Door) -> String {
         let i = self.info;
         let mut s = format!("{}: {}", i.id, type_name(i.prog_type));
-        if let Some(name) = full_name(door, self.fd.as_fd(), i) {
+        if let Some(name) = info::full_name(door, self.fd.as_fd(), i) {
             s.push_str(&format!("  name {name}"));
         }
         s.push_str(&format!("  tag {}", hex_tag(&i.tag)));
@@ -95,7 +95,7 @@ impl Row<'_> {
         let i = self.info;
         let mut o = object([("id", i.id.into()), ("type", type_name(i.prog_type).into())]);
         let mut put = |key: &str, value: Value| o.insert(key.into(), value);
-        if let Some(name) = full_name(door, self.fd.as_fd(), i) {
+        if let Some(name) = info::full_name(door, self.fd.as_fd(), i) {
             put("name", name.into());
         }
         put("tag", hex_tag(&i.tag).into());
