@@ -10,6 +10,7 @@ use skep::descriptors::env::CtxData;
 use skep::descriptors::map::{Side, flags};
 use skep::descriptors::program::Subprog;
 use skep::descriptors::{MapDef, MapType, ProgType};
+use skep::isa::disasm::{self, NoNames, Style};
 use skep::kernel::{Kernel, KernelProgram};
 use skep::vm::{FixedHost, Tier, User, UserProgram, aot};
 use skep::{Engine, Loadable, Map};
@@ -226,6 +227,14 @@ fn in_kernel(
     Ok(Left { r0: ran.retval, maps: contents(maps)?, packet: ran.data })
 }
 
+/// The program of a seed, as the assembler takes it.
+fn listing(seed: u64) -> String {
+    let mut random = Seed(seed);
+    let len = 4 + random.below(40);
+    let style = Style { numbers: true, ..Style::default() };
+    disasm::listing(&packet_program(&mut random, len).0, &NoNames, style).to_string()
+}
+
 fn main() -> Result<(), String> {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "tiers").collect();
     let number = |name: &str, otherwise: u64| -> Result<u64, String> {
@@ -238,7 +247,10 @@ fn main() -> Result<(), String> {
     let mut fuzz = Fuzz::new(given("--kernel"), given("--aot"))?;
     let (began, mut accepted) = (Instant::now(), 0u64);
     for n in 0..programs {
-        let ok = fuzz.one(seed + n).map_err(|e| format!("seed {}: {e}", seed + n))?;
+        let ok = fuzz.one(seed + n).map_err(|e| {
+            println!("{}", listing(seed + n));
+            format!("seed {}: {e}", seed + n)
+        })?;
         accepted += u64::from(ok);
         if n % 10_000 == 9_999 {
             println!("{} programs, {accepted} accepted, {:.0?}", n + 1, began.elapsed());

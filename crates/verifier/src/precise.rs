@@ -371,7 +371,11 @@ impl Vm<'_> {
             Op::Load { dst, .. } | Op::LoadAcquire { dst, .. } => filled(w, dst.index(), h),
             Op::Atomic { op, src, .. } if op.fetches() => {
                 let into = if op == AtomicOp::Cmpxchg { 0 } else { src.index() };
-                filled(w, into, h);
+                if w.has(into) {
+                    filled(w, into, h);
+                    // Linux 6.18 goes on with the register as if it had not been written, and so walks more.
+                    w.want(into);
+                }
             }
             Op::Atomic { dst, src, .. } | Op::StoreRelease { dst, src, .. } => {
                 spilled(w, dst.index(), Some(src.index()), h)?;
