@@ -118,12 +118,13 @@ pub fn load(code: &Code, facts: &Facts, library: &aot::Library) -> Result<Compil
     let source = aot::Source::of(code, facts).map_err(Error::Internal)?;
     let program = library.program(&source).map_err(Error::Library)?;
     let entries = program.functions.clone();
-    let bare = entries.first().ok_or(Error::Internal(0))?.1;
+    let first = entries.first().ok_or(Error::Internal(0))?.1;
     Ok(Compiled {
         memory: Memory::Library(program),
         len: 0,
-        enter: entry_fn(bare),
-        bare,
+        enter: entry_fn(first),
+        // A function of C is entered in C's way alone.
+        bare: 0,
         entries,
         places: Vec::new(),
         call: None,
@@ -218,7 +219,7 @@ impl Compiled {
         Some(self.entries[at].1)
     }
 
-    /// Address of the program for tail calls of baseline code ([`head::Tail::bare`]).
+    /// Address of the program for tail calls of baseline code ([`head::Tail::bare`]); 0 of a library's.
     pub fn bare(&self) -> u64 {
         self.bare
     }

@@ -624,7 +624,8 @@ impl<'r> Run<'r, '_> {
         let (first, program) = (self.first.program(), next.program());
         let alike = first.prog_type == program.prog_type && first.attach_type == program.attach_type;
         let Some(code) = next.machine().filter(|_| id != 0 && alike) else { return };
-        let Some(entry) = code.entry(0) else { return };
+        // A library's program has no way in for compiled code of another kind, which may find it here: it is asked for each time.
+        let Some(entry) = code.entry(0).filter(|_| code.bare() != 0) else { return };
         let at = id as usize % TAILS;
         self.machine.tails[at] = Tail { id, entry, token: next.token(), bare: code.bare() };
         // The one that it takes the place of may be running.
