@@ -1,21 +1,24 @@
 //! Generated programs on every tier: `cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel] [--aot]`.
 //!
 //! Every program is verified; what the verifier accepts runs on all tiers, and where it may on the running kernel, from the
-//! same maps and packet. `r0`, every byte of the maps and every byte of the packet must be equal; the program itself writes
+//! same maps and packet. A third of them make tail calls, to themselves and to others that are generated with them. `r0`, every byte of the maps and every byte of the packet must be equal; the program itself writes
 //! its registers and its stack to a map at its end. The first difference ends the run with the program's listing.
 
 #![allow(clippy::print_stdout, reason = "a tool says what it found")]
 
+use skep::btf::{Btf, BtfBuilder, BuildError, FuncLinkage, IntEncoding, Param};
 use skep::descriptors::env::CtxData;
-use skep::descriptors::map::{Side, flags};
-use skep::descriptors::program::Subprog;
+use skep::descriptors::map::{Handle, Side, flags};
+use skep::descriptors::program::{Program, Subprog};
 use skep::descriptors::{MapDef, MapType, ProgType};
 use skep::isa::disasm::{self, NoNames, Style};
 use skep::kernel::{Kernel, KernelProgram};
-use skep::vm::{FixedHost, Tier, User, UserProgram, aot};
+use skep::verifier::Limits;
+use skep::vm::{FixedHost, Runner, Tier, User, UserProgram, aot};
 use skep::{Engine, Loadable, Map};
-use skep_testkit::generate::{ENTRIES, PACKET, Random, Seed, VALUE, packet_program};
+use skep_testkit::generate::{ENTRIES, Made, PACKET, PROGRAMS, Random, Seed, VALUE, packet_programs};
 use skep_testkit::programs;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,16 +36,16 @@ struct Left {
     packet: Vec<u8>,
 }
 
-/// A program that waits for a library, and what the other tiers leave.
+/// Programs that wait for a library, and what the other tiers leave.
 struct Waiting {
     seed: u64,
-    program: Loadable,
+    set: Vec<Loadable>,
     packet: Vec<u8>,
     left: Left,
 }
 
-fn def(name: &str, value_size: u32, max_entries: u32) -> MapDef {
-    let (map_type, key_size) = (MapType::Array, 4);
+fn def(name: &str, map_type: MapType, value_size: u32, max_entries: u32) -> MapDef {
+    let key_size = 4;
     let (flags, map_extra, numa_node, pin_by_name, inner, btf) = (0, 0, 0, false, None, None);
     let name = name.to_string();
     MapDef {
@@ -61,17 +64,33 @@ fn def(name: &str, value_size: u32, max_entries: u32) -> MapDef {
 }
 
 fn maps(engine: &dyn Engine) -> Result<Vec<Arc<dyn Map>>, String> {
-    let make = |d: MapDef| engine.create_map(&d).map_err(|e| e.to_string());
-    Ok(vec![make(def("value", VALUE as u32, 1))?, make(def("entries", 16, ENTRIES))?])
+    let make = |name, map_type, value_size, entries| {
+        engine.create_map(&def(name, map_type, value_size, entries)).map_err(|e| e.to_string())
+    };
+    Ok(vec![
+        make("value", MapType::Array, VALUE as u32, 1)?,
+        make("entries", MapType::Array, 16, ENTRIES)?,
+        make("programs", MapType::ProgArray, 4, PROGRAMS)?,
+    ])
 }
 
-/// Puts the maps back to where every run begins.
+/// The maps that hold data; the last one holds programs.
+fn data(maps: &[Arc<dyn Map>]) -> &[Arc<dyn Map>] {
+    &maps[..2]
+}
+
+/// Puts the maps back to where every run begins: the last 16 bytes of the first one's value are the programs' counters.
 fn reset(maps: &[Arc<dyn Map>], seed: u64) -> Result<(), String> {
     let mut random = Seed(seed);
-    for map in maps {
+    let mut value = Vec::new();
+    for (i, map) in data(maps).iter().enumerate() {
         let d = map.def();
         for key in 0..d.max_entries {
-            let value: Vec<u8> = (0..d.value_size).map(|_| random.bits() as u8).collect();
+            value.clear();
+            (0..d.value_size / 8).for_each(|_| value.extend_from_slice(&random.bits().to_ne_bytes()));
+            if i == 0 {
+                value[VALUE as usize - 16..].fill(0);
+            }
             map.update(&key.to_ne_bytes(), &value, flags::ANY, Side::User).map_err(|e| e.to_string())?;
         }
     }
@@ -80,7 +99,7 @@ fn reset(maps: &[Arc<dyn Map>], seed: u64) -> Result<(), String> {
 
 fn contents(maps: &[Arc<dyn Map>]) -> Result<Vec<Vec<u8>>, String> {
     let mut all = Vec::new();
-    for map in maps {
+    for map in data(maps) {
         for key in 0..map.def().max_entries {
             let mut value = Vec::new();
             map.read(&key.to_ne_bytes(), &mut value).map_err(|e| e.to_string())?;
@@ -90,21 +109,89 @@ fn contents(maps: &[Arc<dyn Map>]) -> Result<Vec<Vec<u8>>, String> {
     Ok(all)
 }
 
+/// Puts the programs of a set into the array of programs, and takes those of the last set out.
+fn fill(maps: &[Arc<dyn Map>], set: impl Iterator<Item = Handle>) -> Result<(), String> {
+    let mut set = set.fuse();
+    for key in 0..PROGRAMS {
+        let key = key.to_ne_bytes();
+        match set.next() {
+            Some(program) => maps[2].set_handle(&key, program, flags::ANY).map_err(|e| e.to_string())?,
+            // There may have been none.
+            None => drop(maps[2].delete(&key, Side::User)),
+        }
+    }
+    Ok(())
+}
+
+/// The programs of a seed, with the packet that they run on.
+fn generate(seed: u64) -> (Vec<Made>, Vec<u8>) {
+    let mut random = Seed(seed);
+    let len = 4 + random.below(40);
+    let set = packet_programs(&mut random, len);
+    (set, (0..PACKET + 16).map(|_| random.bits() as u8).collect())
+}
+
+fn program(made: Made, maps: &[Arc<dyn Map>], types: &Types) -> Program {
+    let mut program = programs::program(ProgType::Xdp, made.insns);
+    let sub = |(i, start): (usize, usize)| {
+        let btf_id = types.functions.get(i).copied().unwrap_or(0);
+        Subprog { name: format!("f{i}"), start, btf_id, global: false }
+    };
+    program.subprogs = made.starts.into_iter().enumerate().map(sub).collect();
+    program.maps = maps.to_vec();
+    program.btf = Some(types.btf.clone());
+    program
+}
+
+/// Types of the functions: tail calls are allowed in those alone that are known to return `int`.
+struct Types {
+    btf: Arc<Btf>,
+    functions: Vec<u32>,
+}
+
+impl Types {
+    fn new() -> Result<Types, String> {
+        let build = || -> Result<(BtfBuilder, Vec<u32>), BuildError> {
+            let mut b = BtfBuilder::new();
+            let int = b.add_int("int", 4, IntEncoding { signed: true, ..IntEncoding::default() })?;
+            let long = b.add_int("long", 8, IntEncoding::default())?;
+            let proto = |b: &mut BtfBuilder, types: &[u32]| {
+                let params: Vec<Param<'_>> = types.iter().map(|t| Param { name: "a", type_id: *t }).collect();
+                b.add_func_proto(int, &params)
+            };
+            let (entry, function) = (proto(&mut b, &[long])?, proto(&mut b, &[long, long])?);
+            let mut ids = vec![b.add_func("f0", entry, FuncLinkage::Static)?];
+            for name in ["f1", "f2"] {
+                ids.push(b.add_func(name, function, FuncLinkage::Static)?);
+            }
+            Ok((b, ids))
+        };
+        let (builder, functions) = build().map_err(|e| e.to_string())?;
+        Ok(Types { btf: Arc::new(builder.finish().map_err(|e| e.to_string())?), functions })
+    }
+}
+
 struct Fuzz {
-    engines: Vec<(&'static str, User)>,
+    engines: Vec<(&'static str, User, Runner)>,
     kernel: Option<(Kernel, Vec<Arc<dyn Map>>)>,
     maps: Vec<Arc<dyn Map>>,
+    types: Types,
     /// Programs for the next library, where libraries are made.
     ahead: Option<Vec<Waiting>>,
-    /// Why the last program was refused that was.
-    refused: Option<String>,
+    /// Programs that were refused by rule, with the seed and the words of the last one.
+    refused: BTreeMap<&'static str, (u64, u64, String)>,
+    /// Sets that made tail calls, and the tail calls that they made.
+    chains: (u64, u64),
 }
 
 impl Fuzz {
     fn new(kernel: bool, aot: bool) -> Result<Fuzz, String> {
-        let user =
-            |t: Tier| (t.name(), User::new(*skep::platform(), Arc::new(FixedHost::new(1))).with_tier(t));
-        let engines: Vec<(&'static str, User)> = TIERS.map(user).into();
+        let user = |t: Tier| {
+            let user = User::new(*skep::platform(), Arc::new(FixedHost::new(1))).with_tier(t);
+            let runner = user.runner();
+            (t.name(), user, runner)
+        };
+        let engines: Vec<(&'static str, User, Runner)> = TIERS.map(user).into();
         let kernel = match kernel {
             false => None,
             true => {
@@ -114,42 +201,44 @@ impl Fuzz {
             }
         };
         let maps = maps(&engines[0].1)?;
-        Ok(Fuzz { engines, kernel, maps, ahead: aot.then(Vec::new), refused: None })
+        let (ahead, chains) = (aot.then(Vec::new), (0, 0));
+        Ok(Fuzz { engines, kernel, maps, types: Types::new()?, ahead, refused: BTreeMap::new(), chains })
     }
 
-    /// Whether the program was accepted; an error is a difference.
+    /// Whether the programs were accepted; an error is a difference.
     fn one(&mut self, seed: u64) -> Result<bool, String> {
-        let mut random = Seed(seed);
-        let len = 4 + random.below(40);
-        let (insns, starts) = packet_program(&mut random, len);
-        let mut program = programs::program(ProgType::Xdp, insns);
-        let sub =
-            |(i, start): (usize, usize)| Subprog { name: format!("f{i}"), start, btf_id: 0, global: false };
-        program.subprogs = starts.into_iter().enumerate().map(sub).collect();
-        program.maps = self.maps.clone();
-        let how = skep::verifier::Options::default();
-        let verified = match skep::verifier::verify(&Arc::new(program.clone()), skep::platform(), &how) {
-            Ok(verified) => verified,
-            Err(refused) => {
-                self.refused = Some(refused.to_string());
-                return Ok(false);
+        let (made, packet) = generate(seed);
+        let (mut set, mut programs) = (Vec::new(), Vec::new());
+        // Loops that go on for long are not worth the wait.
+        let limits = Limits { insns: 50_000, ..Limits::default() };
+        let how = skep::verifier::Options { limits, ..skep::verifier::Options::default() };
+        for made in made {
+            let program = Arc::new(program(made, &self.maps, &self.types));
+            match skep::verifier::verify(&program, skep::platform(), &how) {
+                Ok(verified) => set.push(Loadable::Verified(verified)),
+                Err(refused) => {
+                    let row = self.refused.entry(refused.rule().code()).or_default();
+                    *row = (row.0 + 1, seed, refused.message().to_string());
+                    return Ok(false);
+                }
             }
-        };
-        let packet: Vec<u8> = (0..PACKET + 16).map(|_| random.bits() as u8).collect();
-        let verified = Loadable::Verified(verified);
+            programs.push(program);
+        }
         let mut first: Option<Left> = None;
-        for (name, engine) in &self.engines {
-            let left =
-                run(engine, &verified, &self.maps, &packet, seed).map_err(|e| format!("{name}: {e}"))?;
-            compare(&mut first, left, name)?;
+        for (name, engine, runner) in &mut self.engines {
+            let left = run(engine, runner, &set, &self.maps, &packet, seed);
+            compare(&mut first, left.map_err(|e| format!("{name}: {e}"))?, name)?;
+        }
+        if let Some(left) = &first {
+            let calls = left.begun().saturating_sub(1);
+            self.chains = (self.chains.0 + u64::from(calls > 0), self.chains.1 + calls);
         }
         if let Some((kernel, maps)) = self.kernel.as_ref().filter(|_| seed.is_multiple_of(KERNEL_EVERY)) {
-            program.maps = maps.clone();
-            let left = in_kernel(kernel, program, maps, &packet, seed)?;
+            let left = in_kernel(kernel, &programs, maps, &packet, seed)?;
             compare(&mut first, left, "kernel")?;
         }
         if let (Some(ahead), Some(left)) = (&mut self.ahead, first) {
-            ahead.push(Waiting { seed, program: verified, packet, left });
+            ahead.push(Waiting { seed, set, packet, left });
             if ahead.len() == LIBRARY {
                 self.ahead_of_time()?;
             }
@@ -165,9 +254,11 @@ impl Fuzz {
         }
         let user = || User::new(*skep::platform(), Arc::new(FixedHost::new(1)));
         let mut sources = Vec::new();
-        for Waiting { seed, program, .. } in &waiting {
-            let Loadable::Verified(v) = program else { return Err("not verified".into()) };
-            sources.push(user().native_source(v).map_err(|e| format!("aot, seed {seed}: {e}"))?);
+        for Waiting { seed, set, .. } in &waiting {
+            for program in set {
+                let Loadable::Verified(v) = program else { return Err("not verified".into()) };
+                sources.push(user().native_source(v).map_err(|e| format!("aot, seed {seed}: {e}"))?);
+            }
         }
         let rows: Vec<(&str, &aot::Source)> = sources.iter().map(|s| ("program", s)).collect();
         let file = std::env::temp_dir().join(format!("skep-tiers-{}.so", std::process::id()));
@@ -175,12 +266,21 @@ impl Fuzz {
         let library = aot::Library::open(&file).map_err(|e| e.to_string());
         let _ = std::fs::remove_file(&file);
         let engine = user().with_tier(Tier::Aot).with_library(Arc::new(library?));
-        for Waiting { seed, program, packet, left } in waiting {
+        let mut runner = engine.runner();
+        for Waiting { seed, set, packet, left } in waiting {
             let seeded = |e| format!("aot, seed {seed}: {e}");
-            let here = run(&engine, &program, &self.maps, &packet, seed).map_err(seeded)?;
+            let here = run(&engine, &mut runner, &set, &self.maps, &packet, seed).map_err(seeded)?;
             compare(&mut Some(left), here, "aot").map_err(seeded)?;
         }
         Ok(())
+    }
+}
+
+impl Left {
+    /// Programs that began, of sets that make tail calls.
+    fn begun(&self) -> u64 {
+        let count = self.maps[0].get(VALUE as usize - 16..).and_then(|b| b.first_chunk());
+        count.map_or(0, |b| u64::from_ne_bytes(*b))
     }
 }
 
@@ -195,17 +295,20 @@ fn compare(first: &mut Option<Left>, left: Left, name: &str) -> Result<(), Strin
 
 fn run(
     engine: &User,
-    program: &Loadable,
+    runner: &mut Runner,
+    set: &[Loadable],
     maps: &[Arc<dyn Map>],
     packet: &[u8],
     seed: u64,
 ) -> Result<Left, String> {
     reset(maps, seed)?;
-    let loaded: Arc<UserProgram> = engine.load_program(program).map_err(|e| e.to_string())?;
+    let load = |p: &Loadable| engine.load_program(p).map_err(|e| e.to_string());
+    let loaded: Vec<Arc<UserProgram>> = set.iter().map(load).collect::<Result<_, _>>()?;
+    fill(maps, loaded.iter().map(|p| Handle::Prog(p.clone())))?;
     let row = skep::platform().prog_type(ProgType::Xdp).ok_or("no XDP")?;
     let layout = row.layout(None).ok_or("no layout")?;
     let mut ctx = programs::packet(layout, packet);
-    let r0 = engine.runner().run(&loaded, &mut ctx).map_err(|e| e.to_string())? as u32;
+    let r0 = runner.run(&loaded[0], &mut ctx).map_err(|e| e.to_string())? as u32;
     let packet = match &ctx.data {
         CtxData::Packet(p) => p.bytes().to_vec(),
         CtxData::Plain(_) => Vec::new(),
@@ -215,24 +318,33 @@ fn run(
 
 fn in_kernel(
     kernel: &Kernel,
-    program: skep::descriptors::Program,
+    set: &[Arc<Program>],
     maps: &[Arc<dyn Map>],
     packet: &[u8],
     seed: u64,
 ) -> Result<Left, String> {
     reset(maps, seed)?;
-    let loaded: KernelProgram =
-        kernel.load_program(&Arc::new(program)).map_err(|e| format!("kernel: {e}"))?;
-    let ran = kernel.run(&loaded, packet, &[], 1).map_err(|e| format!("kernel: {e}"))?;
+    let load = |p: &Arc<Program>| {
+        let here = Program { maps: maps.to_vec(), ..Program::clone(p) };
+        kernel.load_program(&Arc::new(here)).map(Arc::new).map_err(|e| format!("kernel: {e}"))
+    };
+    let loaded: Vec<Arc<KernelProgram>> = set.iter().map(load).collect::<Result<_, _>>()?;
+    fill(maps, loaded.iter().map(|p| Handle::Prog(p.clone())))?;
+    let ran = kernel.run(&loaded[0], packet, &[], 1).map_err(|e| format!("kernel: {e}"))?;
     Ok(Left { r0: ran.retval, maps: contents(maps)?, packet: ran.data })
 }
 
-/// The program of a seed, as the assembler takes it.
+/// The programs of a seed, as the assembler takes them.
 fn listing(seed: u64) -> String {
-    let mut random = Seed(seed);
-    let len = 4 + random.below(40);
     let style = Style { numbers: true, ..Style::default() };
-    disasm::listing(&packet_program(&mut random, len).0, &NoNames, style).to_string()
+    let one = |(n, made): (usize, Made)| {
+        format!(
+            "program {n}, functions at {:?}\n{}",
+            made.starts,
+            disasm::listing(&made.insns, &NoNames, style)
+        )
+    };
+    generate(seed).0.into_iter().enumerate().map(one).collect()
 }
 
 fn main() -> Result<(), String> {
@@ -261,8 +373,9 @@ fn main() -> Result<(), String> {
         "{programs} programs from seed {seed}: {accepted} accepted, no difference, {:.0?}",
         began.elapsed()
     );
-    if let Some(why) = fuzz.refused {
-        println!("the last one that was refused: {why}");
+    println!("{} of them made {} tail calls", fuzz.chains.0, fuzz.chains.1);
+    for (rule, (programs, seed, why)) in fuzz.refused {
+        println!("{programs} refused by {rule}, the last one of seed {seed}: {why}");
     }
     Ok(())
 }

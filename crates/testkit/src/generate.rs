@@ -4,8 +4,10 @@
 //! The program folds all registers into `r0` at its end, so a wrong intermediate value shows.
 
 mod packets;
+mod tails;
 
-pub use packets::{ENTRIES, PACKET, VALUE, packet_program};
+pub use packets::{ENTRIES, PACKET, VALUE};
+pub use tails::{Made, PROGRAMS, packet_programs};
 
 use skep_isa::{AluOp, AtomicOp, Callee, Cond, Endian, Imm64, Insn, Op, Operand, Reg, Size, Width};
 

@@ -1,12 +1,14 @@
 //! Random XDP programs that a verifier accepts, for the comparison of tiers: arithmetic, branches, atomics, loads and stores
-//! to the stack, the packet and a map's value, look-ups, subprograms, loops over arrays of the kinds that compilers know.
+//! to the stack, the packet and a map's value, look-ups, subprograms, tail calls, loops over arrays of the kinds that compilers
+//! know.
 //!
 //! `r6` is the context, `r7` the packet ([`PACKET`] bytes of it are checked), `r8` the value of map 0 ([`VALUE`] bytes);
 //! `r0` to `r5` and `r9` are numbers whenever a step begins. At the end the numbers and the stack slots are
 //! written to the map's value, so that a wrong one shows.
 
+use super::tails::Made;
 use super::{ALU, ATOMICS, CONDS, Random, SIZES, WIDTHS, assemble, load, reg, small, value};
-use skep_isa::{AluOp, Callee, Cond, Endian, Imm64, Insn, Op, Operand, Reg, Size, Width};
+use skep_isa::{AluOp, Callee, Cond, Endian, Imm64, Op, Operand, Reg, Size, Width};
 
 /// Bytes of the packet that programs touch.
 pub const PACKET: i16 = 64;
@@ -19,25 +21,35 @@ const NUMBERS: [usize; 7] = [0, 1, 2, 3, 4, 5, 9];
 /// Stack slots, 8 bytes each, from `r10 - 8` downwards; the one below them is for keys.
 const SLOTS: i16 = 8;
 const KEY: i16 = -8 * (SLOTS + 1);
-const R6: usize = 6;
-const R7: usize = 7;
-const R8: usize = 8;
+pub(super) const R6: usize = 6;
+pub(super) const R7: usize = 7;
+pub(super) const R8: usize = 8;
 /// Functions behind the program.
 const FUNCTIONS: usize = 2;
 
-struct Maker<'r, R> {
-    random: &'r mut R,
-    ops: Vec<Op>,
+pub(super) struct Maker<'r, R> {
+    pub(super) random: &'r mut R,
+    pub(super) ops: Vec<Op>,
     /// Calls of functions: place and function.
     calls: Vec<(usize, usize)>,
     /// Jumps to the end.
-    ends: Vec<usize>,
+    pub(super) ends: Vec<usize>,
+    /// It makes tail calls, and which of its functions do.
+    tails: bool,
+    leave: [bool; FUNCTIONS],
 }
 
-/// A program of about `len` steps, and where its functions begin. Maps: see [`VALUE`] and [`ENTRIES`].
-pub fn packet_program(random: &mut impl Random, len: usize) -> (Vec<Insn>, Vec<usize>) {
-    let mut m = Maker { random, ops: Vec::new(), calls: Vec::new(), ends: Vec::new() };
+/// A program of about `len` steps; with tail calls if it is this entry of map 2. Maps: see [`VALUE`], [`ENTRIES`] and
+/// [`super::PROGRAMS`].
+pub(super) fn packet_program(random: &mut impl Random, len: usize, entry: Option<usize>) -> Made {
+    let tails = entry.is_some();
+    let leave = [(); FUNCTIONS].map(|()| tails && random.below(3) == 0);
+    let mut m = Maker { random, ops: Vec::new(), calls: Vec::new(), ends: Vec::new(), tails, leave };
     m.begin();
+    if let Some(entry) = entry {
+        m.sign(entry);
+        m.numbers(&[3]);
+    }
     for _ in 0..len {
         m.step();
     }
@@ -45,52 +57,51 @@ pub fn packet_program(random: &mut impl Random, len: usize) -> (Vec<Insn>, Vec<u
     for f in 0..FUNCTIONS {
         m.call(f);
     }
+    if tails {
+        m.leave();
+    }
     m.finish();
     let mut starts = vec![0];
-    for _ in 0..FUNCTIONS {
+    for f in 0..FUNCTIONS {
         starts.push(m.ops.len());
-        m.function();
+        m.function(m.leave[f]);
     }
     for (at, f) in std::mem::take(&mut m.calls) {
         m.ops[at] = Op::Call(Callee::Local((starts[f + 1] - at - 1) as i32));
     }
     let slot = |at: usize| m.ops[..at].iter().map(|o| o.slots()).sum::<usize>();
     let starts = starts.into_iter().map(slot).collect();
-    (assemble(&m.ops), starts)
+    Made { insns: assemble(&m.ops), starts }
 }
 
-fn mov(dst: usize, src: usize) -> Op {
+pub(super) fn mov(dst: usize, src: usize) -> Op {
     Op::Alu { op: AluOp::Mov, width: Width::W64, dst: reg(dst), src: Operand::Reg(reg(src)) }
 }
 
-fn imm(op: AluOp, dst: usize, i: i32) -> Op {
+pub(super) fn imm(op: AluOp, dst: usize, i: i32) -> Op {
     Op::Alu { op, width: Width::W64, dst: reg(dst), src: Operand::Imm(i) }
 }
 
-fn add(dst: usize, src: usize) -> Op {
+pub(super) fn add(dst: usize, src: usize) -> Op {
     Op::Alu { op: AluOp::Add, width: Width::W64, dst: reg(dst), src: Operand::Reg(reg(src)) }
 }
 
-fn read(size: Size, dst: usize, src: usize, off: i16) -> Op {
+pub(super) fn read(size: Size, dst: usize, src: usize, off: i16) -> Op {
     Op::Load { size, sx: false, dst: reg(dst), src: reg(src), off }
 }
 
-fn write(size: Size, dst: usize, off: i16, src: usize) -> Op {
+pub(super) fn write(size: Size, dst: usize, off: i16, src: usize) -> Op {
     Op::Store { size, dst: reg(dst), off, src: Operand::Reg(reg(src)) }
 }
 
 impl<R: Random> Maker<'_, R> {
-    fn number(&mut self) -> usize {
+    pub(super) fn number(&mut self) -> usize {
         self.random.pick(&NUMBERS)
     }
 
     fn begin(&mut self) {
-        self.ops.extend([mov(R6, 1), read(Size::W, R7, R6, 0), read(Size::W, 3, R6, 4), mov(4, R7)]);
-        self.ops.push(imm(AluOp::Add, 4, PACKET.into()));
-        self.ops.push(imm(AluOp::Mov, 0, 1));
-        self.ends.push(self.ops.len());
-        let src = Operand::Reg(reg(3));
-        self.ops.push(Op::JumpIf { cond: Cond::Gt, width: Width::W64, dst: reg(4), src, off: 0 });
+        self.ops.push(mov(R6, 1));
+        self.packet();
         self.ops.push(Op::LoadImm64 { dst: reg(R8), imm: Imm64::MapIdxValue { idx: 0, off: 0 } });
         self.numbers(&NUMBERS);
         for at in 1..=SLOTS {
@@ -99,7 +110,7 @@ impl<R: Random> Maker<'_, R> {
         }
     }
 
-    fn numbers(&mut self, which: &[usize]) {
+    pub(super) fn numbers(&mut self, which: &[usize]) {
         for r in which {
             let v = value(self.random);
             self.ops.push(load(reg(*r), v));
@@ -107,7 +118,7 @@ impl<R: Random> Maker<'_, R> {
     }
 
     fn step(&mut self) {
-        match self.random.below(24) {
+        match self.random.below(if self.tails { 26 } else { 24 }) {
             0..9 => self.arithmetic(),
             9 => self.other(),
             10 | 11 => self.branch(),
@@ -119,6 +130,7 @@ impl<R: Random> Maker<'_, R> {
                 let f = self.random.below(FUNCTIONS);
                 self.call(f);
             }
+            24.. => self.leave(),
             _ => self.repeat(),
         }
     }
@@ -208,15 +220,24 @@ impl<R: Random> Maker<'_, R> {
         let (index, r) = (self.number(), self.number());
         let base = self.random.pick(&[R7, R8]);
         let mask = if base == R7 { 31 } else { 127 };
-        let other = NUMBERS.into_iter().find(|n| *n != index && *n != r).unwrap_or(9);
+        let free = |taken: &[usize]| NUMBERS.into_iter().find(|n| !taken.contains(n)).unwrap_or(9);
+        let other = free(&[index, r]);
         self.ops.extend([imm(AluOp::And, index, mask), mov(other, base), add(other, index)]);
         let off = self.random.below(16) as i16;
+        // Of a packet's place that is not known the end is asked for.
+        let (end, last) = (free(&[index, r, other]), free(&[index, r, other, 0, 1, 2, 3]));
+        if base == R7 {
+            self.ops.extend([read(Size::W, end, R6, 4), mov(last, other), imm(AluOp::Add, last, 24)]);
+            let src = Operand::Reg(reg(end));
+            self.ops.push(Op::JumpIf { cond: Cond::Gt, width: Width::W64, dst: reg(last), src, off: 1 });
+        }
         self.ops.push(match self.random.below(2) {
             0 => read(size, r, other, off),
             _ if r == index || base == R8 => write(size, other, off, index),
             _ => write(size, other, off, r),
         });
-        self.numbers(&[other]);
+        let changed = [other, end, last];
+        self.numbers(if base == R7 { &changed } else { &changed[..1] });
     }
 
     fn atomic(&mut self) {
@@ -247,10 +268,25 @@ impl<R: Random> Maker<'_, R> {
         self.numbers(&[0, 1, 2, 3, 4, 5]);
     }
 
+    /// Functions that make tail calls get the context.
     fn call(&mut self, f: usize) {
+        if self.leave[f] {
+            self.ops.push(mov(2, R6));
+        }
         self.calls.push((self.ops.len(), f));
         self.ops.push(Op::Exit);
+        if self.leave[f] {
+            self.ops.push(mov(9, 0));
+            self.packet();
+            self.numbers(&[0]);
+        }
         self.numbers(&[1, 2, 3, 4, 5]);
+    }
+
+    fn leave(&mut self) {
+        self.tail(false);
+        self.packet();
+        self.numbers(&[0, 3, 4]);
     }
 
     /// A loop over an array: `r1` counts, `r2` is the address of the element, `r3` what is read.
@@ -334,10 +370,15 @@ impl<R: Random> Maker<'_, R> {
         }
     }
 
-    /// A function of two numbers.
-    fn function(&mut self) {
+    /// A function of two numbers; of one and the context, if it makes a tail call.
+    fn function(&mut self, leaves: bool) {
         self.ops.push(mov(0, 1));
         self.numbers(&[3, 4, 5, 9]);
+        if leaves {
+            self.ops.push(mov(R6, 2));
+            self.numbers(&[2]);
+            self.tail(true);
+        }
         for _ in 0..2 + self.random.below(6) {
             match self.random.below(5) {
                 0 => self.branch(),
