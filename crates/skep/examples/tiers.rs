@@ -1,7 +1,7 @@
 //! Generated programs on every tier: `cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel] [--aot]`.
 //!
 //! Every program is verified; what the verifier accepts runs on all tiers, and where it may on the running kernel, from the
-//! same maps and packet. A third of them make tail calls, to themselves and to others that are generated with them. `r0`, every byte of the maps and every byte of the packet must be equal; the program itself writes
+//! same maps and packet. A third of them make tail calls, to themselves and to others that are generated with them. Each runs a few times, on other bytes. `r0`, every byte of the maps and every byte of the packet must be equal; the program itself writes
 //! its registers and its stack to a map at its end. The first difference ends the run with the program's listing.
 
 #![allow(clippy::print_stdout, reason = "a tool says what it found")]
@@ -25,6 +25,8 @@ use std::time::Instant;
 const TIERS: [Tier; 4] = [Tier::Checked, Tier::Interp, Tier::Baseline, Tier::Optimized];
 /// One program of so many also runs in the kernel.
 const KERNEL_EVERY: u64 = 16;
+/// Runs of each program, with other packets and maps: compilers take far longer.
+const RUNS: usize = 4;
 /// Programs of a library that is made ahead of time.
 const LIBRARY: usize = 256;
 
@@ -40,8 +42,15 @@ struct Left {
 struct Waiting {
     seed: u64,
     set: Vec<Loadable>,
+    inputs: Vec<Input>,
+    left: Vec<Left>,
+}
+
+/// What a run begins with.
+struct Input {
     packet: Vec<u8>,
-    left: Left,
+    /// Of the maps' bytes.
+    seed: u64,
 }
 
 fn def(name: &str, map_type: MapType, value_size: u32, max_entries: u32) -> MapDef {
@@ -123,12 +132,16 @@ fn fill(maps: &[Arc<dyn Map>], set: impl Iterator<Item = Handle>) -> Result<(), 
     Ok(())
 }
 
-/// The programs of a seed, with the packet that they run on.
-fn generate(seed: u64) -> (Vec<Made>, Vec<u8>) {
+/// The programs of a seed, with what they run on.
+fn generate(seed: u64) -> (Vec<Made>, Vec<Input>) {
     let mut random = Seed(seed);
     let len = 4 + random.below(40);
     let set = packet_programs(&mut random, len);
-    (set, (0..PACKET + 16).map(|_| random.bits() as u8).collect())
+    let mut input = |_| {
+        let packet = (0..PACKET + 16).map(|_| random.bits() as u8).collect();
+        Input { packet, seed: random.bits() }
+    };
+    (set, (0..RUNS).map(&mut input).collect())
 }
 
 fn program(made: Made, maps: &[Arc<dyn Map>], types: &Types) -> Program {
@@ -207,10 +220,10 @@ impl Fuzz {
 
     /// Whether the programs were accepted; an error is a difference.
     fn one(&mut self, seed: u64) -> Result<bool, String> {
-        let (made, packet) = generate(seed);
+        let (made, inputs) = generate(seed);
         let (mut set, mut programs) = (Vec::new(), Vec::new());
         // Loops that go on for long are not worth the wait.
-        let limits = Limits { insns: 50_000, ..Limits::default() };
+        let limits = Limits { insns: 20_000, ..Limits::default() };
         let how = skep::verifier::Options { limits, ..skep::verifier::Options::default() };
         for made in made {
             let program = Arc::new(program(made, &self.maps, &self.types));
@@ -224,21 +237,19 @@ impl Fuzz {
             }
             programs.push(program);
         }
-        let mut first: Option<Left> = None;
+        let mut first: Option<Vec<Left>> = None;
         for (name, engine, runner) in &mut self.engines {
-            let left = run(engine, runner, &set, &self.maps, &packet, seed);
+            let left = run(engine, runner, &set, &self.maps, &inputs);
             compare(&mut first, left.map_err(|e| format!("{name}: {e}"))?, name)?;
         }
-        if let Some(left) = &first {
-            let calls = left.begun().saturating_sub(1);
-            self.chains = (self.chains.0 + u64::from(calls > 0), self.chains.1 + calls);
-        }
+        let calls: u64 = first.iter().flatten().map(|left| left.begun().saturating_sub(1)).sum();
+        self.chains = (self.chains.0 + u64::from(calls > 0), self.chains.1 + calls);
         if let Some((kernel, maps)) = self.kernel.as_ref().filter(|_| seed.is_multiple_of(KERNEL_EVERY)) {
-            let left = in_kernel(kernel, &programs, maps, &packet, seed)?;
+            let left = in_kernel(kernel, &programs, maps, &inputs)?;
             compare(&mut first, left, "kernel")?;
         }
         if let (Some(ahead), Some(left)) = (&mut self.ahead, first) {
-            ahead.push(Waiting { seed, set, packet, left });
+            ahead.push(Waiting { seed, set, inputs, left });
             if ahead.len() == LIBRARY {
                 self.ahead_of_time()?;
             }
@@ -267,9 +278,9 @@ impl Fuzz {
         let _ = std::fs::remove_file(&file);
         let engine = user().with_tier(Tier::Aot).with_library(Arc::new(library?));
         let mut runner = engine.runner();
-        for Waiting { seed, set, packet, left } in waiting {
+        for Waiting { seed, set, inputs, left } in waiting {
             let seeded = |e| format!("aot, seed {seed}: {e}");
-            let here = run(&engine, &mut runner, &set, &self.maps, &packet, seed).map_err(seeded)?;
+            let here = run(&engine, &mut runner, &set, &self.maps, &inputs).map_err(seeded)?;
             compare(&mut Some(left), here, "aot").map_err(seeded)?;
         }
         Ok(())
@@ -284,13 +295,16 @@ impl Left {
     }
 }
 
-fn compare(first: &mut Option<Left>, left: Left, name: &str) -> Result<(), String> {
-    match first {
-        None => *first = Some(left),
-        Some(f) if *f == left => {}
-        Some(f) => return Err(format!("checked leaves\n{f:x?}\n{name} leaves\n{left:x?}")),
+fn compare(first: &mut Option<Vec<Left>>, left: Vec<Left>, name: &str) -> Result<(), String> {
+    let Some(first) = first else {
+        *first = Some(left);
+        return Ok(());
+    };
+    let other = first.iter().zip(&left).enumerate().find(|(_, (f, l))| f != l);
+    match other {
+        None => Ok(()),
+        Some((n, (f, l))) => Err(format!("run {n}: checked leaves\n{f:x?}\n{name} leaves\n{l:x?}")),
     }
-    Ok(())
 }
 
 fn run(
@@ -298,40 +312,44 @@ fn run(
     runner: &mut Runner,
     set: &[Loadable],
     maps: &[Arc<dyn Map>],
-    packet: &[u8],
-    seed: u64,
-) -> Result<Left, String> {
-    reset(maps, seed)?;
+    inputs: &[Input],
+) -> Result<Vec<Left>, String> {
     let load = |p: &Loadable| engine.load_program(p).map_err(|e| e.to_string());
     let loaded: Vec<Arc<UserProgram>> = set.iter().map(load).collect::<Result<_, _>>()?;
     fill(maps, loaded.iter().map(|p| Handle::Prog(p.clone())))?;
     let row = skep::platform().prog_type(ProgType::Xdp).ok_or("no XDP")?;
     let layout = row.layout(None).ok_or("no layout")?;
-    let mut ctx = programs::packet(layout, packet);
-    let r0 = runner.run(&loaded[0], &mut ctx).map_err(|e| e.to_string())? as u32;
-    let packet = match &ctx.data {
-        CtxData::Packet(p) => p.bytes().to_vec(),
-        CtxData::Plain(_) => Vec::new(),
+    let run = |input: &Input| {
+        reset(maps, input.seed)?;
+        let mut ctx = programs::packet(layout, &input.packet);
+        let r0 = runner.run(&loaded[0], &mut ctx).map_err(|e| e.to_string())? as u32;
+        let packet = match &ctx.data {
+            CtxData::Packet(p) => p.bytes().to_vec(),
+            CtxData::Plain(_) => Vec::new(),
+        };
+        Ok(Left { r0, maps: contents(maps)?, packet })
     };
-    Ok(Left { r0, maps: contents(maps)?, packet })
+    inputs.iter().map(run).collect()
 }
 
 fn in_kernel(
     kernel: &Kernel,
     set: &[Arc<Program>],
     maps: &[Arc<dyn Map>],
-    packet: &[u8],
-    seed: u64,
-) -> Result<Left, String> {
-    reset(maps, seed)?;
+    inputs: &[Input],
+) -> Result<Vec<Left>, String> {
     let load = |p: &Arc<Program>| {
         let here = Program { maps: maps.to_vec(), ..Program::clone(p) };
         kernel.load_program(&Arc::new(here)).map(Arc::new).map_err(|e| format!("kernel: {e}"))
     };
     let loaded: Vec<Arc<KernelProgram>> = set.iter().map(load).collect::<Result<_, _>>()?;
     fill(maps, loaded.iter().map(|p| Handle::Prog(p.clone())))?;
-    let ran = kernel.run(&loaded[0], packet, &[], 1).map_err(|e| format!("kernel: {e}"))?;
-    Ok(Left { r0: ran.retval, maps: contents(maps)?, packet: ran.data })
+    let run = |input: &Input| {
+        reset(maps, input.seed)?;
+        let ran = kernel.run(&loaded[0], &input.packet, &[], 1).map_err(|e| format!("kernel: {e}"))?;
+        Ok(Left { r0: ran.retval, maps: contents(maps)?, packet: ran.data })
+    };
+    inputs.iter().map(run).collect()
 }
 
 /// The programs of a seed, as the assembler takes them.
