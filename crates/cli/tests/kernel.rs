@@ -54,6 +54,26 @@ fn the_same_report_from_both_engines() {
     }
 }
 
+/// The kernel counts as the user engine does: every run of the program that is called, and its time.
+#[test]
+fn runs_are_counted_on_both_engines() {
+    let engines: &[&str] = if kernel() { &["user", "kernel"] } else { &["user"] };
+    for engine in engines {
+        let (object, capture) = ("examples/pktsize/pktsize.bpf.o", "examples/pktsize/traffic.pcapng");
+        let args = ["run", object, "--pcap", capture, "--engine", engine, "--repeat", "3"];
+        let ran = skep(&[&args[..], &["--stats", "-j"]].concat());
+        let row: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+        assert_eq!(row["run_cnt"].as_u64().unwrap(), 3 * row["packets"].as_u64().unwrap(), "{engine}");
+        assert!(row["run_time_ns"].as_u64().unwrap() > 0, "{engine}");
+        let shown = text(&skep(&[&args[..], &["--stats"]].concat()).stdout);
+        let line = format!(" run_cnt {}", row["run_cnt"]);
+        let has = |l: &str| l.starts_with("  run_time_ns ") && l.ends_with(&line);
+        assert!(shown.lines().any(has), "{shown}");
+        let unasked = &args[..args.len() - 2];
+        assert!(!text(&skep(unasked).stdout).contains("run_cnt"), "nobody asked");
+    }
+}
+
 /// What both verifiers say of each program: the kernel's refusal is told with line, values, causes and fix as our own is.
 /// `tests/objects/src/refused.c` has the cases.
 #[test]

@@ -3,6 +3,7 @@
 use crate::btf::{BtfCache, hidden, vmlinux};
 use crate::door::{Door, TestRun};
 use crate::explain::{self, Asked, Rights};
+use crate::info;
 use crate::link::{self, AttachTo, Link};
 use crate::load::{self, KernelProgram, Surroundings};
 use crate::map::{self, KernelMap};
@@ -10,13 +11,13 @@ use crate::raw::Live;
 use crate::struct_ops;
 use skep_btf::Btf;
 use skep_isa::Insn;
-use skep_platform::engine::{self, Engine, EngineError, Loadable, Loaded, Platform, RunError};
+use skep_platform::engine::{self, Engine, EngineError, Loadable, Loaded, Platform, RunError, RunStats};
 use skep_platform::env::{Context, CtxData};
 use skep_platform::map::{Map, MapBtf, MapDef, MapError};
 use skep_platform::{Errno, Fault, MapType, Packet, ProgType, Program};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -135,6 +136,15 @@ impl Kernel {
             Err(e) => Err(EngineError::Unsupported { what: "the kernel engine".into(), why: e.to_string() }),
             Ok(_) => Ok(()),
         }
+    }
+
+    /// Has the kernel count the runs of every program of the machine, and their time, while what is returned lives
+    /// (`BPF_ENABLE_STATS`). Cost: about 20 ns a run.
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_SYS_ADMIN.
+    pub fn count_runs(&self) -> Result<OwnedFd, Errno> {
+        self.door.enable_stats()
     }
 
     /// Loads a program, with its concrete type.
@@ -333,6 +343,19 @@ impl Engine for Kernel {
             return Err(Box::new(stopped(program.program(), why)));
         };
         self.run_packet(mine, ctx, 1).map(|(r0, _)| r0)
+    }
+
+    /// What the kernel counted while it was told to ([`Kernel::count_runs`]).
+    fn run_stats(&self, program: &dyn Loaded) -> Result<RunStats, Errno> {
+        let mine = program.as_any().downcast_ref::<KernelProgram>().ok_or(Errno::EINVAL)?;
+        let mut all = RunStats::default();
+        for p in [Some(mine), mine.known_twin()].into_iter().flatten() {
+            let i = info::prog(&*self.door, p.as_fd())?;
+            all.runs += i.run_cnt;
+            all.ns += i.run_time_ns;
+            all.recursion_misses += i.recursion_misses;
+        }
+        Ok(all)
     }
 
     /// `target` is what the section name leaves open, by program type: a device for XDP and traffic control, a cgroup's

@@ -51,6 +51,11 @@ impl KernelProgram {
         self.twin.get_or_init(make).as_deref()
     }
 
+    /// That program, if it was loaded.
+    pub(crate) fn known_twin(&self) -> Option<&KernelProgram> {
+        self.twin.get()?.as_deref()
+    }
+
     /// The verifier's log, if one was asked for ([`crate::Options::log_level`]).
     pub fn log(&self) -> &str {
         &self.log

@@ -3,7 +3,7 @@
 
 use crate::{Kernel, KernelMap, pin};
 use skep_btf::Btf;
-use skep_platform::engine::{Engine, EngineError, Link, Loadable, Loaded, Platform, RunError};
+use skep_platform::engine::{Engine, EngineError, Link, Loadable, Loaded, Platform, RunError, RunStats};
 use skep_platform::env::Context;
 use skep_platform::map::{Map, MapDef, MapError};
 use skep_platform::{Errno, MapType};
@@ -120,6 +120,10 @@ impl Engine for Pinning<'_> {
 
     fn test_run(&self, program: &dyn Loaded, ctx: &mut Context) -> Result<u64, Box<RunError>> {
         self.kernel.test_run(program, ctx)
+    }
+
+    fn run_stats(&self, program: &dyn Loaded) -> Result<RunStats, Errno> {
+        self.kernel.run_stats(program)
     }
 
     fn attach(&self, program: Arc<dyn Loaded>, target: &str) -> Result<Box<dyn Link>, EngineError> {

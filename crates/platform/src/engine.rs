@@ -76,6 +76,18 @@ impl Loadable {
     }
 }
 
+/// How often a program ran (`struct bpf_prog_info`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RunStats {
+    /// Runs (`run_cnt`).
+    pub runs: u64,
+    /// Nanoseconds of all of them together (`run_time_ns`).
+    pub ns: u64,
+    /// Runs that did not take place since the program was running on that CPU already (`recursion_misses`); none in the user
+    /// engine.
+    pub recursion_misses: u64,
+}
+
 /// What runs programs.
 pub trait Engine {
     /// Data it goes by.
@@ -93,6 +105,12 @@ pub trait Engine {
     fn load(&self, program: Loadable) -> Result<Arc<dyn Loaded>, EngineError>;
     /// Runs a program once on `ctx` (`BPF_PROG_TEST_RUN`).
     fn test_run(&self, program: &dyn Loaded, ctx: &mut Context) -> Result<u64, Box<RunError>>;
+    /// Runs of a program since they are counted. Both engines count when they are asked to; runs that a tail call leads to
+    /// belong to the program that the run began with.
+    ///
+    /// # Errors
+    /// `EINVAL` for a program of another engine.
+    fn run_stats(&self, program: &dyn Loaded) -> Result<RunStats, Errno>;
     /// Attaches a program to a hook.
     fn attach(&self, program: Arc<dyn Loaded>, target: &str) -> Result<Box<dyn Link>, EngineError>;
 }

@@ -21,6 +21,7 @@ pub mod uapi;
 pub use ctx::{CtxAccess, CtxField, CtxLayout, FieldKind, ProgTypeDesc, Rights, Verdict};
 pub use engine::{
     CallSite, Engine, EngineError, Link, Loadable, Loaded, Platform, Refusal, RegisterNote, RunError,
+    RunStats,
 };
 pub use env::{Context, Env, Fault, Host, Memory, Region, RegionKind, Ret};
 pub use errno::Errno;

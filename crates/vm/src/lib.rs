@@ -15,6 +15,7 @@ mod lower;
 mod mem;
 mod native;
 mod region;
+mod stats;
 
 pub use checked::code::Code;
 pub use checked::report::report;

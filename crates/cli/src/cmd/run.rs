@@ -120,6 +120,9 @@ fn args() -> Vec<Arg> {
             .value_parser(["stop", "count"])
             .default_value("stop")
             .help("What a faulting program does to the rest of the capture"),
+        Arg::new("stats").long("stats").action(ArgAction::SetTrue).help(
+            "Count each program's runs and their time, clock and all, and show them as run_cnt and run_time_ns",
+        ),
         Arg::new("map-limit")
             .long("map-limit")
             .value_name("N")
@@ -155,16 +158,20 @@ fn run(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
     let cpus = machine.cpus();
     let (mut rows, mut trouble) = (Vec::new(), None);
     let mut stream = follow::Stream::new(m, &machine, &c, out)?;
+    let _counting = machine.count_runs(m)?;
     for p in &chosen {
         let program = p.loaded.program();
         let mut outcome = input.run(m, &machine, &*p.loaded, (&mut stream, out))?;
         trouble = outcome.take_trouble().or(trouble);
+        let stats = machine.stats(m, &*p.loaded)?;
         if out.is_json() {
             let mut row = outcome.json(program);
+            stats.iter().for_each(|s| row.extend(report::stats_json(s)));
             row.insert("maps".into(), Value::Object(maps_json(&c, cpus, limit)));
             rows.push(row);
         } else {
             out.text(&outcome.text(program, &input))?;
+            stats.iter().try_for_each(|s| out.line(&report::stats_text(s)))?;
         }
         if stream.is_over() {
             break;
@@ -260,6 +267,8 @@ fn user_engine(m: &ArgMatches) -> Result<User, Failure> {
     let limits =
         skep::vm::Options { unset_stack: !m.get_flag("strict-stack"), ..skep::vm::Options::default() };
     let user = User::new(*skep::platform(), Arc::new(host)).with_tier(tier).with_options(limits);
+    let stats = m.try_get_one::<bool>("stats").ok().flatten().is_some_and(|s| *s);
+    let user = if stats { user.with_run_stats() } else { user };
     Ok(match library(m) {
         Some(path) => {
             let library = aot::Library::open(path).map_err(|e| Failure::io("read", path, &e))?;

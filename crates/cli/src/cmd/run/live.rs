@@ -8,11 +8,11 @@ use crate::output::{Out, object};
 use crate::stream::{self, End, Followed, summary, summary_json};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use serde_json::{Map, Value};
-use skep::Collection;
 use skep::descriptors::{EngineError, Errno};
 use skep::kernel::auto::{self, Given};
 use skep::kernel::link::XdpMode;
 use skep::kernel::{Kernel, KernelProgram, Link, info};
+use skep::{Collection, Engine};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -193,15 +193,19 @@ fn report(
     for a in attached {
         let (runs, ns) = runs(kernel, a.program);
         let each = ns.checked_div(runs).unwrap_or(0);
+        let stats = if m.get_flag("stats") { kernel.run_stats(a.program).ok() } else { None };
         if out.is_json() {
-            rows.push(object([
+            let mut row = object([
                 ("prog", a.name.into()),
                 ("place", a.place.clone().into()),
                 ("runs", runs.into()),
                 ("ns_per_run", each.into()),
-            ]));
+            ]);
+            stats.iter().for_each(|s| row.extend(super::report::stats_json(s)));
+            rows.push(row);
         } else {
             out.line(&format!("{} on {}: {runs} runs, {each} ns a run", a.name, a.place))?;
+            stats.iter().try_for_each(|s| out.line(&super::report::stats_text(s)))?;
         }
     }
     if out.is_json() {

@@ -3,9 +3,11 @@
 use crate::failure::Failure;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use skep::Engine;
+use skep::descriptors::RunStats;
 use skep::kernel::{Kernel, pin_to_cpu, possible_cpus};
 use skep::vm::User;
+use skep::{Engine, Loaded};
+use std::os::fd::OwnedFd;
 
 /// An engine.
 pub(crate) enum Machine {
@@ -44,6 +46,25 @@ impl Machine {
             Machine::User(u) => u,
             Machine::Kernel(k) => k,
         }
+    }
+
+    /// Has the kernel count runs while what is returned lives, if `--stats` asks for it; the user engine counts its own.
+    pub(crate) fn count_runs(&self, m: &ArgMatches) -> Result<Option<OwnedFd>, Failure> {
+        match self {
+            Machine::Kernel(k) if m.get_flag("stats") => {
+                k.count_runs().map(Some).map_err(|e| crate::cmd::kobj::refused("counting runs", e))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What was counted of a program's runs, if `--stats` asks for it.
+    pub(crate) fn stats(&self, m: &ArgMatches, loaded: &dyn Loaded) -> Result<Option<RunStats>, Failure> {
+        if !m.get_flag("stats") {
+            return Ok(None);
+        }
+        let stats = self.engine().run_stats(loaded);
+        stats.map(Some).map_err(|e| crate::cmd::kobj::refused("reading what was counted", e))
     }
 
     /// The kernel that programs are told of, where it is not for the tables to say.

@@ -7,7 +7,7 @@ use crate::table::Table;
 use serde_json::{Map, Value, json};
 use skep::descriptors::ctx::Fate;
 use skep::descriptors::packet::Redirect;
-use skep::descriptors::{ProgTypeDesc, Program, RegisterNote, RunError};
+use skep::descriptors::{ProgTypeDesc, Program, RegisterNote, RunError, RunStats};
 use skep::hooks::report::{Count, Report};
 use std::path::PathBuf;
 
@@ -283,6 +283,24 @@ fn redirect_text(to: Option<&Redirect>) -> String {
         Some(Redirect::MapEntry { map, index, .. }) => format!("to entry {index} of map {map}"),
         _ => "without a target".into(),
     }
+}
+
+/// What was counted of runs, in bpftool's words.
+pub(crate) fn stats_text(s: &RunStats) -> String {
+    let mut out = format!("  run_time_ns {} run_cnt {}", s.ns, s.runs);
+    if s.recursion_misses != 0 {
+        out.push_str(&format!(" recursion_misses {}", s.recursion_misses));
+    }
+    out
+}
+
+/// The same for programs.
+pub(crate) fn stats_json(s: &RunStats) -> Map<String, Value> {
+    object([
+        ("run_time_ns", s.ns.into()),
+        ("run_cnt", s.runs.into()),
+        ("recursion_misses", s.recursion_misses.into()),
+    ])
 }
 
 /// A number with a comma before every three digits.
