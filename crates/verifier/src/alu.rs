@@ -3,7 +3,7 @@
 use crate::machine::Vm;
 use crate::reject::{Check, refuse};
 use crate::scalar::Scalar;
-use crate::value::{ADD_CONST, Base, Flags, Reg};
+use crate::value::{ADD_CONST, ADD_CONST32, ADD_CONST64, Base, Flags, Reg};
 use skep_isa::{AluOp, Endian, Operand, Width};
 
 /// Bound of offsets (`BPF_MAX_VAR_OFF`).
@@ -195,11 +195,29 @@ impl Vm<'_> {
         self.masked_number(op, dst)?;
         let d = if matches!(op, AluOp::And | AluOp::Or) { self.fork(dst, &d, &s)? } else { d };
         let mut out = number(op, width, &d, &s);
-        if !self.capable() || self.lacks.ability("tied-by-constant") {
-            clear_id(&mut out);
+        let itself = matches!(src, Operand::Reg(r) if r.index() == dst);
+        if let Some((flag, off)) = self.distance(op, width, &d, &s.val).filter(|_| !itself) {
+            (out.id, out.off) = (d.id | flag, off);
         }
         self.set(dst, out);
         Ok(())
+    }
+
+    /// How far from its origin a number is when a constant is added or taken away: the flag of its id, and the
+    /// difference. A sum of 32 bits has one when its origin has no upper half.
+    fn distance(&self, op: AluOp, width: Width, d: &Reg, s: &Scalar) -> Option<(u32, i32)> {
+        let tied = d.id != 0 && d.id & ADD_CONST == 0 && matches!(op, AluOp::Add | AluOp::Sub);
+        if !tied || !self.capable() || self.lacks.ability("tied-by-constant") {
+            return None;
+        }
+        let (flag, k) = match width {
+            Width::W64 => (ADD_CONST64, i32::try_from(s.as_const()? as i64).ok()?),
+            Width::W32 if d.val.r.umax <= u32::MAX.into() => (ADD_CONST32, s.sub_const()? as i32),
+            Width::W32 => return None,
+        };
+        let off = if op == AluOp::Sub { k.checked_neg()? } else { k };
+        let old = flag == ADD_CONST64 && op == AluOp::Add && k >= 0;
+        (old || !self.lacks.ability("tied-by-difference")).then_some((flag, off))
     }
 
     /// A number that is 0 or -1 (what an arithmetic shift leaves of a sign) and is about to be masked with a constant: 0
@@ -384,23 +402,12 @@ fn check_immediate(op: AluOp, width: Width, src: Operand) -> Check {
     }
 }
 
-/// The number that an operation leaves, tied to its origin when a constant was added.
+/// The number that an operation leaves.
 fn number(op: AluOp, width: Width, d: &Reg, s: &Reg) -> Reg {
-    let mut out = Reg::scalar(d.val.alu(op, width, &s.val));
     if s.val.is_empty() || d.val.is_empty() {
-        out = Reg::UNKNOWN;
+        return Reg::UNKNOWN;
     }
-    let added = s.val.as_const().filter(|v| *v <= i32::MAX as u64);
-    if op == AluOp::Add
-        && width == Width::W64
-        && d.id != 0
-        && d.id & ADD_CONST == 0
-        && let Some(k) = added
-    {
-        out.id = d.id | ADD_CONST;
-        out.off = k as i32;
-    }
-    out
+    Reg::scalar(d.val.alu(op, width, &s.val))
 }
 
 /// Not tied to anything.

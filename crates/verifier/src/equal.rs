@@ -7,7 +7,7 @@ use crate::machine::KeptState;
 use crate::shared::Shared;
 use crate::stack::Stack;
 use crate::state::{Byte, Frame, Place, Places, Ref, Slot, State};
-use crate::value::{ADD_CONST, Base, Reg};
+use crate::value::{ADD_CONST, ADD_CONST32, Base, Reg};
 
 /// How closely states are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +26,9 @@ pub(crate) struct Ids {
     pairs: Vec<(u32, u32)>,
     made_up: u32,
 }
+
+/// Ids from here on stand for those that the current state does not have.
+const MADE_UP: u32 = ADD_CONST32 / 2;
 
 impl Ids {
     #[inline]
@@ -62,7 +65,7 @@ impl Ids {
         }
         let cur = if cur == 0 {
             self.made_up += 1;
-            u32::MAX / 2 + self.made_up
+            MADE_UP + self.made_up
         } else {
             cur
         };
@@ -306,8 +309,8 @@ impl Compare<'_> {
         if !cur.val.is_within(&old.val) {
             return false;
         }
-        let (a, b) = (old.id & ADD_CONST != 0, cur.id & ADD_CONST != 0);
-        if (a && !b) || (old.id != 0 && !a && b) || (a && old.off != cur.off) {
+        let (a, b) = (old.id & ADD_CONST, cur.id & ADD_CONST);
+        if (old.id != 0 && a != b) || (a != 0 && old.off != cur.off) {
             return false;
         }
         ids.scalar(old.id, cur.id)

@@ -1,6 +1,7 @@
 //! Conditional jumps: which way is certain, and what each side learns about both operands, about those tied to them,
 //! about pointers that may be NULL, and about the packet's end.
 
+use crate::alu::clear_id;
 use crate::branch::{self, Claim};
 use crate::machine::Vm;
 use crate::reject::{Check, refuse};
@@ -8,7 +9,7 @@ use crate::scalar::Scalar;
 use crate::state::{Place, State};
 use crate::step::Flow;
 use crate::tnum::Tnum;
-use crate::value::{ADD_CONST, AT_END, BEYOND_END, Base, Flags, Reg};
+use crate::value::{ADD_CONST, ADD_CONST32, AT_END, BEYOND_END, Base, Flags, Reg};
 use skep_isa::{AluOp, Cond, Operand, Width};
 use skep_platform::MapType;
 use skep_platform::facts::Ways;
@@ -58,7 +59,7 @@ impl Vm<'_> {
             return Ok(Flow::To(if taken { target } else { pc + 1 }));
         }
         self.facts.branch(pc, Ways::Both);
-        let linked = self.linked(&d, sreg.map(|_| &s));
+        let linked = self.tied(&d, sreg.map(|_| &s));
         if linked.len() > 1 {
             self.note(|h| {
                 for (slot, p) in h.linked.iter_mut().zip(&linked) {
@@ -75,15 +76,33 @@ impl Vm<'_> {
         Ok(Flow::To(pc + 1))
     }
 
-    /// Registers and slots tied to either operand.
-    fn linked(&self, d: &Reg, s: Option<&Reg>) -> Vec<Place> {
+    /// Registers that may still be read, and slots, that are tied to either operand. There is room for a few: the ties of
+    /// the others are cut (`collect_linked_regs`).
+    fn tied(&mut self, d: &Reg, s: Option<&Reg>) -> Vec<Place> {
         let mut out = Vec::new();
         for r in s.into_iter().chain([d]) {
             if r.is_scalar() && r.id != 0 {
-                collect(&self.cur, r.id, &mut out);
+                self.collect(r.id & !ADD_CONST, &mut out);
+            }
+        }
+        if out.len() > MAX_LINKED {
+            for p in out.split_off(MAX_LINKED) {
+                clear_id(place(&mut self.cur, &p));
             }
         }
         out
+    }
+
+    fn collect(&self, id: u32, out: &mut Vec<Place>) {
+        let same = |r: &Reg| r.is_scalar() && r.id & !ADD_CONST == id;
+        for (f, frame) in self.cur.frames.iter().enumerate().rev() {
+            let live = self.live_regs.get(self.cur.insn_of_frame(f)).copied().unwrap_or(u16::MAX);
+            let regs = frame.regs.iter().take(10).enumerate();
+            let regs = regs.filter(|(i, r)| live >> i & 1 == 1 && same(r)).map(|(i, _)| (i, false));
+            let slots = frame.stack.iter().enumerate();
+            let slots = slots.filter(|(_, s)| s.is_spill() && same(&s.reg)).map(|(i, _)| (i, true));
+            out.extend(regs.chain(slots).map(|(i, slot)| Place { frame: f as u8, index: i as u8, slot }));
+        }
     }
 
     /// What pointers learn: NULL or not, how far the packet reaches.
@@ -209,44 +228,28 @@ fn spread(state: &mut State, known: &Reg, at: usize, linked: &[Place]) {
         if *p == (Place { frame: top, index: at as u8, slot: false }) {
             continue;
         }
-        let frame = state.frame_at_mut(p.frame as usize);
-        let r =
-            if p.slot { &mut frame.stack[p.index as usize].reg } else { &mut frame.regs[p.index as usize] };
+        let r = place(state, p);
         if !r.is_scalar() || r.id & !ADD_CONST != known.id & !ADD_CONST {
             continue;
         }
-        if r.id & ADD_CONST == known.id & ADD_CONST && (r.id & ADD_CONST == 0 || r.off == known.off) {
+        // A difference of 64 bits and one of 32 say nothing of each other.
+        if (r.id ^ known.id) & ADD_CONST == ADD_CONST {
+            continue;
+        }
+        if r.off == known.off {
             *r = *known;
             continue;
         }
-        let own = if r.id & ADD_CONST != 0 { r.off as i64 } else { 0 };
-        let theirs = if known.id & ADD_CONST != 0 { known.off as i64 } else { 0 };
-        let delta = Scalar::constant((own - theirs) as u64);
-        r.val = known.val.alu(AluOp::Add, Width::W64, &delta);
+        let delta = Scalar::constant((r.off as i64 - known.off as i64) as u64);
+        let width = if (r.id | known.id) & ADD_CONST32 != 0 { Width::W32 } else { Width::W64 };
+        r.val = known.val.alu(AluOp::Add, width, &delta);
     }
 }
 
-fn collect(state: &State, id: u32, out: &mut Vec<Place>) {
-    let same = |r: &Reg| r.is_scalar() && r.id & !ADD_CONST == id & !ADD_CONST;
-    for (f, frame) in state.frames.iter().enumerate() {
-        let regs = frame.regs.iter().take(10).enumerate().filter(|(_, r)| same(r)).map(|(i, _)| (i, false));
-        let slots = frame
-            .stack
-            .iter()
-            .enumerate()
-            .filter(|(_, s)| s.is_spill() && same(&s.reg))
-            .map(|(i, _)| (i, true));
-        for (index, slot) in regs.chain(slots) {
-            let p = Place { frame: f as u8, index: index as u8, slot };
-            if out.len() < MAX_LINKED && !out.contains(&p) {
-                out.push(p);
-            }
-        }
-    }
-    if out.len() == MAX_LINKED {
-        // Those beyond the limit keep their id but are not told: the kernel cuts their tie.
-        out.truncate(MAX_LINKED);
-    }
+/// A register or a slot's contents.
+fn place<'a>(state: &'a mut State, p: &Place) -> &'a mut Reg {
+    let frame = state.frame_at_mut(p.frame as usize);
+    if p.slot { &mut frame.stack[p.index as usize].reg } else { &mut frame.regs[p.index as usize] }
 }
 
 /// The pointer is not NULL any more; look-ups in maps of maps and of sockets yield other things.

@@ -12,8 +12,13 @@ use std::fmt;
 /// Index into the verifier's maps: the program's, then inner maps.
 pub type MapId = u16;
 
-/// Set in the id of a scalar that differs from its origin by a constant.
-pub const ADD_CONST: u32 = 1 << 31;
+/// Set in the id of a scalar that a 64-bit addition made differ from its origin by a constant.
+pub const ADD_CONST64: u32 = 1 << 31;
+/// Set in the id of a scalar that a 32-bit addition made differ from its origin by a constant, modulo 2^32. Both have
+/// no upper half.
+pub const ADD_CONST32: u32 = 1 << 30;
+/// Either.
+pub const ADD_CONST: u32 = ADD_CONST64 | ADD_CONST32;
 
 /// Packet pointer compared beyond the packet's end (`BEYOND_PKT_END`).
 pub const BEYOND_END: i32 = -2;
