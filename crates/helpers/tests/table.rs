@@ -210,7 +210,11 @@ fn rules_name_arguments_that_exist() {
                 Rule::NotMember(name) => assert!(name.contains('/'), "{}", h.name),
                 Rule::MapValueArg(i) => assert!(kind(i).is_some(), "{}", h.name),
                 Rule::Built(option) => assert!(!option.starts_with("CONFIG_"), "{}", h.name),
-                Rule::NotLockedDown | Rule::None | Rule::Cpu | Rule::WritesDynptr | Rule::SetsRetval => {}
+                Rule::NotLockedDown
+                | Rule::None
+                | Rule::Cpu { .. }
+                | Rule::WritesDynptr
+                | Rule::SetsRetval => {}
             }
         }
     }

@@ -8,7 +8,8 @@
 /// What the verifier proved. All questions are by instruction slot of [`crate::Program::insns`] and cost an index.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// Deepest stack use in bytes over all call chains, each frame rounded up to 16 bytes.
+    /// Deepest stack use in bytes over all call chains as Linux counts it: each frame rounded up to 16 bytes, without
+    /// spills that Linux takes out of the code. What a frame itself needs is [`SubprogFacts::stack`].
     pub stack_depth: u32,
     /// Functions, ascending by start, with the stack that each uses; empty: not known.
     pub subprogs: Vec<SubprogFacts>,

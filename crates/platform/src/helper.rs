@@ -79,8 +79,12 @@ pub enum Rule {
     ZeroArg(u8),
     /// `r0` is an error number or at most the size in this argument (`do_refine_retval_range`).
     AtMostSize(u8),
-    /// `r0` is a CPU number.
-    Cpu,
+    /// `r0` is a CPU number. For these program types Linux on x86-64 puts instructions in the call's place that leave the
+    /// other registers alone (`verifier_inlines_helper_call` and the types' `get_func_proto`).
+    Cpu {
+        /// The program types.
+        inlined: &'static [ProgType],
+    },
     /// `r0` is argument 0 as another type, and the same reference (`is_ptr_cast_function`).
     Cast,
     /// Formats by a constant string, which is checked with the program.

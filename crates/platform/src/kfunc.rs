@@ -30,6 +30,8 @@ pub mod kf {
     pub const ITER_DESTROY: u16 = 1 << 10;
     /// Only inside of an RCU section.
     pub const RCU_PROTECTED: u16 = 1 << 11;
+    /// Linux puts instructions in the call's place that leave other registers alone.
+    pub const FASTCALL: u16 = 1 << 12;
 }
 
 /// How the verifier treats a kernel function.

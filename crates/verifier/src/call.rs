@@ -691,7 +691,7 @@ impl Vm<'_> {
         }
         match h.rule {
             Rule::AtMostSize(_) => r = upto(args.size_max),
-            Rule::Cpu if self.options.cpus > 0 => {
+            Rule::Cpu { .. } if self.options.cpus > 0 => {
                 r = Vm::number_in(0, self.options.cpus as i64 - 1);
             }
             _ => {}

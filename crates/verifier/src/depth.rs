@@ -89,7 +89,7 @@ impl Vm<'_> {
     }
 
     fn enter(&self, f: usize, depth: i64, frames: usize, private: bool, own: &mut [Own]) -> Check<i64> {
-        let size = rounded(self.depths[f]);
+        let size = rounded(self.fastcall.frame(f, self.depths[f]));
         if !private {
             own[f] = Own::No;
         } else if own[f] == Own::Unknown && size >= PRIVATE_MIN {

@@ -11,8 +11,9 @@
 //!  one step    step ─► alu, jump, mem (stackmem, regions, btfs, special), call, func, kfunc, dynptr
 //!  all paths   explore ─► equal (is it covered?), precise (which ranges matter?)
 //!  secrets     modes, speculate                          loaders without CAP_PERFMON
+//!  stack depth depth, fastcall (spills that Linux takes out)
 //!  older       versions (.tsv)                           what older kernels lack
-//!  outcome     depth, log, reject, options, explain
+//!  outcome     log, reject, options, explain
 //! ```
 //!
 //! What always holds: nothing is accepted that was not walked or is not covered by a kept state that was; work and
@@ -34,6 +35,7 @@ mod equal;
 pub mod explain;
 mod explore;
 mod facts;
+mod fastcall;
 mod func;
 mod globals;
 mod graph;

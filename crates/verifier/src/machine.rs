@@ -176,6 +176,7 @@ pub(crate) struct Vm<'a> {
     /// For the compilers.
     pub(crate) facts: crate::facts::Gathered,
     pub(crate) depths: Vec<i64>,
+    pub(crate) fastcall: crate::fastcall::Fastcall,
     pub(crate) global_checked: Vec<bool>,
     pub(crate) global_called: Vec<bool>,
     /// A path calls a kernel function that is not there.

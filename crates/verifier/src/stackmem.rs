@@ -84,6 +84,7 @@ impl Vm<'_> {
             (None, Some(d)) => {
                 self.initialised(n, off, size as i64, false, false, false)?;
                 let (min, max) = (r.val.r.smin + off, r.val.r.smax + off);
+                self.fastcall_access(frame, min);
                 let zero = self.all_zero(frame, min, max + size as i64);
                 self.set(d, if zero { Reg::known(0) } else { Reg::UNKNOWN });
                 Ok(())
@@ -101,6 +102,8 @@ impl Vm<'_> {
 
     fn load_fixed(&mut self, frame: usize, off: i64, size: u32, dst: Option<usize>) -> Check {
         let (spi, byte) = slot_of(off);
+        // As in Linux, of the reader's frame, whichever is read.
+        self.fastcall_access(self.cur.depth(), off);
         self.stack_read(frame, 1 << spi);
         self.log.touch_slot(spi);
         let slot = self.cur.frames[frame].stack[spi];
@@ -199,6 +202,7 @@ impl Vm<'_> {
             refuse!(PointerLeak, "attempt to corrupt spilled pointer on stack");
         }
         self.break_dynptr(frame, spi)?;
+        self.fastcall_access(frame, off);
         if !self.leaks_allowed() {
             let pointer = matches!(what, Store::Reg(v) if self.reg(v).is_pointer());
             let plain = (0..size as usize)
@@ -247,6 +251,7 @@ impl Vm<'_> {
     /// A helper has written something into these bytes, which the frame has room for.
     pub(crate) fn scribble(&mut self, frame: usize, off: i64, size: i64) -> Check {
         let mut o = off;
+        self.fastcall_access(frame, off);
         while o < off + size {
             let (spi, byte) = slot_of(o);
             let here = (off + size - o).min(byte as i64 + 1);
@@ -311,6 +316,7 @@ impl Vm<'_> {
         for o in min..max {
             self.break_dynptr(frame, slot_of(o).0)?;
         }
+        self.fastcall_access(frame, min);
         for o in min..max {
             let (spi, byte) = slot_of(o);
             self.log.touch_slot(spi);

@@ -6,6 +6,7 @@ use crate::cfg::{CallShape, Cfg, live_registers};
 use crate::code::Code;
 use crate::equal::Ids;
 use crate::explain::Explanation;
+use crate::fastcall::Fastcall;
 use crate::live::{StackLife, Where};
 use crate::log::{Log, words};
 use crate::machine::{Claims, NO_LIST, Vm, call_shape};
@@ -247,6 +248,10 @@ pub(crate) fn prepare<'a>(
     let live_regs = live_registers(&code, &cfg, &shape);
     let life = StackLife::new(&code, &cfg);
     let called = CalledHelpers::new(&code, platform, &caller);
+    let fastcall = match lacks.ability("fastcall") {
+        true => Fastcall::default(),
+        false => Fastcall::new(program, &code, platform, &caller, &kfuncs),
+    };
     let backward = crate::precise::Backward::table(&code.slots);
     let n = code.len();
     let funcs = code.funcs.len();
@@ -292,6 +297,7 @@ pub(crate) fn prepare<'a>(
         seen: vec![false; n],
         facts: crate::facts::Gathered::new(n),
         depths: vec![0; funcs],
+        fastcall,
         global_checked: vec![false; funcs],
         global_called: vec![false; funcs],
         missing_kfunc: false,

@@ -25,12 +25,18 @@ pub(crate) fn ahead(
     engine: impl Fn() -> User,
     programs: impl Iterator<Item = Program>,
 ) -> Result<User, String> {
+    // SAFETY: as in `loadable`.
+    ahead_of(engine, programs.map(|p| unsafe { Verified::assume(Arc::new(p), Facts::default()) }))
+}
+
+/// The same of programs that were verified.
+#[allow(dead_code, reason = "not every test compiles ahead of time")]
+pub(crate) fn ahead_of(
+    engine: impl Fn() -> User,
+    programs: impl Iterator<Item = Verified>,
+) -> Result<User, String> {
     let maker = engine();
-    let source = |p: Program| {
-        // SAFETY: as in `loadable`.
-        let verified = unsafe { Verified::assume(Arc::new(p), Facts::default()) };
-        maker.native_source(&verified).expect("every verified program can be written as C")
-    };
+    let source = |p: Verified| maker.native_source(&p).expect("every verified program can be written as C");
     let sources: Vec<aot::Source> = programs.map(source).collect();
     let rows: Vec<(&str, &aot::Source)> = sources.iter().map(|s| ("program", s)).collect();
     let file = std::env::temp_dir().join(format!("skep-aot-{}-{}.so", std::process::id(), sources.len()));
