@@ -19,6 +19,9 @@ pub struct Facts {
     pub insns: Vec<InsnFact>,
     /// What [`InsnFact::Call`] refers to.
     pub calls: Vec<CallFacts>,
+    /// Loads that always give the same number, since they go to one place of a map that neither programs nor users may write
+    /// any more (`BPF_F_RDONLY_PROG`, and frozen): instruction and number, extended to 64 bits as the load does; ascending.
+    pub constants: Vec<(usize, u64)>,
 }
 
 /// One function of the program.
@@ -219,6 +222,12 @@ impl Facts {
             Some(InsnFact::Access(a)) => *a,
             _ => Access::UNKNOWN,
         }
+    }
+
+    /// The number that a load always gives.
+    pub fn constant(&self, insn: usize) -> Option<u64> {
+        let i = self.constants.binary_search_by_key(&insn, |(at, _)| *at).ok()?;
+        Some(self.constants[i].1)
     }
 
     /// Which sides of a conditional jump are ever taken.

@@ -1,4 +1,4 @@
-//! The baseline's code for a few programs, as text: each instruction, and below it the machine instructions that stand for it, so
+//! The compilers' code for a few programs, as text: each instruction, and below it the machine instructions that stand for it, so
 //! that a change of the compiler shows in a review. `SKEP_BLESS=1` writes the files anew. Addresses that differ from run to run
 //! are `ADDRESS`.
 
@@ -17,23 +17,24 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Listing, object.
-const LISTINGS: [(&str, &str); 4] = [
-    ("pktsize", "examples/pktsize/pktsize.bpf.o"),
-    ("sockfilter", "examples/sockfilter/sockfilter.bpf.o"),
-    ("strcmp", "bench/objects/strcmp.bpf.o"),
-    ("siphash", "bench/objects/siphash.bpf.o"),
+/// Listing, object, tier.
+const LISTINGS: [(&str, &str, Tier); 5] = [
+    ("pktsize", "examples/pktsize/pktsize.bpf.o", Tier::Baseline),
+    ("sockfilter", "examples/sockfilter/sockfilter.bpf.o", Tier::Baseline),
+    ("strcmp", "bench/objects/strcmp.bpf.o", Tier::Baseline),
+    ("siphash", "bench/objects/siphash.bpf.o", Tier::Baseline),
+    ("constants", "tests/objects/constants.o", Tier::Optimized),
 ];
 
 #[test]
-fn the_baselines_code() {
+fn the_compilers_code() {
     if !std::arch::is_x86_feature_detected!("bmi2") {
         println!("skipped: the listings are of a processor with BMI2");
         return;
     }
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (name, object) in LISTINGS {
-        let now = listing(&here.join("../..").join(object));
+    for (name, object, tier) in LISTINGS {
+        let now = listing(&here.join("../..").join(object), tier);
         let file = here.join(format!("tests/listings/{name}.txt"));
         if std::env::var_os("SKEP_BLESS").is_some() {
             std::fs::write(&file, &now).unwrap();
@@ -46,8 +47,8 @@ fn the_baselines_code() {
     }
 }
 
-fn listing(object: &Path) -> String {
-    let user = User::new(*skep::platform(), Arc::new(SystemHost::new())).with_tier(Tier::Baseline);
+fn listing(object: &Path, tier: Tier) -> String {
+    let user = User::new(*skep::platform(), Arc::new(SystemHost::new())).with_tier(tier);
     let judge = &mut |p| {
         let verified = skep::verifier::verify(&Arc::new(p), skep::platform(), &Default::default());
         Ok(Loadable::Verified(verified.map_err(skep::Error::Refused)?))

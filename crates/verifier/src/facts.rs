@@ -6,6 +6,7 @@
 use crate::call::Args;
 use crate::machine::Vm;
 use crate::value::{Base, Flags, Reg};
+use skep_isa::Op;
 use skep_platform::Facts;
 use skep_platform::facts::{Access, CallFacts, InsnFact, Region, SubprogFacts, Value, Ways};
 
@@ -131,9 +132,31 @@ impl Vm<'_> {
             stack_depth,
             subprogs: funcs.map(|(f, d)| SubprogFacts { start: f.start, stack: *d as u32 }).collect(),
             dead: self.seen.iter().map(|s| !s).collect(),
+            constants: self.constants(),
             insns: std::mem::take(&mut self.facts.insns),
             calls: std::mem::take(&mut self.facts.calls),
         }
+    }
+}
+
+impl Vm<'_> {
+    /// Loads that go to one place of a constant map, with what is there.
+    fn constants(&self) -> Vec<(usize, u64)> {
+        let place = |fact: &InsnFact| match *fact {
+            InsnFact::Access(Access { region: Region::MapValue(Some(m)), off: Some(off) }) => {
+                let map = self.maps.get(m as usize).filter(|map| map.constant_array())?;
+                Some((map, u32::try_from(off).ok()?))
+            }
+            _ => None,
+        };
+        let number = |(pc, fact): (usize, &InsnFact)| {
+            let (map, off) = place(fact)?;
+            match self.code.op(pc)? {
+                Op::Load { size, sx, .. } => Some((pc, map.constant_at(off, size.bytes() as u32, *sx)?)),
+                _ => None,
+            }
+        };
+        self.facts.insns.iter().enumerate().filter_map(number).collect()
     }
 }
 

@@ -117,8 +117,16 @@ impl MapInfo {
         !self.writable() && self.map.as_ref().is_some_and(|m| m.frozen())
     }
 
-    /// A number in contents that are [`MapInfo::constant`]; the first call reads the whole value.
+    /// An array whose contents are [`MapInfo::constant`].
+    pub fn constant_array(&self) -> bool {
+        self.kind() == MapType::Array && self.constant()
+    }
+
+    /// A number in contents that are [`MapInfo::constant`], when there is one value alone; the first call reads the whole value.
     pub fn constant_at(&self, off: u32, size: u32, signed: bool) -> Option<u64> {
+        if self.def.max_entries != 1 {
+            return None;
+        }
         let read = || {
             let map = self.map.as_ref()?;
             map.direct()?;

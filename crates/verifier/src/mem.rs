@@ -11,8 +11,8 @@ use crate::reject::{Check, Rule, refuse};
 use crate::scalar::Scalar;
 use crate::stackmem::Store;
 use crate::value::{Base, Dynptr, Flags, Reg};
+use skep_platform::FieldKind as CtxKind;
 use skep_platform::ctx::{CtxAccess, PacketAccess, Unprivileged};
-use skep_platform::{FieldKind as CtxKind, MapType};
 
 /// A load, a store, or only the question whether one is allowed.
 #[derive(Clone, Copy, Debug)]
@@ -375,9 +375,11 @@ impl Vm<'_> {
         let map = &self.maps[m as usize];
         let at = r.val.as_const().map(|v| v as i64 + off);
         let constant = match (at, how) {
-            (Some(at), How::Load { dst: Some(_), signed })
-                if map.constant() && map.kind() == MapType::Array =>
-            {
+            (Some(at), How::Load { dst: Some(_), signed }) if map.constant_array() => {
+                if map.def.max_entries != 1 {
+                    // Linux looks for the number in the only value that there is, and gives up where there are more.
+                    refuse!(MapAccess, "R{n} loads a constant from a frozen array of more than one value");
+                }
                 map.constant_at(at as u32, size, signed)
             }
             _ => None,

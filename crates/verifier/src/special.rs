@@ -139,7 +139,7 @@ impl Vm<'_> {
             refuse!(ArgumentType, "R{n} does not point to a readonly map'");
         }
         let Some(var) = r.val.as_const() else { refuse!(ArgumentType, "R{n} is not a constant address'") };
-        if map.map.as_ref().is_none_or(|x| x.direct().is_none()) {
+        if map.def.max_entries != 1 || map.map.as_ref().is_none_or(|x| x.direct().is_none()) {
             refuse!(ArgumentType, "no direct value access support for this map type");
         }
         let at = r.off as i64 + var as i64;

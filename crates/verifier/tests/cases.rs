@@ -1,19 +1,20 @@
 //! The verifier's own cases: one file a program, with what the verifier says of it below a line of dashes.
 //!
 //! A file: comments (`#`), `type NAME` (program type without prefix, lower case), `map TYPE KEY VALUE ENTRIES` for each
-//! map (`map[idx:N]` refers to them), `as-kernel VERSION`, `as cap-bpf|unprivileged`, then assembly. `SKEP_BLESS=1` rewrites what stands below the dashes.
+//! map (`map[idx:N]` refers to them; behind that `read-only` and `holds HEX`, which freezes it), `as-kernel VERSION`, `as cap-bpf|unprivileged`, then assembly. `SKEP_BLESS=1` rewrites what stands below the dashes.
 #![allow(clippy::print_stdout)]
 
 mod support;
 
 use skep_isa::asm::parse_insns;
 use skep_platform::facts::{InsnFact, Ways};
+use skep_platform::map::flags;
 use skep_platform::{Facts, Map, MapType, ProgType, Program, Version};
 use skep_verifier::{Mode, Options, verify_full};
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
-use support::map::{def, paper};
+use support::map::{Paper, def};
 use support::raw::PLATFORM;
 
 const LINE: &str = "----";
@@ -32,8 +33,19 @@ fn program(text: &str) -> (Program, Options) {
             ["map", kind, rest @ ..] => {
                 let uapi = format!("BPF_MAP_TYPE_{}", kind.to_uppercase());
                 let t = MapType::from_uapi_name(&uapi).expect("the map type is known");
-                let n: Vec<u32> = rest.iter().map(|w| w.parse().expect("a number")).collect();
-                maps.push(paper(def(kind, t, n[0], n[1], n[2])));
+                let n: Vec<u32> = rest.iter().map_while(|w| w.parse().ok()).collect();
+                let mut def = def(kind, t, n[0], n[1], n[2]);
+                let (mut frozen, mut data) = (false, None);
+                match rest[3..] {
+                    [] => {}
+                    ["read-only"] => def.flags = flags::RDONLY_PROG,
+                    ["read-only", "holds", hex] => {
+                        def.flags = flags::RDONLY_PROG;
+                        (frozen, data) = (true, Some(bytes(hex)));
+                    }
+                    ref other => panic!("{other:?} behind a map"),
+                }
+                maps.push(Arc::new(Paper { def, frozen, data }));
             }
             ["as-kernel", version] => {
                 let (major, minor) = version.split_once('.').expect("a version");
@@ -66,6 +78,11 @@ fn program(text: &str) -> (Program, Options) {
     (program, options)
 }
 
+fn bytes(hex: &str) -> Vec<u8> {
+    let byte = |i| u8::from_str_radix(&hex[i..i + 2], 16).expect("two hexadecimal digits");
+    (0..hex.len()).step_by(2).map(byte).collect()
+}
+
 fn said(text: &str) -> String {
     let (program, options) = program(text);
     match verify_full(&Arc::new(program), &PLATFORM, &options) {
@@ -89,6 +106,9 @@ fn facts(f: &Facts) -> String {
         let _ = match fact {
             _ if f.is_dead(pc) => writeln!(out, "{pc}: dead"),
             InsnFact::Nothing | InsnFact::Branch(Ways::Both) => Ok(()),
+            InsnFact::Access(a) if f.constant(pc).is_some() => {
+                writeln!(out, "{pc}: {:?} {:?} is {:#x}", a.region, a.off, f.constant(pc).unwrap_or(0))
+            }
             InsnFact::Access(a) => writeln!(out, "{pc}: {:?} {:?}", a.region, a.off),
             InsnFact::Branch(w) => writeln!(out, "{pc}: {w:?}"),
             InsnFact::Call(_) => writeln!(out, "{pc}: {:?}", f.call(pc)),

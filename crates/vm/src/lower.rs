@@ -10,7 +10,7 @@
 mod track;
 
 use crate::checked::code::handle_of;
-use skep_isa::{Callee, Imm64, Op, Operand, Reg, Size};
+use skep_isa::{AluOp, Callee, Imm64, Op, Operand, Reg, Size, Width};
 use skep_jit::{Code, CtxLoad, Direct, Index, Last, Step};
 use skep_platform::ctx::{CtxAccess, CtxField, CtxLayout, FieldKind};
 use skep_platform::engine::{EngineError, Platform};
@@ -352,6 +352,9 @@ impl Lowering<'_> {
     }
 
     fn load(&mut self, size: Size, sx: bool, dst: Reg, src: Reg, off: i16, pc: usize) -> Step {
+        if let Some(known) = self.facts.constant(pc).and_then(|bits| known(dst, bits)) {
+            return known;
+        }
         let base = match self.bases.at(pc, off) {
             track::Base::Elsewhere => return Step::Op(Op::Load { size, sx, dst, src, off }),
             track::Base::Unknown => return Step::AnyLoad { size, sx, dst, src, off },
@@ -388,6 +391,16 @@ impl Lowering<'_> {
     fn no_field(&mut self, off: i32, pc: usize) -> Step {
         self.stop("context", format!("no field of the context may be accessed so at offset {off}"), pc)
     }
+}
+
+/// A number into a register by one instruction, where it fits.
+fn known(dst: Reg, bits: u64) -> Option<Step> {
+    let (width, imm) = match (i32::try_from(bits as i64), u32::try_from(bits)) {
+        (Ok(imm), _) => (Width::W64, imm),
+        (_, Ok(imm)) => (Width::W32, imm as i32),
+        _ => return None,
+    };
+    Some(Step::Op(Op::Alu { op: AluOp::Mov, width, dst, src: Operand::Imm(imm) }))
 }
 
 /// The operation as a step, where the map has a short way.

@@ -71,6 +71,10 @@ impl Func<'_, '_> {
     }
 
     pub(super) fn load(&mut self, pc: usize, size: Size, sx: bool, dst: Reg, src: Reg, off: i16) {
+        if let Some(bits) = self.unit.facts.constant(pc) {
+            let v = self.b.ins().iconst(I64, bits as i64);
+            return self.set(dst, v);
+        }
         let v = match self.variable(pc, size) {
             Some(var) => {
                 let v = self.b.use_var(var);
