@@ -4,6 +4,7 @@
 //!   glibc 2.36; a binary that is built with an older one has to run there, and keeps the long form.
 //! - The unwinder comes with the binary. The shared libgcc asks the processor for its features when it is loaded, which costs a
 //!   tenth of a millisecond in a virtual machine, and nothing here uses them.
+//! - Two symbols by which gdb finds compiled programs stay where a binary is stripped of all others.
 
 use std::env::var;
 use std::path::Path;
@@ -22,6 +23,11 @@ fn main() {
     let libc = said("getconf", &["GNU_LIBC_VERSION"]);
     if libc.and_then(|v| version(&v)).is_some_and(|v| v >= (2, 36)) {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
+    if said("cc", &["-Wl,--help"]).is_some_and(|help| help.contains("--export-dynamic-symbol")) {
+        for name in ["__jit_debug_register_code", "__jit_debug_descriptor"] {
+            println!("cargo::rustc-link-arg-bins=-Wl,--export-dynamic-symbol={name}");
+        }
     }
     // The whole path where there is such a file, else the name alone.
     let unwinder = said("cc", &["-print-file-name=libgcc_eh.a"]);

@@ -11,8 +11,10 @@
 #[cfg(unix)]
 pub mod aot;
 pub mod code;
+pub mod debugger;
 pub mod fault;
 pub mod head;
+pub mod marker;
 
 mod asm;
 mod baseline;

@@ -1,7 +1,8 @@
 //! Generated programs on every tier: `cargo xtask fuzz tiers [--programs N] [--seed S] [--kernel] [--aot]`.
 //!
 //! Every program is verified; what the verifier accepts runs on all tiers, and where it may on the running kernel, from the
-//! same maps and packet. A third of them make tail calls, to themselves and to others that are generated with them. Each runs a few times, on other bytes. `r0`, every byte of the maps and every byte of the packet must be equal; the program itself writes
+//! same maps and packet. A third of them make tail calls, to themselves and to others that are generated with them; each runs
+//! a few times, on other bytes. `r0`, every byte of the maps and every byte of the packet must be equal; the program itself writes
 //! its registers and its stack to a map at its end. The first difference ends the run with the program's listing.
 
 #![allow(clippy::print_stdout, reason = "a tool says what it found")]

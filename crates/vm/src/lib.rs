@@ -22,6 +22,6 @@ pub use checked::report::report;
 pub use checked::run::{Machine, Options};
 pub use fib::FibTable;
 pub use host::{FixedHost, SystemHost};
-pub use native::PerfMap;
+pub use native::{JitDump, PerfMap};
 pub use skep_jit::aot;
 pub use user::{MachineCode, Runner, Tier, User, UserProgram};

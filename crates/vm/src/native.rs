@@ -14,7 +14,8 @@ mod flat;
 mod interp;
 mod names;
 
-pub use names::PerfMap;
+pub(crate) use names::Watchers;
+pub use names::{JitDump, PerfMap};
 
 use crate::checked::keep::Chain;
 use crate::lower::{Lowered, Site, func_addr, lower};
@@ -22,6 +23,7 @@ use crate::mem::{Order, Span};
 use crate::user::Tier;
 use skep_isa::{Callee, Op, Size};
 use skep_jit::aot::{Library, Source};
+use skep_jit::debugger::Registered;
 use skep_jit::head::{MAX_TAIL_CALLS, TAILS, Tail};
 use skep_jit::{Compiled, Head, Step};
 use skep_platform::ctx::{CtxField, FieldKind, Rights, UserRun};
@@ -36,7 +38,7 @@ use skep_platform::uapi::ProgType;
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Iterations that `may_goto` allows a frame (`BPF_MAX_LOOPS`).
 const MAY_GOTO: u32 = 8 << 20;
@@ -45,6 +47,8 @@ const FRAME_WORDS: usize = 64;
 
 /// A verified program, ready to run.
 pub(crate) struct Native {
+    /// Its code as debuggers know it: they forget it before it is freed.
+    shown: Mutex<Vec<Registered>>,
     pub(crate) lowered: Box<Lowered>,
     /// Its code, in the tiers that compile.
     first_code: Option<Compiled>,
@@ -66,8 +70,8 @@ pub(crate) struct Native {
     loads: bool,
     /// It has tail calls that may go straight to a program.
     tails: bool,
-    /// Where its code is named.
-    names: Option<Arc<PerfMap>>,
+    /// Who is told of its code.
+    watchers: Watchers,
     /// Its form for the interpreter, in that tier, and loops that it runs many turns of at once.
     flat: Box<[flat::Flat]>,
     loops: Box<[skep_jit::loops::Found]>,
@@ -119,13 +123,17 @@ impl Native {
         let work = move || {
             let Some(p) = &native.promotion else { return };
             if let Ok(code) = skep_jit::optimize(&native.lowered.code, &p.facts, native.token()) {
-                if let Some(names) = &native.names {
-                    names.add(&native, &code, Tier::Optimized.name());
-                }
+                native.show(&code, Tier::Optimized);
                 let _ = native.better.set(code);
             }
         };
         let _ = std::thread::Builder::new().name("skep-optimize".into()).spawn(work);
+    }
+
+    /// Tells of code that is about to run.
+    fn show(&self, code: &Compiled, tier: Tier) {
+        let shown = self.watchers.tell(self.program(), code, tier.name());
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).extend(shown);
     }
 
     /// Lowers a program for a tier.
@@ -136,7 +144,7 @@ impl Native {
         tier: Tier,
         promote_after: Option<u32>,
         library: Option<&Library>,
-        names: Option<&Arc<PerfMap>>,
+        watchers: &Watchers,
     ) -> Result<Native, EngineError> {
         own_memory_only(verified.program(), platform, tier)?;
         let lowered = Box::new(lower(verified, platform, &**host)?);
@@ -163,6 +171,7 @@ impl Native {
         let loads = lowered.code.steps.iter().any(|s| matches!(s, Step::PacketLoad { .. }));
         let tails = lowered.code.steps.iter().any(|s| matches!(s, Step::Tail { .. }));
         let native = Native {
+            shown: Mutex::default(),
             lowered,
             first_code,
             better: OnceLock::new(),
@@ -177,11 +186,10 @@ impl Native {
             tails,
             loops,
             flat,
-            names: names.cloned(),
+            watchers: watchers.clone(),
         };
-        if let (Some(names), Some(code)) = (names, &native.first_code) {
-            let tier = if tier == Tier::Auto { Tier::Baseline } else { tier };
-            names.add(&native, code, tier.name());
+        if let Some(code) = &native.first_code {
+            native.show(code, if tier == Tier::Auto { Tier::Baseline } else { tier });
         }
         Ok(native)
     }

@@ -6,7 +6,7 @@
 use crate::checked;
 use crate::checked::code::Code;
 use crate::checked::run::{Machine, Options};
-use crate::native::{self, Native, PerfMap};
+use crate::native::{self, JitDump, Native, PerfMap, Watchers};
 use crate::stats::{self, Stats};
 use skep_jit::aot::{Library, Source};
 use skep_platform::engine::{Engine, EngineError, Link, Loadable, Loaded, Platform, RunError, RunStats};
@@ -69,7 +69,7 @@ pub struct User {
     promote_after: Option<u32>,
     options: Options,
     library: Option<Arc<Library>>,
-    names: Option<Arc<PerfMap>>,
+    watchers: Watchers,
     counted: bool,
     idle: Mutex<Vec<Runner>>,
 }
@@ -87,8 +87,9 @@ impl User {
     /// An engine on these rows and this host, with the tier *auto* and default limits.
     pub fn new(platform: Platform, host: Arc<dyn Host>) -> User {
         let (tier, options, idle) = (Tier::default(), Options::default(), Mutex::default());
-        let (promote_after, library, names, counted) = (Some(PROMOTE_AFTER), None, None, false);
-        User { platform, host, tier, promote_after, options, library, names, counted, idle }
+        let (promote_after, library, watchers, counted) =
+            (Some(PROMOTE_AFTER), None, Watchers::default(), false);
+        User { platform, host, tier, promote_after, options, library, watchers, counted, idle }
     }
 
     /// The same, with other numbers of runs after which the tier *auto* gives a program to the optimising compiler; with
@@ -116,7 +117,24 @@ impl User {
     /// The same, naming the code of programs that are loaded from now on for `perf`. Costs runs nothing.
     #[must_use]
     pub fn with_perf_map(mut self, names: Arc<PerfMap>) -> User {
-        self.names = Some(names);
+        self.watchers.perf_map = Some(names);
+        self
+    }
+
+    /// The same, writing the code of programs that are loaded from now on, with their source lines, for `perf inject --jit`.
+    /// Costs runs nothing.
+    #[must_use]
+    pub fn with_jitdump(mut self, dump: Arc<JitDump>) -> User {
+        self.watchers.jitdump = Some(dump);
+        self
+    }
+
+    /// The same, showing the code of programs that are loaded from now on to gdb and other debuggers: functions, source lines and
+    /// frames, until the program is dropped. Costs runs nothing, and each program some kilobytes. x86-64 Linux; elsewhere
+    /// nothing is shown.
+    #[must_use]
+    pub fn with_debugger(mut self) -> User {
+        self.watchers.debugger = true;
         self
     }
 
@@ -180,8 +198,8 @@ impl User {
 
     fn native(&self, verified: &Verified, tier: Tier) -> Result<Arc<Native>, EngineError> {
         let library = self.library.as_deref();
-        let (promote, names) = (self.promote_after, self.names.as_ref());
-        Ok(Arc::new(Native::new(verified, &self.platform, &self.host, tier, promote, library, names)?))
+        let (promote, watchers) = (self.promote_after, &self.watchers);
+        Ok(Arc::new(Native::new(verified, &self.platform, &self.host, tier, promote, library, watchers)?))
     }
 
     fn unsupported(&self, why: &str) -> EngineError {

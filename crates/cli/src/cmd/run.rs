@@ -9,6 +9,7 @@ mod input;
 mod kernel;
 mod live;
 pub(crate) mod machine;
+mod observe;
 mod report;
 
 use crate::commands::Cmd;
@@ -41,6 +42,9 @@ pub(crate) static RUN: Cmd = Cmd {
            With --engine kernel the object is loaded into the running kernel, whose verifier judges it, and every packet goes through\n\
            BPF_PROG_TEST_RUN; times are the kernel's. Nothing is attached or pinned. It takes root, or CAP_BPF, CAP_NET_ADMIN\n\
            and CAP_PERFMON. Where packets are redirected to is not told by the kernel.\n\n\
+           Compiled code is named for other tools on request: `perf record -g skep run … --perf-map`, then `perf report`; with source\n\
+           lines `perf record -k mono skep run … --jitdump`, `perf inject --jit -i perf.data -o named.data`, `perf report -i named.data`; and\n\
+           `gdb --args skep run … --gdb`, then `break FILE.c:LINE` or `break bpf_prog_NAME`. What is written only its owner may read.\n\n\
            Examples:\n  skep run firewall.bpf.o --pcap traffic.pcap --pcap-out passed.pcap\n  \
            skep run lb.bpf.o --prog lb --pcap traffic.pcap -j\n  \
            skep run trace.bpf.o --prog on_exec --ctx-in event.bin --repeat 1000",
@@ -120,15 +124,13 @@ fn args() -> Vec<Arg> {
             .value_parser(["stop", "count"])
             .default_value("stop")
             .help("What a faulting program does to the rest of the capture"),
-        Arg::new("stats").long("stats").action(ArgAction::SetTrue).help(
-            "Count each program's runs and their time, clock and all, and show them as run_cnt and run_time_ns",
-        ),
         Arg::new("map-limit")
             .long("map-limit")
             .value_name("N")
             .value_parser(value_parser!(u32))
             .help("Entries shown of each map; default: 16 in text, 65536 in JSON"),
     ];
+    args.extend(observe::args());
     args.extend(live::args());
     args
 }
@@ -267,8 +269,7 @@ fn user_engine(m: &ArgMatches) -> Result<User, Failure> {
     let limits =
         skep::vm::Options { unset_stack: !m.get_flag("strict-stack"), ..skep::vm::Options::default() };
     let user = User::new(*skep::platform(), Arc::new(host)).with_tier(tier).with_options(limits);
-    let stats = m.try_get_one::<bool>("stats").ok().flatten().is_some_and(|s| *s);
-    let user = if stats { user.with_run_stats() } else { user };
+    let user = observe::apply(m, tier, user)?;
     Ok(match library(m) {
         Some(path) => {
             let library = aot::Library::open(path).map_err(|e| Failure::io("read", path, &e))?;

@@ -18,7 +18,8 @@ pub(crate) enum Machine {
 }
 
 /// Options that say how the user engine works and mean nothing to the kernel.
-const USER_ONLY: [&str; 5] = ["tier", "library", "no-verify", "strict-stack", "routes"];
+const USER_ONLY: [&str; 8] =
+    ["tier", "library", "no-verify", "strict-stack", "routes", "perf-map", "jitdump", "gdb"];
 
 impl Machine {
     /// As `--engine` and the options of the engines say.
