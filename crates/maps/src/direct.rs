@@ -3,20 +3,23 @@
 //! Most are a map's own methods, compiled for that type and given the program's addresses ([`lookup`], [`update`], …). Hash
 //! maps with short keys have a look-up of their own for each key size, with the hash in line ([`hash_lookup`]): the way of
 //! `htab` without bounds that the layout implies. Whatever is not the usual case (a chain, an entry unlinked meanwhile)
-//! goes the way of `htab`.
+//! goes the way of `htab`. Updates and removals are such too, for the thread whose the map is ([`own`]).
 //!
 //! Always holds: a routine is given out by the map whose address it is called with, for code that the verifier has accepted; bytes of
 //! the program are copied before they are used, since others may write them meanwhile.
+
+mod own;
 
 use crate::arraymap::Array;
 use crate::bias::{enter, leave};
 use crate::hasher::{fold, long_words};
 use crate::hashmap::HashMap;
-use crate::htab::{BUCKET, matching, place_of, tag_of};
+use crate::htab::{matching, place_of, tag_of};
 use crate::owner::Owner;
 use crate::slab::SLOT_HEADER;
 use crate::trie::{CHANGES, FORK, NODE_HEADER, ROOT};
 use crate::types::lpm_trie::LpmTrie;
+use own::Found;
 use skep_platform::Errno;
 use skep_platform::map::{FastPath, LastArg, Map, MapRoutine, RoutineFn, Side, flags};
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -292,10 +295,16 @@ pub(crate) struct Table {
     pub(crate) percpu: [u64; 3],
     /// CPUs that have values.
     pub(crate) cpus: u32,
-    /// Words of a value.
+    /// Words of a value, rounded up.
     pub(crate) value_words: u32,
     /// Address of the words that say whose the map is (`bias::LINE`).
     pub(crate) bias: u64,
+    /// Address of the lines of free lists, the shared one first, and number of lists that any CPU may use; 0 where each CPU has
+    /// slots of its own.
+    pub(crate) lines: u64,
+    pub(crate) lists: u32,
+    /// Address of the hand of least recently used entries.
+    pub(crate) hand: u64,
 }
 
 /// Values in the slot.
@@ -323,7 +332,20 @@ pub(crate) fn hash_lookup_for(key_size: u32, kind: u8) -> Option<RoutineFn> {
     sizes!(1 1, 2 1, 4 1, 8 1, 12 2, 16 2, 20 3, 24 3, 32 4, 36 5, 40 5, 48 6, 64 8)
 }
 
-/// The in-place update for a key of `key_size` bytes in a map of a kind, where there is one. For values of whole words
+/// The removal of a key of `key_size` bytes, where there is one.
+pub(crate) fn hash_delete_for(key_size: u32) -> Option<RoutineFn> {
+    macro_rules! sizes {
+        ($($bytes:literal $words:literal),*) => {
+            Some(match key_size {
+                $($bytes => hash_delete::<$bytes, $words>,)*
+                _ => return None,
+            })
+        };
+    }
+    sizes!(4 1, 8 1, 12 2, 16 2, 64 8)
+}
+
+/// The update for a key of `key_size` bytes in a map of a kind, where there is one. For values of whole words
 /// without special fields.
 pub(crate) fn hash_update_for(key_size: u32, kind: u8) -> Option<RoutineFn> {
     macro_rules! sizes {
@@ -355,7 +377,7 @@ unsafe extern "C" fn hash_lookup<const N: usize, const W: usize, const KIND: u8>
         let bucket = t.bucket(hash);
         let changes = AtomicU16::from_ptr(pointer(bucket + 8));
         let before = if W > 1 { changes.load(Acquire) } else { 0 };
-        if let Some((slot, number)) = scan(t, bucket, hash, &words) {
+        if let Some(Found { slot, number, .. }) = scan(t, bucket, hash, &words) {
             fence(Acquire);
             if W > 1 && changes.load(Relaxed) != before {
                 return lookup::<HashMap>(map, key, 0, 0, 0, cpu);
@@ -392,7 +414,7 @@ unsafe fn missing(map: u64, key: u64, bucket: u64, cpu: u64) -> u64 {
     unsafe { lookup::<HashMap>(map, key, 0, 0, 0, cpu) }
 }
 
-/// Sets the value of the N-byte key at `r2` to that at `r3`, in place when the key is there.
+/// Sets the value of the N-byte key at `r2` to that at `r3`.
 unsafe extern "C" fn hash_update<const N: usize, const W: usize, const KIND: u8>(
     map: u64,
     key: u64,
@@ -404,27 +426,70 @@ unsafe extern "C" fn hash_update<const N: usize, const W: usize, const KIND: u8>
     // SAFETY: what `RoutineFn` promises; the table is the map's own.
     unsafe {
         let t = &this::<HashMap>(map).table;
-        let word = |n: u64| AtomicU64::from_ptr(pointer(t.bias + n * 8));
-        if t.value_words == 1
-            && flags & !flags::EXIST == 0
-            && let Some(inside) = enter(word, Owner::me())
+        let me = Owner::me();
+        if flags <= flags::EXIST
+            && let Some(inside) = t.enter(me)
         {
             let words = key_words::<N, W>(key);
             let hash = hash::<N, W>(t, &words);
-            let found = scan(t, t.bucket(hash), hash, &words);
-            if let Some((slot, number)) = found {
-                // One store: there is no half of it that another thread could see, or this one could leave behind.
-                copy_words(slot + SLOT_HEADER + (W as u64) * 8, value, 1);
-                if KIND == LRU {
-                    touch(t, number);
+            let done = match scan(t, t.bucket(hash), hash, &words) {
+                Some(found) if t.value_words == 1 && flags != flags::NOEXIST => {
+                    // One store: there is no half of it that another thread could see, or this one could leave behind.
+                    copy_words(found.slot + SLOT_HEADER + (W as u64) * 8, value, 1);
+                    if KIND == LRU {
+                        touch(t, found.number);
+                    }
+                    true
                 }
-            }
+                None if flags != flags::EXIST => own::add::<KIND>(t, hash, &words, value, cpu, me),
+                _ => false,
+            };
             leave(inside);
-            if found.is_some() {
+            if done {
                 return 0;
             }
         }
         hash_update_locked::<N, W, KIND>(map, key, value, flags, cpu)
+    }
+}
+
+/// Removes the N-byte key at `r2`.
+unsafe extern "C" fn hash_delete<const N: usize, const W: usize>(
+    map: u64,
+    key: u64,
+    _: u64,
+    _: u64,
+    _: u64,
+    cpu: u64,
+) -> u64 {
+    // SAFETY: what `RoutineFn` promises; the table is the map's own.
+    unsafe {
+        let t = &this::<HashMap>(map).table;
+        let me = Owner::me();
+        if let Some(inside) = t.enter(me) {
+            let words = key_words::<N, W>(key);
+            let hash = hash::<N, W>(t, &words);
+            let bucket = t.bucket(hash);
+            let found = scan(t, bucket, hash, &words);
+            let done = found.is_some_and(|entry| own::remove(t, bucket, entry, cpu, me));
+            leave(inside);
+            if done {
+                return 0;
+            }
+        }
+        delete::<HashMap>(map, key, 0, 0, 0, cpu)
+    }
+}
+
+impl Table {
+    /// Goes inside of the map if it is the thread's own.
+    ///
+    /// # Safety
+    /// The table is a living map's.
+    #[inline(always)]
+    unsafe fn enter<'m>(&self, me: Owner) -> Option<&'m AtomicU64> {
+        // SAFETY: the words of the map's line.
+        enter(|n| unsafe { AtomicU64::from_ptr(pointer(self.bias + n * 8)) }, me)
     }
 }
 
@@ -448,7 +513,7 @@ unsafe fn hash_update_locked<const N: usize, const W: usize, const KIND: u8>(
         let hash = hash::<N, W>(t, &words);
         if flags & !flags::EXIST == 0
             && let Ok(held) = map.tab.lock(&map.file.mem, hash as u32, Owner::me())
-            && let Some((slot, number)) = scan(t, t.bucket(hash), hash, &words)
+            && let Some(Found { slot, number, .. }) = scan(t, t.bucket(hash), hash, &words)
         {
             let to = slot + SLOT_HEADER + (W as u64) * 8;
             if t.value_words == 1 {
@@ -597,14 +662,6 @@ fn hash<const N: usize, const W: usize>(t: &Table, key: &[u64; W]) -> u64 {
     }
 }
 
-impl Table {
-    /// Address of a hash's bucket.
-    #[inline(always)]
-    fn bucket(&self, hash: u64) -> u64 {
-        self.buckets + u64::from(hash as u32 & self.mask) * BUCKET
-    }
-}
-
 /// Sets the used-lately byte of a slot.
 ///
 /// # Safety
@@ -618,12 +675,12 @@ unsafe fn touch(t: &Table, number: u64) {
     }
 }
 
-/// Address and number of the slot of a key in the places of its bucket.
+/// The entry of a key in the places of its bucket.
 ///
 /// # Safety
 /// `t` is the table of a living map, `bucket` one of its buckets.
 #[inline(always)]
-unsafe fn scan<const W: usize>(t: &Table, bucket: u64, hash: u64, key: &[u64; W]) -> Option<(u64, u64)> {
+unsafe fn scan<const W: usize>(t: &Table, bucket: u64, hash: u64, key: &[u64; W]) -> Option<Found> {
     // SAFETY: words of a bucket lie in its 64 bytes; a slot's number is compared with the number of slots, and a slot holds
     // the whole key. All of it is in the map's mapping, and aligned.
     unsafe {
@@ -639,7 +696,7 @@ unsafe fn scan<const W: usize>(t: &Table, bucket: u64, hash: u64, key: &[u64; W]
                 let stored =
                     |i: usize| AtomicU64::from_ptr(pointer(slot + SLOT_HEADER + 8 * i as u64)).load(Relaxed);
                 if (0..W).fold(0, |differs, i| differs | (stored(i) ^ key[i])) == 0 {
-                    return Some((slot, number));
+                    return Some(Found { slot, number, place });
                 }
             }
             hits &= hits - 1;

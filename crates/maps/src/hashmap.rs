@@ -55,6 +55,14 @@ struct Lru {
     own_range: bool,
 }
 
+impl Lru {
+    /// Offset of the hand of a list from the list lines.
+    fn hand(self, list: u32) -> u64 {
+        let line = if self.own_range { 1 + u64::from(list) } else { 0 };
+        line * 64 + 32
+    }
+}
+
 /// Parts of the file, by offset.
 #[derive(Clone, Copy)]
 struct Plan {
@@ -174,6 +182,9 @@ impl HashMap {
             cpus: file.cpus,
             value_words: file.def.value_size.div_ceil(8),
             bias: mem.addr(LINE),
+            lines: mem.addr(plan.lines),
+            lists: if own_range { 0 } else { file.cpus },
+            hand: lru.map_or(0, |lru| mem.addr(tab.slab.lines + Lru::hand(lru, 0))),
         };
         HashMap { file, tab, values, lru, table }
     }
@@ -379,8 +390,7 @@ impl HashMap {
 
     /// Offset of the hand: one for the map, or one a list at the end of its line.
     fn hand(&self, lru: Lru, list: u32) -> u64 {
-        let line = if lru.own_range { 1 + u64::from(list) } else { 0 };
-        self.tab.slab.lines + line * 64 + 32
+        self.tab.slab.lines + lru.hand(list)
     }
 
     /// Number of entries. Cost: a pass over all buckets.
@@ -538,11 +548,15 @@ impl Map for HashMap {
             MapOp::Update => {
                 let (size, plain) = (self.file.def.key_size, self.file.plain_words());
                 let kind = if self.lru.is_some() { direct::LRU } else { direct::PLAIN };
-                let short = direct::hash_update_for(size, kind)
-                    .filter(|_| plain && self.copies() == 1 && !is_per_cpu(&self.file.def));
+                let short =
+                    direct::hash_update_for(size, kind).filter(|_| plain && !is_per_cpu(&self.file.def));
                 direct::path(short.unwrap_or(direct::update::<HashMap>), LastArg::Cpu)
             }
-            MapOp::Delete => direct::path(direct::delete::<HashMap>, LastArg::Cpu),
+            MapOp::Delete => {
+                let may = self.file.may_write(Side::Prog { cpu: 0 }).is_ok();
+                let short = direct::hash_delete_for(self.file.def.key_size).filter(|_| may);
+                direct::path(short.unwrap_or(direct::delete::<HashMap>), LastArg::Cpu)
+            }
             _ => None,
         }
     }

@@ -14,6 +14,9 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+/// The epoch of threads that have not asked yet: one that no word is made in.
+static NO_EPOCH: AtomicU64 = AtomicU64::new(0);
+
 /// A thread as a lock word names it; never zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Owner(pub(crate) u64);
@@ -22,19 +25,16 @@ const TID_BITS: u32 = 22;
 const START_BITS: u32 = 30;
 
 thread_local! {
-    /// Epoch in which the word was made, and the word.
-    static ME: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    /// Where the epoch is, the epoch in which the word was made, and the word.
+    static ME: Cell<(&'static AtomicU64, u64, u64)> = const { Cell::new((&NO_EPOCH, 1, 0)) };
 }
 
 impl Owner {
     /// The calling thread. Cost: two loads after the first call of a thread.
     #[inline(always)]
     pub(crate) fn me() -> Owner {
-        let (epoch, word) = ME.get();
-        if epoch != 0 && epoch == current_epoch() {
-            return Owner(word);
-        }
-        Owner::find_out()
+        let (now, epoch, word) = ME.get();
+        if now.load(Relaxed) == epoch { Owner(word) } else { Owner::find_out() }
     }
 
     #[cold]
@@ -42,7 +42,7 @@ impl Owner {
         let tid = rustix::thread::gettid().as_raw_nonzero().get() as u64;
         let start = stat_of("thread-self").map_or(0, |s| s.start);
         let word = Owner::new(tid, start, pid_namespace()).0;
-        ME.set((begin_epoch(), word));
+        ME.set((epoch_word(), begin_epoch(), word));
         Owner(word)
     }
 
@@ -102,14 +102,12 @@ fn pid_namespace() -> u64 {
 }
 
 /// The epoch word: not zero in a process that has called `begin_epoch`, zero again in its children.
-#[inline(always)]
 fn epoch_word() -> &'static AtomicU64 {
     static WORD: OnceLock<&'static AtomicU64> = OnceLock::new();
     static NEVER_WIPED: AtomicU64 = AtomicU64::new(0);
     WORD.get_or_init(|| wiped_on_fork().unwrap_or(&NEVER_WIPED))
 }
 
-#[inline(always)]
 fn current_epoch() -> u64 {
     epoch_word().load(Relaxed)
 }

@@ -1,12 +1,14 @@
 //! What maps do through the routines that compiled code calls is what they do through their methods: random operations on two
 //! maps of one definition, one by each way.
 
-use skep_maps::create;
-use skep_platform::MapType::{self, *};
-use skep_platform::map::{FastPath, LastArg, Map, MapDef, MapOp, MapRoutine, Side, flags};
-use std::sync::Arc;
+mod routines;
 
-const CPU: u32 = 0;
+use routines::{CPU, at, by_routine};
+use skep_maps::create;
+use skep_platform::Errno;
+use skep_platform::MapType::{self, *};
+use skep_platform::map::{Map, MapDef, MapOp, Side, flags};
+use std::sync::Arc;
 
 fn def(map_type: MapType, key_size: u32, value_size: u32) -> MapDef {
     MapDef {
@@ -28,28 +30,6 @@ fn made(def: &MapDef) -> Arc<dyn Map> {
     let hashed = matches!(def.map_type, Hash | LruHash | PercpuHash | LruPercpuHash | BloomFilter);
     let flags = if hashed { def.flags } else { def.flags & !flags::ZERO_SEED };
     create(&MapDef { flags, ..def.clone() }).expect("the definition is a map's")
-}
-
-/// Calls the routine, if the map has one for the operation.
-fn by_routine(map: &Arc<dyn Map>, op: MapOp, a: [u64; 3]) -> Option<u64> {
-    let addr = Arc::as_ptr(map).cast::<()>().expose_provenance() as u64;
-    match map.fast_path(op)? {
-        FastPath::Call(MapRoutine { call, last }) => {
-            let last = match last {
-                LastArg::None => 0,
-                LastArg::Cpu => CPU.into(),
-                LastArg::Map => addr,
-            };
-            let first = if matches!(op, MapOp::Submit | MapOp::Discard) { a[0] } else { addr };
-            // SAFETY: the map's own routine, with its address and keys and values of its sizes.
-            Some(unsafe { call(first, a[0], a[1], a[2], 0, last) })
-        }
-        FastPath::Index { .. } | FastPath::Ids { .. } => None,
-    }
-}
-
-fn at(bytes: &[u8]) -> u64 {
-    bytes.as_ptr().expose_provenance() as u64
 }
 
 struct Random(u64);
@@ -81,7 +61,7 @@ fn agree(map_type: MapType, key_size: u32, value_size: u32) {
         let value = vec![random.below(250) as u8; value_size as usize];
         let update = [0, 0, 0, 1, 2, 3, 4][random.below(7) as usize];
         let what = format!("{map_type:?}, key {key_size}, value {value_size}, step {step}");
-        let status = |r: Result<(), skep_platform::Errno>| r.map_or_else(|e| e.to_r0(), |()| 0);
+        let status = |r: Result<(), Errno>| r.map_or_else(|e| e.to_r0(), |()| 0);
         match random.below(10) {
             0..4 => {
                 if let Some(got) = by_routine(&direct, MapOp::Update, [at(&key), at(&value), update]) {
@@ -132,7 +112,7 @@ fn queues_filters_and_rings_have_routines_too() {
         assert_eq!(by_routine(&map, MapOp::Peek, [to, 0, 0]), Some(0));
         assert_eq!(by_routine(&map, MapOp::Pop, [to, 0, 0]), Some(0));
         assert_eq!(value_at(Some(to), 8), Some(value.to_vec()));
-        assert_eq!(by_routine(&map, MapOp::Pop, [to, 0, 0]), Some(skep_platform::Errno::ENOENT.to_r0()));
+        assert_eq!(by_routine(&map, MapOp::Pop, [to, 0, 0]), Some(Errno::ENOENT.to_r0()));
         assert_eq!(value_at(Some(to), 8), Some(vec![0; 8]));
     }
     let bloom = made(&def(BloomFilter, 0, 8));
@@ -186,5 +166,50 @@ fn an_update_in_place_meets_its_own_key_alone() {
             }
             done.store(true, std::sync::atomic::Ordering::Relaxed);
         });
+    }
+}
+
+/// A map that begins as the first thread's own and goes from one thread to the next while they add, remove and drop entries: every
+/// slot is still there in the end, and every key is found.
+#[test]
+fn threads_that_take_turns_lose_no_slot() {
+    let side = Side::Prog { cpu: CPU };
+    for (map_type, key_size, value_size) in [(Hash, 8, 8), (Hash, 16, 24), (LruHash, 8, 8), (LruHash, 64, 16)]
+    {
+        for round in 0..40u64 {
+            let map = made(&MapDef { flags: 0, ..def(map_type, key_size, value_size) });
+            let key = |n: u64| -> Vec<u8> { n.to_ne_bytes().repeat(key_size as usize / 8) };
+            std::thread::scope(|s| {
+                for thread in 0..4u64 {
+                    let (map, key) = (&map, &key);
+                    s.spawn(move || {
+                        let mut random = Random(round << 8 | thread);
+                        (0..random.below(20_000) * thread).for_each(|_| std::hint::spin_loop());
+                        for _ in 0..1500 {
+                            let key = key(random.below(120));
+                            let value = vec![key[0]; value_size as usize];
+                            match random.below(3) {
+                                0 => by_routine(map, MapOp::Delete, [at(&key), 0, 0]),
+                                _ => by_routine(map, MapOp::Update, [at(&key), at(&value), flags::ANY]),
+                            };
+                        }
+                    });
+                }
+            });
+            let what = format!("{map_type:?}, key {key_size}, round {round}");
+            for n in (0..120).filter(|n| map.lookup(&key(*n), CPU).expect("a key").is_some()) {
+                assert_eq!(by_routine(&map, MapOp::Delete, [at(&key(n)), 0, 0]), Some(0), "{what}");
+            }
+            assert!(map.next_key(None, &mut Vec::new()).is_err(), "{what}: not empty");
+            let value = vec![1; value_size as usize];
+            for n in 1000..1048 {
+                let done = by_routine(&map, MapOp::Update, [at(&key(n)), at(&value), flags::NOEXIST]);
+                assert_eq!(done, Some(0), "{what}: {n}");
+            }
+            let more = map.update(&key(2000), &value, flags::NOEXIST, side);
+            assert_eq!(more, if map_type == Hash { Err(Errno::E2BIG) } else { Ok(()) }, "{what}");
+            let left = (1000..1048).filter(|n| map.lookup(&key(*n), CPU).expect("a key").is_some()).count();
+            assert_eq!(left, if map_type == Hash { 48 } else { 47 }, "{what}");
+        }
     }
 }

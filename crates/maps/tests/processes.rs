@@ -4,8 +4,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail as tests do")]
 
+mod routines;
+
+use routines::{at, by_routine};
 use skep_maps::{create, open_shared};
-use skep_platform::map::{Map, MapDef, Side, flags};
+use skep_platform::map::{Map, MapDef, MapOp, Side, flags};
 use skep_platform::{Errno, MapType};
 use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
@@ -76,6 +79,26 @@ fn child_that_writes() {
     }
 }
 
+/// As a compiled program does, and for a map that is its own.
+#[test]
+#[ignore = "the child of other tests"]
+fn child_that_calls_routines() {
+    let Some(map) = parents_map() else { return };
+    let value = vec![7; map.def().value_size as usize];
+    let until = Instant::now() + Duration::from_secs(10);
+    for n in (0..).map(|n: u32| n.wrapping_mul(2_654_435_761) >> 7).take_while(|_| Instant::now() < until) {
+        for n in n..n + 50 {
+            let key = key(&*map, n % 200);
+            let done = if n % 3 == 0 {
+                by_routine(&map, MapOp::Delete, [at(&key), 0, 0])
+            } else {
+                by_routine(&map, MapOp::Update, [at(&key), at(&value), flags::ANY])
+            };
+            done.unwrap();
+        }
+    }
+}
+
 #[test]
 #[ignore = "the child of other tests"]
 fn child_that_reserves() {
@@ -89,19 +112,23 @@ fn child_that_reserves() {
 /// Lets a child write until it is killed, again and again; nothing may take long afterwards and nothing may be lost.
 fn survive_kills(map: &dyn Map, check: impl Fn(&dyn Map)) {
     for round in 0..12u64 {
-        let mut writer = child(map, "child_that_writes");
-        let started = Instant::now();
-        while map.next_key(None, &mut Vec::new()).is_err() && started.elapsed() < Duration::from_secs(5) {
-            std::thread::yield_now();
-        }
-        std::thread::sleep(Duration::from_micros(500 + round * 137));
-        writer.kill().unwrap();
-        let dead = Instant::now();
-        // Not waited for yet: a zombie holds no lock either.
-        check(map);
-        assert!(dead.elapsed() < Duration::from_secs(5), "round {round} took {:?}", dead.elapsed());
-        writer.wait().unwrap();
+        survive_a_kill(map, "child_that_writes", round, &check);
     }
+}
+
+fn survive_a_kill(map: &dyn Map, role: &str, round: u64, check: &impl Fn(&dyn Map)) {
+    let mut writer = child(map, role);
+    let started = Instant::now();
+    while map.next_key(None, &mut Vec::new()).is_err() && started.elapsed() < Duration::from_secs(5) {
+        std::thread::yield_now();
+    }
+    std::thread::sleep(Duration::from_micros(500 + round * 137));
+    writer.kill().unwrap();
+    let dead = Instant::now();
+    // Not waited for yet: a zombie holds no lock either.
+    check(map);
+    assert!(dead.elapsed() < Duration::from_secs(5), "round {round} took {:?}", dead.elapsed());
+    writer.wait().unwrap();
 }
 
 fn keys(map: &dyn Map) -> Vec<Vec<u8>> {
@@ -140,14 +167,27 @@ fn a_killed_writer_leaves_a_hash_map_whole() {
 #[test]
 fn a_killed_writer_leaves_an_lru_map_whole() {
     let map = create(&def(MapType::LruHash, 4, 64, MAX)).unwrap();
-    survive_kills(&*map, |map| {
-        for n in 0..500u32 {
-            map.update(&n.to_ne_bytes(), &[3; 64], flags::ANY, PROG).unwrap();
-            assert!(map.lookup(&n.to_ne_bytes(), 0).unwrap().is_some());
-        }
-        assert!(keys(map).len() as u32 > MAX - 4, "{} of {MAX} entries", keys(map).len());
-        keys(map).iter().for_each(|key| map.delete(key, PROG).unwrap());
-    });
+    survive_kills(&*map, drop_and_empty);
+}
+
+fn drop_and_empty(map: &dyn Map) {
+    for n in 0..500u32 {
+        map.update(&n.to_ne_bytes(), &[3; 64], flags::ANY, PROG).unwrap();
+        assert!(map.lookup(&n.to_ne_bytes(), 0).unwrap().is_some());
+    }
+    assert!(keys(map).len() as u32 > MAX - 4, "{} of {MAX} entries", keys(map).len());
+    keys(map).iter().for_each(|key| map.delete(key, PROG).unwrap());
+}
+
+/// Each map is new: the child has it for itself, and is killed inside of it.
+#[test]
+fn a_killed_owner_leaves_its_maps_whole() {
+    for round in 0..16u64 {
+        let map = create(&def(MapType::Hash, 4, 64, MAX)).unwrap();
+        survive_a_kill(&*map, "child_that_calls_routines", round, &|map| empty_and_fill(map, Errno::E2BIG));
+        let map = create(&def(MapType::LruHash, 4, 64, MAX)).unwrap();
+        survive_a_kill(&*map, "child_that_calls_routines", round, &drop_and_empty);
+    }
 }
 
 #[test]

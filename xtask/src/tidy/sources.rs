@@ -9,6 +9,7 @@ static UNSAFE: &[(&str, &str)] = &[
     ("crates/platform/src/map.rs", "declares the type of maps' routines"),
     ("crates/maps/src/mem.rs", "maps live in shared memory"),
     ("crates/maps/src/direct.rs", "is called by compiled code with its addresses"),
+    ("crates/maps/src/direct/", "is called by compiled code with its addresses"),
     ("crates/vm/src/mem.rs", "copies between guest memory and buffers"),
     ("crates/vm/src/native/interp.rs", "accesses that the verifier allowed"),
     ("crates/vm/src/native/flat.rs", "goes where the verifier has seen that programs stay"),
