@@ -68,7 +68,7 @@ pub(crate) struct Native {
     leaf: bool,
     /// It has packet loads.
     loads: bool,
-    /// It has tail calls that may go straight to a program.
+    /// It may continue in another program.
     tails: bool,
     /// Who is told of its code.
     watchers: Watchers,
@@ -169,7 +169,7 @@ impl Native {
         let packets = lowered.code.packet.is_some();
         let leaf = first_code.is_some() && !lowered.code.steps.iter().any(|s| calls_engine(s, packets));
         let loads = lowered.code.steps.iter().any(|s| matches!(s, Step::PacketLoad { .. }));
-        let tails = lowered.code.steps.iter().any(|s| matches!(s, Step::Tail { .. }));
+        let tails = lowered.code.steps.iter().any(may_continue);
         let native = Native {
             shown: Mutex::default(),
             lowered,
@@ -240,6 +240,11 @@ fn calls_engine(step: &Step, packets: bool) -> bool {
         | Step::Loop { .. } => false,
         Step::Wide { .. } | Step::Second | Step::CtxLoad(_) | Step::CtxStore { .. } => false,
     }
+}
+
+/// Whether a step may be a tail call.
+fn may_continue(step: &Step) -> bool {
+    matches!(step, Step::Tail { .. } | Step::Helper { tail: true, .. } | Step::Op(Op::Call(Callee::Reg(_))))
 }
 
 /// Refuses programs whose context leads to objects of the kernel: its verifier lets them follow pointers that may be wrong,
@@ -320,7 +325,7 @@ pub(crate) struct Machine {
     /// The head of programs that never call the engine.
     head: Head,
     /// Programs that tail calls have led to lately, for compiled code, and what keeps them: with [`Machine::caller`] as the
-    /// first program of the run, whose context they were found to fit.
+    /// first program of the run, whose context they were found to fit, and of whose tier they are.
     tails: Box<[Tail; TAILS]>,
     called: [Option<Arc<Native>>; TAILS],
     caller: Option<Arc<Native>>,
@@ -340,13 +345,20 @@ impl Default for Machine {
 
 impl Machine {
     /// The programs that tail calls of runs of `code` have led to; forgets those of other programs' runs.
+    #[inline(always)]
     fn tails_for(&mut self, code: &Arc<Native>) -> u64 {
         if code.tails && !self.caller.as_ref().is_some_and(|c| Arc::ptr_eq(c, code)) {
-            self.tails.fill(Tail::NONE);
-            self.called.fill(None);
-            self.caller = Some(code.clone());
+            self.forget(code);
         }
         self.tails.as_ptr().expose_provenance() as u64
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn forget(&mut self, code: &Arc<Native>) {
+        self.tails.fill(Tail::NONE);
+        self.called.fill(None);
+        self.caller = Some(code.clone());
     }
 
     /// One past the top of a frame.
@@ -365,24 +377,28 @@ pub(crate) struct Run<'r, 'm> {
     head: Head,
     machine: &'m mut Machine,
     ctx: &'m mut Context,
-    host: &'r dyn Host,
     maps: &'r Chain<Arc<dyn Map>>,
     /// The program that the run began with, and those that it has continued in.
     first: &'r Arc<Native>,
     codes: &'r Chain<Arc<Native>>,
     /// The program in whose function the run is.
     code: &'r Native,
-    /// Address and length of the context.
-    entry: [u64; 2],
     depth: usize,
     /// The last helper call, or the instruction that stopped the run.
     at: usize,
+    /// Why the run ends, once it has to.
+    end: Option<Box<End>>,
+}
+
+/// What is known of a run that ends before its program does.
+#[derive(Default)]
+struct End {
     /// The fault that ended the run inside of a callback.
-    dead: Option<Box<Fault>>,
+    dead: Option<Fault>,
     /// Why compiled code was left.
-    stopped: Option<Box<Fault>>,
+    stopped: Option<Fault>,
     /// Registers of the instruction that stopped the run, where they are known.
-    registers: Option<Box<[RegisterNote]>>,
+    registers: Vec<RegisterNote>,
 }
 
 /// Runs a program on `ctx` from its beginning; the value of `r0` at its end.
@@ -441,12 +457,8 @@ fn let_go(lock: u64, code: &Native) {
 /// As [`run`], with all that a run may need.
 #[inline(never)]
 fn run_once(machine: &mut Machine, code: &Arc<Native>, ctx: &mut Context) -> Result<u64, Box<RunError>> {
-    let mut ended = Ok(0);
-    run_all(machine, code, [ctx].into_iter(), &mut |r0| {
-        ended = r0;
-        ControlFlow::Continue(())
-    });
-    ended
+    let (maps, codes) = (Chain::new(), Chain::new());
+    Run::new(machine, code, ctx, &maps, &codes).begin()
 }
 
 /// Runs a program on one context after the other, and gives each outcome to `each` until that says that it is enough.
@@ -468,30 +480,11 @@ pub(crate) fn run_all<'c>(
     let (maps, codes) = (Chain::new(), Chain::new());
     let mut contexts = contexts;
     let Some(ctx) = contexts.next() else { return };
-    let mut run = Run {
-        head: baseline::head([0; 2], code.raw),
-        machine,
-        entry: entry(ctx),
-        ctx,
-        host: &*code.host,
-        maps: &maps,
-        first: code,
-        codes: &codes,
-        code,
-        depth: 0,
-        at: 0,
-        dead: None,
-        stopped: None,
-        registers: None,
-    };
-    run.head.tails = run.machine.tails_for(code);
-    loop {
-        if each(run.begin()).is_break() {
-            return;
-        }
+    let mut run = Run::new(machine, code, ctx, &maps, &codes);
+    while each(run.begin()).is_continue() {
         let Some(ctx) = contexts.next() else { return };
         code.count();
-        (run.entry, run.ctx) = (entry(ctx), ctx);
+        run.renew(ctx);
     }
 }
 
@@ -544,20 +537,81 @@ fn entry(ctx: &mut Context) -> [u64; 2] {
     }
 }
 
-impl<'r> Run<'r, '_> {
+impl<'r, 'm> Run<'r, 'm> {
+    /// A run that is about to begin.
+    #[inline(always)]
+    fn new(
+        machine: &'m mut Machine,
+        code: &'r Arc<Native>,
+        ctx: &'m mut Context,
+        maps: &'r Chain<Arc<dyn Map>>,
+        codes: &'r Chain<Arc<Native>>,
+    ) -> Run<'r, 'm> {
+        let tails = machine.tails_for(code);
+        let head = Head { tails, ..baseline::head(code.args(entry(ctx))) };
+        Run { head, machine, ctx, maps, first: code, codes, code, depth: 0, at: 0, end: None }
+    }
+
+    /// Makes a run that has ended begin again, on another context.
+    fn renew(&mut self, ctx: &'m mut Context) {
+        let [at, len, ..] = self.first.args(entry(ctx));
+        (self.ctx, self.head.ctx, self.head.ctx_len) = (ctx, at, len);
+        self.head.tails_left = MAX_TAIL_CALLS;
+        self.head.cpu.set(baseline::CPU_UNKNOWN);
+        (self.code, self.depth, self.at) = (self.first, 0, 0);
+    }
+
     /// Runs the program that the run is for on the context that it has now.
-    #[inline]
+    #[inline(always)]
     fn begin(&mut self) -> Result<u64, Box<RunError>> {
         let code: &'r Native = self.first;
-        let args = code.args(self.entry);
-        (self.head.ctx, self.head.ctx_len) = (args[0], args[1]);
-        self.head.cpu.set(baseline::CPU_UNKNOWN);
-        (self.code, self.depth, self.head.tails_left, self.at) = (code, 0, MAX_TAIL_CALLS, 0);
         self.know_cpu(code);
-        self.accept(code).and_then(|()| self.enter(code, 0, args)).map_err(|fault| {
-            self.let_go();
-            Box::new(self.error(fault))
-        })
+        match code.machine() {
+            Some(compiled) if code.fits(self.ctx) => {
+                let r0 = self.exec_first(code, compiled);
+                if self.head.stopped == 0 { Ok(r0) } else { Err(self.ended_early()) }
+            }
+            _ => self.begin_otherwise(),
+        }
+    }
+
+    /// As [`Run::begin`], where there is no code, or the context is none for it.
+    #[inline(never)]
+    fn begin_otherwise(&mut self) -> Result<u64, Box<RunError>> {
+        let code: &'r Native = self.first;
+        let ended = self.accept(code).and_then(|()| self.enter(code, 0, self.args()));
+        ended.map_err(|fault| self.failed(fault))
+    }
+
+    /// `r1` to `r5` of a program that begins.
+    #[inline(always)]
+    fn args(&self) -> [u64; 5] {
+        [self.head.ctx, self.head.ctx_len, 0, 0, 0]
+    }
+
+    /// What the program asks the outside world.
+    #[inline(always)]
+    fn world(&self) -> &'r dyn Host {
+        &*self.first.host
+    }
+
+    /// Notes why the run ends.
+    #[cold]
+    fn end(&mut self) -> &mut End {
+        self.end.get_or_insert_default()
+    }
+
+    /// Why compiled code was left.
+    #[cold]
+    fn ended_early(&mut self) -> Box<RunError> {
+        let fault = self.why_stopped();
+        self.failed(fault)
+    }
+
+    #[cold]
+    fn failed(&mut self, fault: Fault) -> Box<RunError> {
+        self.let_go();
+        Box::new(self.error(fault))
     }
 
     /// Whether this program may run on this context.
@@ -584,7 +638,7 @@ impl<'r> Run<'r, '_> {
     /// The CPU that the program believes to be on: the one that it was on when it first asked.
     fn current_cpu(&self) -> u32 {
         if self.head.cpu.get() == baseline::CPU_UNKNOWN {
-            self.head.cpu.set(self.host.current_cpu().into());
+            self.head.cpu.set(self.world().current_cpu().into());
         }
         self.head.cpu.get() as u32
     }
@@ -594,8 +648,8 @@ impl<'r> Run<'r, '_> {
     fn helper(&mut self, site: Site, args: [u64; 5]) -> Result<skep_platform::Ret, Fault> {
         self.at = site.pc;
         let ret = (site.body)(self, args);
-        match self.dead.take() {
-            Some(fault) => Err(*fault),
+        match self.end.as_mut().and_then(|end| end.dead.take()) {
+            Some(fault) => Err(fault),
             None => ret,
         }
     }
@@ -632,8 +686,7 @@ impl<'r> Run<'r, '_> {
         let (first, program) = (self.first.program(), next.program());
         let alike = first.prog_type == program.prog_type && first.attach_type == program.attach_type;
         let Some(code) = next.machine().filter(|_| id != 0 && alike) else { return };
-        // A library's program has no way in for compiled code of another kind, which may find it here: it is asked for each time.
-        let Some(entry) = code.entry(0).filter(|_| code.bare() != 0) else { return };
+        let Some(entry) = code.entry(0) else { return };
         let at = id as usize % TAILS;
         self.machine.tails[at] = Tail { id, entry, token: next.token(), bare: code.bare() };
         // The one that it takes the place of may be running.
@@ -669,8 +722,8 @@ impl<'r> Run<'r, '_> {
 
     fn error(&self, fault: Fault) -> RunError {
         let program = self.code.program().clone();
-        let (text, registers) =
-            (text(&program, self.at), self.registers.as_deref().map_or(Vec::new(), |r| r.to_vec()));
+        let registers = self.end.as_ref().map_or(Vec::new(), |end| end.registers.clone());
+        let text = text(&program, self.at);
         RunError { fault, program, insn: self.at, text, calls: Vec::new(), registers, history: Vec::new() }
     }
 }

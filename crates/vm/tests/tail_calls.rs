@@ -1,15 +1,17 @@
 //! Chains of tail calls: from programs and subprograms, with constant and variable indices, to programs that make tail calls and
-//! such that do not, on every tier and from one tier's code to another's.
+//! such that do not, on every tier and from one tier's code to another's. A library's code
+//! and a compiler's are two tiers.
 
 #![allow(clippy::unwrap_used)]
 
 use skep::{Collection, Object};
-use skep_platform::Facts;
-use skep_platform::engine::Loadable;
+use skep_platform::engine::{Loadable, Loaded};
+use skep_platform::map::Handle;
 use skep_platform::program::Verified;
 use skep_platform::uapi::ProgType;
+use skep_platform::{Facts, Fault};
 use skep_testkit::programs;
-use skep_vm::{FixedHost, Tier, User, UserProgram};
+use skep_vm::{FixedHost, Tier, User, UserProgram, aot};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -259,3 +261,111 @@ const FIRST: [u64; 3] = [300, 300, 1_253_444_445];
 const SECOND: [u64; 3] = [300, 300, 3_444_444_445];
 /// 33 tail calls behind the first run of it.
 const FOREVER: [u64; 3] = [34, 34, 34];
+
+/// `either` does not say by which array it goes on, so that the engine is asked; `through` does.
+const MIXED: &str = "
+.map next, type=prog_array, key_size=4, value_size=4, max_entries=2
+.map other, type=prog_array, key_size=4, value_size=4, max_entries=2
+.section xdp
+.func either
+    r3 = *(u32 *)(r1 +12)
+    if r3 == 77 goto next
+    r2 = other ll
+    goto on
+next:
+    r2 = next ll
+on:
+    r3 = 0
+    call bpf_tail_call#12
+    r0 = 1
+    exit
+.section \"xdp/through\"
+.func through
+    r6 = r1
+    r2 = next ll
+    r3 = 1
+    call bpf_tail_call#12
+    r0 = 2
+    exit
+.section \"xdp/last\"
+.func last
+    r6 = 3
+    r7 = 4
+    r0 = r6
+    r0 += r7
+    exit
+";
+
+/// Programs of [`MIXED`], in one engine.
+struct Programs(Vec<Arc<UserProgram>>);
+
+impl Programs {
+    fn of(engine: &User, verified: &[Verified]) -> Programs {
+        let load = |v: &Verified| engine.load_program(&Loadable::Verified(v.clone())).unwrap();
+        Programs(verified.iter().map(load).collect())
+    }
+
+    fn get(&self, name: &str) -> &Arc<UserProgram> {
+        self.0.iter().find(|p| p.program().name == name).unwrap()
+    }
+}
+
+/// A program array whose programs are of a library and of compilers: a run goes to those of its own tier alone, whatever the
+/// runner has learnt in runs of the others.
+#[test]
+fn a_library_and_compilers_share_an_array_and_not_their_code() {
+    let engine = || User::new(*skep::platform(), Arc::new(FixedHost::new(1)));
+    let object = Object::from_asm(&skep_isa::asm::parse(MIXED).unwrap()).unwrap();
+    let mut verified = Vec::new();
+    let mut judge = |p: skep_platform::program::Program| {
+        let how = skep::verifier::Options::default();
+        let v = skep::verifier::verify(&Arc::new(p), skep::platform(), &how).map_err(skep::Error::Refused)?;
+        verified.push(v.clone());
+        Ok(Loadable::Verified(v))
+    };
+    let collection =
+        Collection::open(object, &engine().with_tier(Tier::Interp), &skep::Options::default(), &mut judge)
+            .unwrap();
+    assert!(collection.skipped.is_empty(), "{:?}", collection.skipped);
+    let library = match library(&engine(), &verified) {
+        Ok(library) => library,
+        Err(why) => return eprintln!("not tested: {why}"),
+    };
+    let ahead = Programs::of(&engine().with_tier(Tier::Aot).with_library(library), &verified);
+    let set = |map: &str, at: u32, program: &Arc<UserProgram>| {
+        let handle = Handle::Prog(program.clone().into_handle());
+        collection.map(map).unwrap().set_handle(&at.to_ne_bytes(), handle, 0).unwrap();
+    };
+    let layout = skep::platform().prog_type(ProgType::Xdp).and_then(|r| r.layout(None)).unwrap();
+    for tier in [Tier::Baseline, Tier::Optimized, Tier::Auto] {
+        let compiled = Programs::of(&engine().with_tier(tier), &verified);
+        for (mine, others) in [(&compiled, &ahead), (&ahead, &compiled)] {
+            let (mut runner, mut ctx) = (engine().runner(), programs::packet(layout, &[0; 64]));
+            set("next", 1, others.get("last"));
+            // The runner learns where the array's program is.
+            for _ in 0..2 {
+                assert_eq!(runner.run(others.get("through"), &mut ctx).unwrap(), 7, "{}", tier.name());
+            }
+            set("other", 0, mine.get("through"));
+            let refused = runner.run(mine.get("either"), &mut ctx).unwrap_err();
+            assert!(matches!(refused.fault, Fault::Rule { code: "tail-call-tier", .. }), "{refused}");
+            // The same run, of one tier.
+            set("next", 1, mine.get("last"));
+            assert_eq!(runner.run(mine.get("either"), &mut ctx).unwrap(), 7, "{}", tier.name());
+        }
+    }
+}
+
+/// A library of programs; why there is none, where no C compiler is installed.
+fn library(engine: &User, verified: &[Verified]) -> Result<Arc<aot::Library>, String> {
+    let sources: Vec<aot::Source> = verified.iter().map(|v| engine.native_source(v).unwrap()).collect();
+    let rows: Vec<(&str, &aot::Source)> = sources.iter().map(|s| ("program", s)).collect();
+    let file = std::env::temp_dir().join(format!("skep-aot-mixed-{}.so", std::process::id()));
+    match aot::build(&aot::library(&rows), &file, None) {
+        Err(e @ aot::BuildError::NoCompiler(_)) => return Err(e.to_string()),
+        built => built.unwrap(),
+    };
+    let library = aot::Library::open(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    Ok(Arc::new(library))
+}

@@ -18,16 +18,16 @@ use std::mem::offset_of;
 
 const _: () = assert!(MAY_GOTO == 8 << 20, "the compiler's budget is the interpreter's");
 
-/// A head whose calls come here.
-pub(super) fn head(entry: [u64; 2], raw: bool) -> Head {
-    let [ctx, len] = entry;
+/// A head whose calls come here, of a run that begins with these `r1` to `r5`.
+#[inline(always)]
+pub(super) fn head([ctx, ctx_len, ..]: [u64; 5]) -> Head {
     Head {
         exit: [0; 2],
         stopped: 0,
         site: 0,
         token: 0,
         ctx,
-        ctx_len: if raw { len } else { 0 },
+        ctx_len,
         mac_len: 0,
         cpu: CPU_UNKNOWN.into(),
         lock: 0,
@@ -44,7 +44,7 @@ pub(super) fn head(entry: [u64; 2], raw: bool) -> Head {
 
 /// A head for programs that never call the engine, but for packet loads ([`Native::leaf`]).
 pub(super) fn leaf_head() -> Head {
-    Head { packet: packet_of_leaf, ..head([0; 2], false) }
+    Head { packet: packet_of_leaf, ..head([0; 5]) }
 }
 
 /// [`Head::cpu`] of a run that has not asked.
@@ -80,6 +80,16 @@ pub(super) fn registers(fault: &skep_jit::fault::Fault, program: &Program, at: u
 }
 
 impl<'r> Run<'r, '_> {
+    /// Runs the program that the run begins with; its `r0`, which means nothing when the run has stopped.
+    #[inline(always)]
+    pub(super) fn exec_first(&mut self, code: &'r Native, compiled: &Compiled) -> u64 {
+        self.head.token = code.token();
+        let args = self.args();
+        // SAFETY: the program was made from a `Verified`. The run begins with its head (`repr(C)`); its context and maps live
+        // as long as the run.
+        unsafe { compiled.run(std::ptr::from_mut(self).cast::<Head>(), args) }
+    }
+
     /// Runs the function at slot `start` of compiled code; its `r0`.
     pub(super) fn exec_compiled(
         &mut self,
@@ -103,16 +113,19 @@ impl<'r> Run<'r, '_> {
             }
         };
         (self.code, self.head.token, self.head.exit) = outer;
-        if self.head.stopped == 0 {
-            return Ok(r0);
-        }
+        if self.head.stopped == 0 { Ok(r0) } else { Err(self.why_stopped()) }
+    }
+
+    /// The fault by which compiled code was stopped.
+    #[cold]
+    pub(super) fn why_stopped(&mut self) -> Fault {
         self.head.stopped = 0;
         if let Some(fault) = skep_jit::fault::take() {
             self.faulted(&fault);
-            return Err(faulted(&fault));
+            return faulted(&fault);
         }
         let unknown = || rule("not-compiled", "the program stopped for no reason".into());
-        Err(self.stopped.take().map_or_else(unknown, |fault| *fault))
+        self.end().stopped.take().unwrap_or_else(unknown)
     }
 
     /// Notes where generated code has faulted.
@@ -121,7 +134,7 @@ impl<'r> Run<'r, '_> {
         let code = self.program(|c| c.slot_at(fault.pc).is_some()).unwrap_or(self.code);
         self.code = code;
         self.at = code.slot_at(fault.pc).unwrap_or(0);
-        self.registers = Some(registers(fault, code.program(), self.at).into());
+        self.end().registers = registers(fault, code.program(), self.at);
     }
 
     /// The program that the calling code belongs to.
@@ -161,7 +174,7 @@ impl<'r> Run<'r, '_> {
 
     #[cold]
     fn stop(&mut self, fault: Fault) -> Outcome {
-        (self.stopped, self.head.stopped) = (Some(Box::new(fault)), 1);
+        (self.end().stopped, self.head.stopped) = (Some(fault), 1);
         STOPPED
     }
 

@@ -97,7 +97,7 @@ impl<'r> Env<'r> for Run<'r, '_> {
     }
 
     fn host(&self) -> &'r dyn Host {
-        self.host
+        self.world()
     }
 
     fn cpu(&self) -> u32 {
@@ -112,7 +112,7 @@ impl<'r> Env<'r> for Run<'r, '_> {
         let ended = self.enter(code, code.function(func).unwrap_or(0), args);
         match &ended {
             Ok(_) => self.at = at,
-            Err(fault) => self.dead = Some(Box::new(fault.clone())),
+            Err(fault) => self.end().dead = Some(fault.clone()),
         }
         ended
     }
@@ -123,10 +123,10 @@ impl<'r> Env<'r> for Run<'r, '_> {
 
     // Any address may be asked for here, so none is touched directly.
     fn probe_read(&mut self, addr: u64, out: &mut [u8]) -> Result<(), Errno> {
-        self.host.probe_read(addr, out)
+        self.world().probe_read(addr, out)
     }
 
     fn probe_write(&mut self, addr: u64, data: &[u8]) -> Result<(), Errno> {
-        self.host.probe_write(addr, data)
+        self.world().probe_write(addr, data)
     }
 }

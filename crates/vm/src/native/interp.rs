@@ -258,7 +258,7 @@ impl<'r> Run<'r, '_> {
                 Some(code) => {
                     (f.code, self.code) = (code, code);
                     (f.next, f.may_goto) = (0, MAY_GOTO);
-                    let args = code.args(self.entry);
+                    let args = self.args();
                     f.regs.0[1..6].copy_from_slice(&args);
                     return Ok(());
                 }
@@ -275,7 +275,7 @@ impl<'r> Run<'r, '_> {
 
     /// Offset in the context as the program sees it, if the address lies there.
     fn in_context(&self, code: &Native, addr: u64) -> Option<i32> {
-        let at = addr.wrapping_sub(self.entry[0]);
+        let at = addr.wrapping_sub(self.head.ctx);
         (at < code.lowered.code.ctx_size.into()).then_some(at as i32)
     }
 
@@ -286,7 +286,7 @@ impl<'r> Run<'r, '_> {
         };
         let how = if sx { CtxAccess::LoadSigned } else { CtxAccess::Load };
         let p = code.lowered.layout.and_then(|l| place(l, off, size, how)).ok_or_else(|| no_field(off))?;
-        let v = load(at(self.entry[0], p.at.into()), p.size) >> p.shift;
+        let v = load(at(self.head.ctx, p.at.into()), p.size) >> p.shift;
         Ok(signed(cut(p.cut, v)))
     }
 
@@ -297,7 +297,7 @@ impl<'r> Run<'r, '_> {
         };
         let layout = code.lowered.layout;
         let p = layout.and_then(|l| place(l, off, size, CtxAccess::Store)).ok_or_else(|| no_field(off))?;
-        store(at(self.entry[0], p.at.into()), p.size, v);
+        store(at(self.head.ctx, p.at.into()), p.size, v);
         Ok(())
     }
 
