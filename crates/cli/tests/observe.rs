@@ -160,3 +160,31 @@ fn only_compiled_code_has_names() {
     assert!(text(&missing).contains("/no/such/folder"), "{}", text(&missing));
     assert_eq!(missing.status.code(), Some(3));
 }
+
+/// Functions by name, source lines and eBPF instructions stand beside machine code; targets of jumps are offsets in it.
+#[test]
+fn machine_code_is_shown_beside_instructions_and_lines() {
+    for (tier, functions) in
+        [("baseline", &["firewall", "fill_tables", "describe"][..]), ("optimized", &["firewall"])]
+    {
+        let dump = ["prog", "dump", "jited", FIREWALL[1], "--tier", tier];
+        let shown = text(&said(SKEP, &dump).unwrap());
+        let named: Vec<&str> =
+            shown.lines().filter_map(|l| l.strip_suffix(':')).filter(|l| !l.contains(';')).collect();
+        assert_eq!(named, functions, "{tier}");
+        let lines = shown
+            .lines()
+            .filter(|l| l.contains("[file:./examples/firewall/firewall.bpf.c line_num:"))
+            .count();
+        let insns: std::collections::BTreeSet<usize> =
+            shown.lines().filter_map(|l| l.strip_prefix("; ")?.split_once(": ")?.0.parse().ok()).collect();
+        let jumps = shown.lines().filter(|l| l.contains("\tjmp ") || l.contains("\tje ")).count();
+        assert!(lines > 100 && insns.len() > 400 && jumps > 10, "{tier}: {lines} {} {jumps}", insns.len());
+        assert!(insns.iter().all(|i| *i < 1000), "{tier}");
+        let bytes = text(&said(SKEP, &[&dump[..], &["--opcodes"]].concat()).unwrap());
+        assert!(bytes.lines().any(|l| l == "\t55"), "{tier}: push rbp");
+        // Addresses of maps are others each time.
+        let code = |text: &str| text.lines().filter(|l| !l.starts_with('\t')).count();
+        assert_eq!(code(&bytes), code(&shown), "{tier}");
+    }
+}

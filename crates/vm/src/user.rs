@@ -225,6 +225,8 @@ pub struct MachineCode<'p> {
     pub address: u64,
     /// The code, ways in and out included.
     pub bytes: &'p [u8],
+    /// First instruction and address of every function that has code of its own, ascending by instruction.
+    pub functions: &'p [(usize, u64)],
     /// Offsets at which the code of an instruction begins, ascending, with the instruction. Optimised code may have several places
     /// of one instruction, or none.
     pub places: &'p [(u32, u32)],
@@ -266,7 +268,8 @@ impl UserProgram {
     pub fn machine_code(&self) -> Option<MachineCode<'_>> {
         let compiled = self.native()?.compiled()?;
         let address = compiled.bytes().as_ptr().addr() as u64;
-        Some(MachineCode { address, bytes: compiled.bytes(), places: compiled.places() })
+        let (bytes, functions, places) = (compiled.bytes(), compiled.functions(), compiled.places());
+        Some(MachineCode { address, bytes, functions, places })
     }
 
     /// Counts runs and their time from now on, or no longer; what was counted stays. On any thread, at any time, on every tier.

@@ -139,10 +139,10 @@ fn dump(m: &ArgMatches, out: &mut Out) -> Result<(), Failure> {
         };
         if jited {
             let name = p.name.clone();
-            let text = machine_code(path, p, &engine)?;
+            let text = machine_code(path, p, &engine, m.get_flag("opcodes"))?;
             match out.is_json() {
                 true => rows.push(object([("name", name.into()), ("insns", text.lines().collect())])),
-                false => out.text(&format!("{name}:\n{text}\n"))?,
+                false => out.text(&format!("{text}\n"))?,
             }
             continue;
         }
@@ -189,42 +189,59 @@ fn dump_kernel(words: &mut Words<'_>, m: &ArgMatches, jited: bool, out: &mut Out
 }
 
 /// A program's machine code in a tier of the user engine: source lines and eBPF instructions as comments before what was made of
-/// them. Programs that the verifier refuses have none.
-fn machine_code(path: &Path, p: Program, engine: &User) -> Result<String, Failure> {
+/// them, functions by their names. Offsets and targets are from the code's first byte. Programs that the verifier refuses have none.
+fn machine_code(path: &Path, p: Program, engine: &User, opcodes: bool) -> Result<String, Failure> {
     let p = Arc::new(p);
     let how = skep::verifier::Options::default();
     let verified = skep::verifier::verify(&p, skep::platform(), &how)
         .map_err(|r| Failure::refused(path, &[(&p.name, &*r)]))?;
     let loaded = engine.load_program(&Loadable::Verified(verified)).map_err(|e| Failure::engine(path, &e))?;
     let code = loaded.machine_code().ok_or_else(|| Failure::Unsupported("the tier makes no code".into()))?;
-    let mut ends = code.places.iter().map(|(at, _)| *at as usize).skip(1);
-    let first = code.places.first().map_or(code.bytes.len(), |(at, _)| *at as usize);
+    // What begins where: functions, and places within them.
+    let mut marks: Vec<(usize, Mark<'_>)> =
+        code.places.iter().map(|(at, slot)| (*at as usize, Mark::Slot(*slot as usize))).collect();
+    for (slot, address) in code.functions {
+        let name = p.subprogs.iter().find(|s| s.start == *slot).map_or(&*p.name, |s| &s.name);
+        marks.push(((address - code.address) as usize, Mark::Function(name)));
+    }
+    marks.sort_by_key(|(at, mark)| (*at, matches!(mark, Mark::Slot(_))));
     let part = |from: usize, to: usize| {
         let bytes = code.bytes.get(from..to).unwrap_or_default();
-        kobj::native_part(bytes, code.address, from as u64)
+        kobj::native_text(bytes, 0, from as u64, opcodes, &|_| None)
     };
-    let mut text = part(0, first);
+    let mut text = part(0, marks.first().map_or(code.bytes.len(), |(at, _)| *at));
+    if !text.is_empty() {
+        text.insert_str(0, &format!("; ways in and out of {}\n", p.name));
+    }
+    let ends = marks.iter().skip(1).map(|(at, _)| *at).chain([code.bytes.len()]);
     let mut line = None;
-    for (at, slot) in code.places {
-        let (at, slot) = (*at as usize, *slot as usize);
-        let end = ends.next().unwrap_or(code.bytes.len());
-        if at == end {
-            continue;
+    for ((at, mark), end) in marks.iter().zip(ends) {
+        match mark {
+            Mark::Function(name) => {
+                line = None;
+                text.push_str(&format!("{name}:\n"));
+            }
+            // The compiler's own code stands for no instruction.
+            Mark::Slot(slot) if at == &end || *slot >= p.insns.len() => {}
+            Mark::Slot(slot) => {
+                let source = p.line_at(*slot);
+                if let Some(l) = source.filter(|l| line != Some((l.line, &l.file))) {
+                    line = Some((l.line, &l.file));
+                    text.push_str(&format!("; {} [file:{} line_num:{}]\n", l.text.trim(), l.file, l.line));
+                }
+                let insn = Op::decode(&p.insns, *slot).map_or(String::new(), |(op, _)| op.to_string());
+                text.push_str(&format!("; {slot}: {insn}\n"));
+            }
         }
-        // The compiler's own code stands for no instruction.
-        if slot >= p.insns.len() {
-            text.push_str(&part(at, end));
-            continue;
-        }
-        let source = p.line_at(slot);
-        if let Some(l) = source.filter(|l| line != Some((l.line, &l.file))) {
-            line = Some((l.line, &l.file));
-            text.push_str(&format!("; {} [file:{} line_num:{}]\n", l.text.trim(), l.file, l.line));
-        }
-        let insn = Op::decode(&p.insns, slot).map_or(String::new(), |(op, _)| op.to_string());
-        text.push_str(&format!("; {slot}: {insn}\n{}", part(at, end)));
+        text.push_str(&part(*at, end));
     }
     Ok(text)
+}
+
+/// What begins at a place of machine code.
+enum Mark<'p> {
+    Function(&'p str),
+    Slot(usize),
 }
 
 fn as_json(p: &Program, text: &str) -> Map<String, Value> {

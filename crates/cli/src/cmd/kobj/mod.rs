@@ -315,13 +315,8 @@ pub(crate) fn pin_at(door: &dyn Door, path: &Path, fd: &OwnedFd) -> Result<(), F
     pin::pin(door, path, fd.as_fd()).map_err(|e| pinning(&e))
 }
 
-/// Machine code (x86-64) as text: a line an instruction, with offsets; targets of jumps are offsets, too. The code stands `from` bytes
-/// behind the base.
-pub(crate) fn native_part(code: &[u8], base: u64, from: u64) -> String {
-    native_text(code, base, from, false, &|_| None)
-}
-
-/// The same, with the bytes of each instruction below it, and what there is to say before it by its address.
+/// Machine code (x86-64) as text: a line an instruction, with offsets from the base, with its bytes below it if asked for, and with
+/// what there is to say before it by its address. The code stands `from` bytes behind the base.
 pub(crate) fn native_text(
     code: &[u8],
     base: u64,
