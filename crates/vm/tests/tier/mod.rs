@@ -9,6 +9,7 @@ use std::sync::Arc;
 pub(crate) const TIERS: &[Tier] = &[Tier::Checked, Tier::Interp, Tier::Baseline, Tier::Optimized, Tier::Auto];
 
 /// A program for a tier: declared verified for those that take nothing else.
+#[allow(dead_code, reason = "some tests have their programs verified")]
 pub(crate) fn loadable(tier: Tier, program: Program) -> Loadable {
     let program = Arc::new(program);
     if tier == Tier::Checked {
