@@ -171,8 +171,24 @@ impl Op {
             let why = Illegal::PastEnd { len: insns.len() };
             return Err(DecodeError { pc, insn: Insn::default(), why });
         };
+        let mut op = Op::Exit;
+        if decode_usual(insn, &mut op) {
+            return Ok((op, 1));
+        }
         let second = pc.checked_add(1).and_then(|n| insns.get(n)).copied();
-        decode_slots(insn, second).map_err(|why| DecodeError { pc, insn, why })
+        decode_unusual(insn, second).map_err(|why| DecodeError { pc, insn, why })
+    }
+
+    /// As [`Op::decode`], into `op`, for programs that are decoded as a whole: the value is written where it stays. How many slots
+    /// the instruction takes; on failure `op` is as it was.
+    #[inline(always)]
+    pub fn decode_into(insns: &[Insn], pc: usize, op: &mut Op) -> Result<usize, DecodeError> {
+        if insns.get(pc).is_some_and(|insn| decode_usual(*insn, op)) {
+            return Ok(1);
+        }
+        let (made, slots) = Op::decode(insns, pc)?;
+        *op = made;
+        Ok(slots)
     }
 
     /// The canonical bytes. Immediates and offsets that the variant carries are written as they are; a value that no
@@ -357,9 +373,17 @@ fn field_value(insn: Insn, field: FieldName) -> i32 {
     }
 }
 
-/// What the fields of a row hold that are not free: these bits of the slot, as a little-endian number, are these.
-static FIXED: [(u64, u64); ROW_COUNT] = {
-    let mut all = [(0, 0); ROW_COUNT];
+/// What decides over an instruction of one slot.
+struct Usual {
+    /// These bits of the slot, as a little-endian number, are …
+    mask: u64,
+    /// … this: what the fields hold that are not free. Nothing is this of a row of two slots.
+    value: u64,
+    kind: Kind,
+}
+
+static USUAL: [Usual; ROW_COUNT] = {
+    let mut all = [const { Usual { mask: 0, value: 0, kind: Kind::Exit } }; ROW_COUNT];
     let mut i = 0;
     while i < ROW_COUNT {
         let row = &ROWS[i];
@@ -370,34 +394,39 @@ static FIXED: [(u64, u64); ROW_COUNT] = {
             let (rule, at, mask) = fields[f];
             match rule {
                 Field::Free => {}
-                Field::Zero => all[i].0 |= mask << at,
+                Field::Zero => all[i].mask |= mask << at,
                 Field::Is(n) => {
-                    all[i].0 |= mask << at;
-                    all[i].1 |= (n as i64 as u64 & mask) << at;
+                    all[i].mask |= mask << at;
+                    all[i].value |= (n as i64 as u64 & mask) << at;
                 }
             }
             f += 1;
         }
+        if row.next_imm.is_some() {
+            (all[i].mask, all[i].value) = (0, 1);
+        }
+        all[i].kind = row.kind;
         i += 1;
     }
     all
 };
 
-#[inline]
-fn decode_slots(insn: Insn, second: Option<Insn>) -> Result<(Op, usize), Illegal> {
+/// Writes the instruction if it is one of one slot, and legal.
+#[inline(always)]
+fn decode_usual(insn: Insn, op: &mut Op) -> bool {
     let bits = u64::from_le_bytes(insn.0);
-    for i in row_numbers(insn.opcode()) {
-        let (mask, value) = FIXED[i];
-        if bits & mask == value && ROWS[i].next_imm.is_none() {
-            return Ok((build(&ROWS[i], insn, 0)?, 1));
+    for row in &USUAL[row_numbers(insn.opcode())] {
+        if bits & row.mask == row.value {
+            return build(row.kind, insn, 0, op).is_ok();
         }
     }
-    decode_unusual(insn, second)
+    false
 }
 
 /// An instruction of two slots, or an illegal one.
 #[inline(never)]
 fn decode_unusual(insn: Insn, second: Option<Insn>) -> Result<(Op, usize), Illegal> {
+    let mut op = Op::Exit;
     let rows = rows_of(insn.opcode());
     let row = rows.iter().find(|r| selects(r, insn)).ok_or_else(|| no_row(rows, insn))?;
     for field in FIELDS {
@@ -406,7 +435,10 @@ fn decode_unusual(insn: Insn, second: Option<Insn>) -> Result<(Op, usize), Illeg
             return Err(Illegal::Reserved { field, value });
         }
     }
-    let Some(rule) = row.next_imm else { return Ok((build(row, insn, 0)?, 1)) };
+    let Some(rule) = row.next_imm else {
+        build(row.kind, insn, 0, &mut op)?;
+        return Ok((op, 1));
+    };
     let next = second.ok_or(Illegal::NoSecondSlot)?;
     for field in [FieldName::Code, FieldName::Dst, FieldName::Src, FieldName::Off, FieldName::Imm] {
         let value = field_value(next, field);
@@ -414,7 +446,8 @@ fn decode_unusual(insn: Insn, second: Option<Insn>) -> Result<(Op, usize), Illeg
             return Err(Illegal::SecondSlot { field, value });
         }
     }
-    Ok((build(row, insn, next.imm())?, 2))
+    build(row.kind, insn, next.imm(), &mut op)?;
+    Ok((op, 2))
 }
 
 /// Do the selecting fields hold this row's numbers?
@@ -447,8 +480,8 @@ fn reg(field: FieldName, number: i32) -> Result<Reg, Illegal> {
 }
 
 /// The value, once the row is chosen and the reserved fields are zero.
-#[inline]
-fn build(row: &Row, insn: Insn, next_imm: i32) -> Result<Op, Illegal> {
+#[inline(always)]
+fn build(kind: Kind, insn: Insn, next_imm: i32, to: &mut Op) -> Result<(), Illegal> {
     let dst = || reg(FieldName::Dst, i32::from(insn.dst()));
     let src = || reg(FieldName::Src, i32::from(insn.src()));
     let (off, imm) = (insn.off(), insn.imm());
@@ -456,34 +489,35 @@ fn build(row: &Row, insn: Insn, next_imm: i32) -> Result<Op, Illegal> {
         Src::Reg => src().map(Operand::Reg),
         Src::Imm => Ok(Operand::Imm(imm)),
     };
-    Ok(match row.kind {
-        Kind::Alu(op, width, s) => Op::Alu { op, width, dst: dst()?, src: operand(s)? },
-        Kind::Neg(width) => Op::Neg { width, dst: dst()? },
-        Kind::MovSx(width, bits) => Op::MovSx { width, bits, dst: dst()?, src: src()? },
-        Kind::End(kind, bits) => Op::End { kind, bits, dst: dst()? },
+    match kind {
+        Kind::Alu(op, width, s) => *to = Op::Alu { op, width, dst: dst()?, src: operand(s)? },
+        Kind::Neg(width) => *to = Op::Neg { width, dst: dst()? },
+        Kind::MovSx(width, bits) => *to = Op::MovSx { width, bits, dst: dst()?, src: src()? },
+        Kind::End(kind, bits) => *to = Op::End { kind, bits, dst: dst()? },
         Kind::AddrSpaceCast => {
-            let (to, from) = ((imm as u32 >> 16) as u16, imm as u16);
-            Op::AddrSpaceCast { dst: dst()?, src: src()?, to, from }
+            let (space, from) = ((imm as u32 >> 16) as u16, imm as u16);
+            *to = Op::AddrSpaceCast { dst: dst()?, src: src()?, to: space, from };
         }
         Kind::LoadImm64(pseudo) => {
-            Op::LoadImm64 { dst: dst()?, imm: Imm64::from_halves(pseudo, imm, next_imm) }
+            *to = Op::LoadImm64 { dst: dst()?, imm: Imm64::from_halves(pseudo, imm, next_imm) };
         }
-        Kind::Load(size, sx) => Op::Load { size, sx, dst: dst()?, src: src()?, off },
-        Kind::Store(size, s) => Op::Store { size, dst: dst()?, off, src: operand(s)? },
-        Kind::Atomic(op, width) => Op::Atomic { op, width, dst: dst()?, src: src()?, off },
-        Kind::LoadAcquire(size) => Op::LoadAcquire { size, dst: dst()?, src: src()?, off },
-        Kind::StoreRelease(size) => Op::StoreRelease { size, dst: dst()?, src: src()?, off },
-        Kind::LoadAbs(size) => Op::LoadAbs { size, imm },
-        Kind::LoadInd(size) => Op::LoadInd { size, src: src()?, imm },
-        Kind::Ja(long) => Op::Ja { off: if long { imm } else { i32::from(off) }, long },
-        Kind::JumpIf(cond, width, s) => Op::JumpIf { cond, width, dst: dst()?, src: operand(s)?, off },
-        Kind::MayGoto => Op::MayGoto { off },
-        Kind::Call(CallKind::Helper) => Op::Call(Callee::Helper(imm)),
-        Kind::Call(CallKind::Local) => Op::Call(Callee::Local(imm)),
-        Kind::Call(CallKind::Kfunc) => Op::Call(Callee::Kfunc { id: imm, off }),
-        Kind::Call(CallKind::Reg) => Op::Call(Callee::Reg(callx_register(i32::from(insn.dst()), imm)?)),
-        Kind::Exit => Op::Exit,
-    })
+        Kind::Load(size, sx) => *to = Op::Load { size, sx, dst: dst()?, src: src()?, off },
+        Kind::Store(size, s) => *to = Op::Store { size, dst: dst()?, off, src: operand(s)? },
+        Kind::Atomic(op, width) => *to = Op::Atomic { op, width, dst: dst()?, src: src()?, off },
+        Kind::LoadAcquire(size) => *to = Op::LoadAcquire { size, dst: dst()?, src: src()?, off },
+        Kind::StoreRelease(size) => *to = Op::StoreRelease { size, dst: dst()?, src: src()?, off },
+        Kind::LoadAbs(size) => *to = Op::LoadAbs { size, imm },
+        Kind::LoadInd(size) => *to = Op::LoadInd { size, src: src()?, imm },
+        Kind::Ja(long) => *to = Op::Ja { off: if long { imm } else { i32::from(off) }, long },
+        Kind::JumpIf(cond, width, s) => *to = Op::JumpIf { cond, width, dst: dst()?, src: operand(s)?, off },
+        Kind::MayGoto => *to = Op::MayGoto { off },
+        Kind::Call(CallKind::Helper) => *to = Op::Call(Callee::Helper(imm)),
+        Kind::Call(CallKind::Local) => *to = Op::Call(Callee::Local(imm)),
+        Kind::Call(CallKind::Kfunc) => *to = Op::Call(Callee::Kfunc { id: imm, off }),
+        Kind::Call(CallKind::Reg) => *to = Op::Call(Callee::Reg(callx_register(i32::from(insn.dst()), imm)?)),
+        Kind::Exit => *to = Op::Exit,
+    }
+    Ok(())
 }
 
 /// The register of `callx`: in `dst` (clang 19 and later, RFC 9669), or in `imm` (clang before).

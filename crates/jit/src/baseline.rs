@@ -16,6 +16,7 @@ mod alu;
 mod emit;
 mod frame;
 mod sum;
+mod survey;
 #[cfg(all(test, target_arch = "x86_64", unix))]
 pub(crate) mod tests;
 mod turns;

@@ -183,6 +183,8 @@ pub struct Code {
     pub addresses: Vec<usize>,
     /// Those of them that load the address of a map's value.
     pub values: Vec<usize>,
+    /// Slots of jumps, conditional or not, ascending.
+    pub jumps: Vec<u32>,
     /// Those among the functions whose address is taken: the engine may call them, too.
     pub callbacks: Vec<usize>,
     /// Whether a step reads [`crate::Head::cpu`].

@@ -10,12 +10,13 @@
 mod track;
 
 use crate::checked::code::handle_of;
+use skep_isa::insn::{ALU, ALU64, LDX, ST, STX};
 use skep_isa::{AluOp, Callee, Imm64, Op, Operand, Reg, Size, Width};
 use skep_jit::{Code, CtxLoad, Direct, Index, Last, Step};
 use skep_platform::ctx::{CtxAccess, CtxField, CtxLayout, FieldKind};
 use skep_platform::engine::{EngineError, Platform};
 use skep_platform::env::{Answer, Fault, Host};
-use skep_platform::facts::{CallFacts, Facts};
+use skep_platform::facts::Facts;
 use skep_platform::helper::{Body, Callback, CallbackParams, Fast, Helper, HelperFn, LockEffect};
 use skep_platform::map::{FastPath, LastArg, Map, MapOp};
 use skep_platform::program::{Program, Verified};
@@ -36,6 +37,7 @@ pub(crate) struct Lowered {
     /// `None` for raw programs and for contexts that the engine keeps as the program sees them.
     pub(crate) layout: Option<&'static CtxLayout>,
     pub(crate) code: Code,
+    pub(crate) calls: Calls,
     pub(crate) sites: Vec<Site>,
     /// Why the run stops, and at which instruction.
     pub(crate) reasons: Vec<(Fault, usize)>,
@@ -50,44 +52,81 @@ pub(crate) fn lower(
     host: &dyn Host,
 ) -> Result<Lowered, EngineError> {
     let program = verified.program().clone();
-    let Decoded { ops, functions, meets, addresses, values, callbacks } = decode(&program)?;
     let layout = moved_layout(&program, platform);
     let facts = verified.facts();
-    let bases = match layout {
-        Some(_) if facts.insns.is_empty() => track::Bases::Found(track::bases(&ops, &functions, &meets)),
-        Some(_) => track::Bases::Known(facts),
-        None => track::Bases::None,
-    };
+    let known = layout.is_none() || !facts.insns.is_empty();
+    let mut bases = if layout.is_some() { track::Bases::Known(facts) } else { track::Bases::None };
+    let Decoded { mut steps, functions, meets, addresses, values, callbacks, jumps, mut special } =
+        decode(&program, &bases)?;
+    if !known {
+        let ops: Vec<Option<Op>> = steps.iter().map(plain).collect();
+        bases = track::Bases::Found(track::bases(&ops, &functions, &meets));
+    }
+    if !(program.poisoned.is_empty() && facts.constants.is_empty()) {
+        special.extend(program.poisoned.iter().map(|(at, _)| *at).filter(|at| *at < steps.len()));
+        special.extend(facts.constants.iter().map(|(at, _)| *at).filter(|at| *at < steps.len()));
+        special.sort_unstable();
+        special.dedup();
+    }
     let (sites, reasons) = (Vec::new(), Vec::new());
-    let mut l =
-        Lowering { platform, host, facts, layout, bases, map: None, func: None, sites, reasons, program };
-    let mut steps = Vec::with_capacity(ops.len());
-    let mut cpu = false;
-    for (pc, op) in ops.iter().enumerate() {
-        if meets[pc] {
-            (l.map, l.func) = (None, None);
-        }
-        let step = match op {
-            Some(op) => l.step(*op, pc),
-            None => Step::Second,
-        };
-        cpu |= match step {
-            Step::Cpu | Step::Direct(Direct { last: Last::Cpu, .. }) => true,
-            Step::Index(i) => i.percpu != 0,
-            Step::Value { percpu, .. } => percpu != 0,
-            // Those that it leads to may.
-            Step::Tail { .. } => true,
-            _ => false,
-        };
-        steps.push(step);
-        if let Some(op) = op {
-            l.follow(*op, pc);
-        }
+    let mut l = Lowering { platform, host, facts, layout, bases, meets: &meets, sites, reasons, program };
+    let mut calls = Calls::default();
+    let packet = layout.and_then(packet_bounds);
+    for pc in special {
+        let Some(op) = plain(&steps[pc]) else { continue };
+        let step = l.step(op, pc);
+        calls.note(&step, packet.is_some());
+        steps[pc] = step;
     }
     let ctx_size = layout.map_or(0, |l| l.size.into());
-    let packet = layout.and_then(packet_bounds);
-    let code = Code { steps, functions, addresses, values, callbacks, cpu, ctx_size, packet };
-    Ok(Lowered { program: l.program, layout, code, sites: l.sites, reasons: l.reasons })
+    let code =
+        Code { steps, functions, addresses, values, callbacks, jumps, cpu: calls.cpu, ctx_size, packet };
+    Ok(Lowered { program: l.program, layout, code, calls, sites: l.sites, reasons: l.reasons })
+}
+
+/// The instruction of a step that has not been lowered.
+fn plain(step: &Step) -> Option<Op> {
+    match step {
+        Step::Op(op) => Some(*op),
+        _ => None,
+    }
+}
+
+/// What the steps of a program ask of the engine.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Calls {
+    /// A step reads the number of the CPU.
+    cpu: bool,
+    /// The code of a step may call the engine, but for packet loads that are told by the head alone.
+    pub(crate) engine: bool,
+    /// There are packet loads.
+    pub(crate) loads: bool,
+    /// A step may be a tail call.
+    pub(crate) tails: bool,
+}
+
+impl Calls {
+    /// Takes in a step that is not the same in every program. `packets`: where the packet is, packet loads do not call the engine.
+    fn note(&mut self, step: &Step, packets: bool) {
+        match step {
+            Step::Op(Op::Call(Callee::Reg(_))) => (self.engine, self.tails) = (true, true),
+            Step::Op(_) => {}
+            Step::Helper { tail, .. } => (self.engine, self.tails) = (true, self.tails | *tail),
+            Step::Lock { .. } | Step::Trap { .. } => self.engine = true,
+            Step::AnyLoad { .. } | Step::AnyStore { .. } => self.engine = true,
+            // The program that it leads to may ask for the CPU.
+            Step::Tail { .. } => (self.engine, self.tails, self.cpu) = (true, true, true),
+            Step::PacketLoad { .. } => {
+                self.loads = true;
+                self.engine |= !packets;
+            }
+            Step::Cpu | Step::Direct(Direct { last: Last::Cpu, .. }) => self.cpu = true,
+            Step::Index(i) => self.cpu |= i.percpu != 0,
+            Step::Value { percpu, .. } => self.cpu |= *percpu != 0,
+            Step::Direct(_) | Step::Unlock { .. } | Step::Loop { .. } => {}
+            Step::Wide { .. } | Step::Second | Step::CtxLoad(_) | Step::CtxStore { .. } => {}
+        }
+    }
 }
 
 /// Where a context keeps the addresses of its packet's first byte and of the byte behind its last.
@@ -103,8 +142,8 @@ pub(crate) fn func_addr(program: &Program, pc: usize) -> u64 {
 
 /// The instructions, and what their order says.
 struct Decoded {
-    /// `None` for second halves.
-    ops: Vec<Option<Op>>,
+    /// [`Step::Op`] of every instruction, and [`Step::Second`].
+    steps: Vec<Step>,
     /// First slots of the functions: as the program lists them, and whatever is called or has its address taken.
     functions: Vec<usize>,
     /// Slots where paths meet, and where functions begin.
@@ -114,31 +153,51 @@ struct Decoded {
     values: Vec<usize>,
     /// Functions whose address is taken.
     callbacks: Vec<usize>,
+    /// Slots of jumps.
+    jumps: Vec<u32>,
+    /// Slots of instructions that do not mean the same in every program.
+    special: Vec<usize>,
 }
 
-fn decode(program: &Program) -> Result<Decoded, EngineError> {
+/// `bases`: what is known of loads and stores before the program has been looked at.
+fn decode(program: &Program, bases: &track::Bases<'_>) -> Result<Decoded, EngineError> {
     let len = program.insns.len();
     let mut d = Decoded {
-        ops: Vec::with_capacity(len),
+        steps: vec![Step::Second; len],
         functions: vec![0],
         meets: vec![false; len + 1],
         addresses: Vec::new(),
         values: Vec::new(),
         callbacks: Vec::new(),
+        jumps: Vec::with_capacity(len / 6),
+        special: Vec::with_capacity(len / 8),
     };
     d.functions.extend(program.subprogs.iter().map(|s| s.start));
-    while d.ops.len() < len {
-        let pc = d.ops.len();
-        let (op, slots) = Op::decode(&program.insns, pc).map_err(|e| EngineError::Load {
+    let mut pc = 0;
+    while let Some(step) = d.steps.get_mut(pc) {
+        let insn = program.insns[pc];
+        *step = Step::Op(Op::Exit);
+        let Step::Op(op) = step else { break };
+        let slots = Op::decode_into(&program.insns, pc, op).map_err(|e| EngineError::Load {
             prog: program.name.clone(),
             insn: Some(pc),
             why: e.to_string(),
         })?;
-        d.ops.push(Some(op));
-        if slots == 2 {
-            d.ops.push(None);
+        match insn.class() {
+            // A conversion between address spaces has an offset.
+            ALU64 if insn.off() == 0 => {}
+            ALU => {}
+            LDX | ST | STX => {
+                if bases.at(pc, insn.off()) != track::Base::Elsewhere {
+                    d.special.push(pc);
+                }
+            }
+            _ => {
+                let op = *op;
+                d.note(op, pc);
+            }
         }
-        d.note(op, pc);
+        pc += slots;
     }
     for starts in [&mut d.functions, &mut d.callbacks] {
         starts.retain(|s| *s < len);
@@ -156,6 +215,7 @@ impl Decoded {
             Op::Ja { off, .. } => off,
             Op::JumpIf { off, .. } | Op::MayGoto { off } => off.into(),
             Op::LoadImm64 { imm, .. } => {
+                self.special.push(pc);
                 if !matches!(imm, Imm64::Value(_)) {
                     self.addresses.push(pc);
                 }
@@ -171,10 +231,13 @@ impl Decoded {
             Op::Call(Callee::Local(_)) => {
                 self.functions.extend(target(pc, op));
                 // A function that returns something new walks on from here.
-                -1
+                self.meets[pc] = true;
+                return;
             }
-            _ => return,
+            Op::Exit => return,
+            _ => return self.special.push(pc),
         };
+        self.jumps.push(pc as u32);
         let to = usize::try_from(pc as i64 + 1 + i64::from(off)).ok();
         if let Some(m) = to.and_then(|to| self.meets.get_mut(to)) {
             *m = true;
@@ -208,10 +271,8 @@ struct Lowering<'p> {
     program: Arc<Program>,
     layout: Option<&'static CtxLayout>,
     bases: track::Bases<'p>,
-    /// The map that `r1` is known to hold.
-    map: Option<usize>,
-    /// First slot of the function that `r2` is known to hold.
-    func: Option<usize>,
+    /// Slots where paths meet.
+    meets: &'p [bool],
     sites: Vec<Site>,
     reasons: Vec<(Fault, usize)>,
 }
@@ -251,30 +312,44 @@ impl Lowering<'_> {
         Step::Trap { reason: self.reasons.len() as u32 - 1 }
     }
 
-    /// Keeps [`Lowering::map`] and [`Lowering::func`] true behind an instruction.
-    #[inline]
-    fn follow(&mut self, op: Op, pc: usize) {
-        match op {
-            Op::LoadImm64 { dst: Reg::R1, imm: Imm64::MapIdx(idx) } => self.map = usize::try_from(idx).ok(),
-            Op::LoadImm64 { dst: Reg::R2, imm: Imm64::Func(_) } => self.func = target(pc, op),
-            _ if self.map.is_some() || self.func.is_some() => {
-                if op.defs().contains(Reg::R1) {
-                    self.map = None;
-                }
-                if op.defs().contains(Reg::R2) {
-                    self.func = None;
-                }
+    /// The address that a register is known to hold before a slot: the last instruction that writes the register, if no path comes
+    /// in between.
+    fn held(&self, r: Reg, pc: usize) -> Option<(usize, Imm64)> {
+        let mut at = pc;
+        while !self.meets[at] {
+            at = at.checked_sub(1)?;
+            // Of a wide load this is the second half, which is no instruction, and then the first.
+            let Ok((op, _)) = Op::decode(&self.program.insns, at) else { continue };
+            match op {
+                Op::LoadImm64 { dst, imm } if dst == r => return Some((at, imm)),
+                op if op.defs().contains(r) => return None,
+                _ => {}
             }
-            _ => {}
+        }
+        None
+    }
+
+    /// The map that `r1` is known to hold before a slot.
+    fn map_held(&self, pc: usize) -> Option<usize> {
+        match self.held(Reg::R1, pc)? {
+            (_, Imm64::MapIdx(idx)) => usize::try_from(idx).ok(),
+            _ => None,
         }
     }
 
+    /// First slot of the function that `r2` is known to hold before a slot.
+    fn func_held(&self, pc: usize) -> Option<usize> {
+        let (at, imm) = self.held(Reg::R2, pc)?;
+        target(at, Op::LoadImm64 { dst: Reg::R2, imm })
+    }
+
     /// A call that needs no engine.
-    fn in_place(&self, helper: &Helper, known: CallFacts) -> Option<Step> {
+    fn in_place(&self, helper: &Helper, pc: usize) -> Option<Step> {
         match helper.fast {
             Fast::None => None,
             Fast::Map(op) => {
-                let map = known.map.map(usize::from).or(self.map)?;
+                let known = self.facts.call(pc);
+                let map = known.map.map(usize::from).or_else(|| self.map_held(pc))?;
                 on_map(self.program.maps.get(map)?, op, known.key)
             }
             Fast::Record(op) => {
@@ -302,12 +377,12 @@ impl Lowering<'_> {
     }
 
     /// A call that is short where nothing unusual happens, with the helper to go to where it does.
-    fn short(&self, helper: &Helper, site: u32) -> Option<Step> {
+    fn short(&self, helper: &Helper, pc: usize, site: u32) -> Option<Step> {
         match (helper.lock, helper.callback) {
             (LockEffect::Lock, _) => Some(Step::Lock { site }),
             (LockEffect::Unlock, _) => Some(Step::Unlock { site }),
             (_, Callback::Sync { params: CallbackParams::Index, .. }) => {
-                Some(Step::Loop { func: self.func?, site })
+                Some(Step::Loop { func: self.func_held(pc)?, site })
             }
             _ => None,
         }
@@ -315,14 +390,14 @@ impl Lowering<'_> {
 
     fn helper(&mut self, id: i32, pc: usize) -> Step {
         let helper = u32::try_from(id).ok().and_then(|id| self.platform.helper(id));
-        if let Some(step) = helper.and_then(|h| self.in_place(h, self.facts.call(pc))) {
+        if let Some(step) = helper.and_then(|h| self.in_place(h, pc)) {
             return step;
         }
         match helper.map(|h| (h.body, h)) {
             Some((Body::Fn(body), h)) => {
                 self.sites.push(Site { body, pc });
                 let site = self.sites.len() as u32 - 1;
-                let short = if h.tail_call { self.tail(pc, site) } else { self.short(h, site) };
+                let short = if h.tail_call { self.tail(pc, site) } else { self.short(h, pc, site) };
                 short.unwrap_or(Step::Helper { site, tail: h.tail_call })
             }
             Some((Body::Absent(why), h)) => self.trap(Fault::NoHelper { id: h.id, why }, pc),

@@ -21,11 +21,11 @@ use crate::checked::keep::Chain;
 use crate::lower::{Lowered, Site, func_addr, lower};
 use crate::mem::{Order, Span};
 use crate::user::Tier;
-use skep_isa::{Callee, Op, Size};
+use skep_isa::{Op, Size};
 use skep_jit::aot::{Library, Source};
 use skep_jit::debugger::Registered;
 use skep_jit::head::{MAX_TAIL_CALLS, TAILS, Tail};
-use skep_jit::{Compiled, Head, Step};
+use skep_jit::{Compiled, Head};
 use skep_platform::ctx::{CtxField, FieldKind, Rights, UserRun};
 use skep_platform::engine::{EngineError, Platform, RegisterNote, RunError};
 use skep_platform::env::{Context, CtxData, Fault, Host};
@@ -166,10 +166,8 @@ impl Native {
             loops = skep_jit::loops::find(&lowered.code).into_boxed_slice();
             flat = flat::flatten(&lowered.code.steps, &loops);
         }
-        let packets = lowered.code.packet.is_some();
-        let leaf = first_code.is_some() && !lowered.code.steps.iter().any(|s| calls_engine(s, packets));
-        let loads = lowered.code.steps.iter().any(|s| matches!(s, Step::PacketLoad { .. }));
-        let tails = lowered.code.steps.iter().any(may_continue);
+        let crate::lower::Calls { engine, loads, tails, .. } = lowered.calls;
+        let leaf = first_code.is_some() && !engine;
         let native = Native {
             shown: Mutex::default(),
             lowered,
@@ -223,28 +221,6 @@ impl Native {
         let at = usize::try_from(at).ok()?;
         self.lowered.code.functions.binary_search(&at).ok().map(|_| at)
     }
-}
-
-/// Whether a step's code may call the engine. `packets`: packet loads are told by the head alone where the packet is.
-fn calls_engine(step: &Step, packets: bool) -> bool {
-    match step {
-        Step::Op(op) => matches!(op, Op::Call(Callee::Reg(_))),
-        Step::Helper { .. } | Step::Lock { .. } | Step::Trap { .. } | Step::Tail { .. } => true,
-        Step::AnyLoad { .. } | Step::AnyStore { .. } => true,
-        Step::PacketLoad { .. } => !packets,
-        Step::Index(_)
-        | Step::Value { .. }
-        | Step::Direct(_)
-        | Step::Cpu
-        | Step::Unlock { .. }
-        | Step::Loop { .. } => false,
-        Step::Wide { .. } | Step::Second | Step::CtxLoad(_) | Step::CtxStore { .. } => false,
-    }
-}
-
-/// Whether a step may be a tail call.
-fn may_continue(step: &Step) -> bool {
-    matches!(step, Step::Tail { .. } | Step::Helper { tail: true, .. } | Step::Op(Op::Call(Callee::Reg(_))))
 }
 
 /// Refuses programs whose context leads to objects of the kernel: its verifier lets them follow pointers that may be wrong,

@@ -9,7 +9,7 @@
 use super::Made;
 use super::alu::Rotation;
 use super::frame::{BUDGET, Frame, HEAD, Needs, head, tail_entry};
-use super::turns::DETOUR;
+use super::survey::{Survey, Uses};
 use crate::asm::{Arith, Asm, Cc, Hole, M, R, Shift, X};
 use crate::code::{Code, CtxLoad, Direct, Index, Last, Step};
 use crate::head::{Head, STOP, TAILS, Tail, any_flags};
@@ -55,6 +55,8 @@ pub(super) struct Emit<'c> {
     pub(super) lands: Vec<bool>,
     /// Upper bounds of code sizes, summed up to each slot; empty for long jumps alone.
     bounds: Vec<u32>,
+    /// What each function uses of its frame.
+    uses: Vec<Uses>,
     pub(super) offsets: Vec<u32>,
     pub(super) places: Vec<(u32, u32)>,
     /// Jumps into loops, with the loop's number.
@@ -75,85 +77,6 @@ pub(crate) fn compile(code: &Code, token: u64) -> Result<Made, usize> {
     Ok(Made { loops, ..made })
 }
 
-/// What one look at the steps tells before code is made.
-#[derive(Clone, Debug)]
-pub(super) struct Survey {
-    /// Slots that jumps go to.
-    lands: Vec<bool>,
-    /// Upper bounds of code sizes, summed up to each slot; empty for long jumps alone.
-    bounds: Vec<u32>,
-    needs: Needs,
-}
-
-impl Survey {
-    pub(super) fn of(code: &Code, loops: &[Found]) -> Survey {
-        let len = code.steps.len();
-        let mut sum = 0;
-        let (mut bounds, mut lands) = (vec![0; len + 1], vec![false; len]);
-        let mut needs = Needs { head: false, exit: false };
-        for (pc, (step, to)) in code.steps.iter().zip(&mut bounds[1..]).enumerate() {
-            sum += bound(step);
-            *to = sum;
-            let off = match step {
-                Step::Op(Op::Alu { .. }) => continue,
-                Step::Op(Op::Ja { off, .. }) => *off,
-                Step::Op(Op::JumpIf { off, .. }) => (*off).into(),
-                Step::Op(Op::MayGoto { off }) => {
-                    needs.note(step);
-                    (*off).into()
-                }
-                _ => {
-                    needs.note(step);
-                    continue;
-                }
-            };
-            if let Some(l) = target(pc, off).and_then(|t| lands.get_mut(t)) {
-                *l = true;
-            }
-        }
-        let ends = loops.iter().skip(1).map(|l| l.head).chain([len]);
-        for (i, (l, end)) in loops.iter().zip(ends).enumerate() {
-            let more = DETOUR * (i as u32 + 1);
-            bounds[l.head + 1..=end].iter_mut().for_each(|b| *b += more);
-        }
-        Survey { lands, bounds, needs }
-    }
-
-    /// The same with long jumps alone.
-    fn long(self) -> Survey {
-        Survey { bounds: Vec::new(), ..self }
-    }
-}
-
-/// Most bytes that a step can take.
-fn bound(step: &Step) -> u32 {
-    match step {
-        Step::Op(op) => match op {
-            Op::Alu { op: AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod, .. } => 80,
-            Op::Alu { .. } => 12,
-            Op::JumpIf { .. } => 16,
-            Op::Ja { .. } | Op::Call(Callee::Local(_)) => 5,
-            Op::Atomic { .. } | Op::Call(_) | Op::Exit => 60,
-            Op::MayGoto { .. } => 24,
-            _ => 12,
-        },
-        Step::Wide { .. } | Step::CtxLoad(_) | Step::CtxStore { .. } => 12,
-        Step::Second => 0,
-        Step::Helper { tail: false, .. }
-        | Step::Index(_)
-        | Step::Direct(_)
-        | Step::Value { .. }
-        | Step::Cpu
-        | Step::Unlock { .. } => 56,
-        Step::Lock { .. } => 90,
-        Step::Tail { .. } => 300,
-        Step::Loop { .. } => 110,
-        Step::Helper { tail: true, .. } | Step::AnyLoad { .. } | Step::AnyStore { .. } => 140,
-        Step::PacketLoad { .. } => 140,
-        Step::Trap { .. } => 70,
-    }
-}
-
 fn target(pc: usize, off: i32) -> Option<usize> {
     usize::try_from(pc as i64 + 1 + i64::from(off)).ok()
 }
@@ -170,7 +93,7 @@ fn bmi2() -> bool {
 
 impl<'c> Emit<'c> {
     pub(super) fn new(code: &'c Code, loops: &'c [Found], token: u64, survey: Survey) -> Emit<'c> {
-        let Survey { lands, bounds, needs } = survey;
+        let Survey { lands, bounds, needs, uses } = survey;
         Emit {
             a: Asm::with_room(128 + code.steps.len() * 6),
             code,
@@ -188,6 +111,7 @@ impl<'c> Emit<'c> {
             operand: None,
             lands,
             bounds,
+            uses,
             offsets: Vec::with_capacity(code.steps.len()),
             places: Vec::with_capacity(code.steps.len() + loops.len()),
             detours: Vec::new(),
@@ -203,7 +127,7 @@ impl<'c> Emit<'c> {
         let starts = &self.code.functions;
         for (i, start) in starts.iter().enumerate() {
             let end = starts.get(i + 1).copied().unwrap_or(self.code.steps.len());
-            self.function(*start, end)?;
+            self.function(i, *start, end)?;
         }
         // Control that runs off the end of the program: the verifier has refused that.
         self.a.jump_back(None, self.stop);
@@ -225,8 +149,8 @@ impl<'c> Emit<'c> {
         Ok(Made { bytes, entries, places, call: self.call, bare: self.bare, loops: Box::default() })
     }
 
-    fn function(&mut self, start: usize, end: usize) -> Result<(), usize> {
-        self.frame = Frame::of(self.code, start, end, self.needs.head);
+    fn function(&mut self, number: usize, start: usize, end: usize) -> Result<(), usize> {
+        self.frame = Frame::of(self.uses[number], start == 0, self.needs.head);
         self.prologue();
         self.zero = 0;
         let mut rotation: Option<Rotation> = None;
@@ -234,7 +158,9 @@ impl<'c> Emit<'c> {
             if self.lands[pc] {
                 self.zero = 0;
             }
-            self.fall_into_loop(pc);
+            if !self.loops.is_empty() {
+                self.fall_into_loop(pc);
+            }
             let here = self.a.here() as u32;
             self.offsets.push(here);
             self.places.push((here, pc as u32));

@@ -1,10 +1,11 @@
 //! Functions: what they save and reserve, how they begin and end, how a program is entered and left.
 
 use super::emit::{Emit, map};
+use super::survey::Uses;
 use crate::asm::{Arith, Asm, Cc, M, R};
-use crate::code::{Code, Last, Step};
+use crate::code::{Last, Step};
 use crate::head::Head;
-use skep_isa::{Callee, Op, Operand, Reg, Size};
+use skep_isa::{Callee, Op, Reg, Size};
 use std::mem::offset_of;
 
 /// Iterations that `may_goto` allows a frame (`BPF_MAX_LOOPS`).
@@ -29,17 +30,10 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// Looks through the steps of a function. `head`: the program keeps the head's address in a register.
-    pub(super) fn of(code: &Code, start: usize, end: usize, head: bool) -> Frame {
-        let main = start == 0;
-        let (mut tail, mut budget, mut framed, mut written) = (false, false, false, 0);
-        for step in code.steps.get(start..end).unwrap_or(&[]) {
-            tail |= matches!(step, Step::Helper { tail: true, .. } | Step::Tail { .. });
-            budget |= matches!(step, Step::Op(Op::MayGoto { .. }));
-            framed = framed || uses_frame(step);
-            written |= written_by(step).map_or(0, |r| 1 << r.index());
-        }
-        let framed = framed || budget || (tail && !main);
+    /// `main`: of the program itself; `head`: the program keeps the head's address in a register.
+    pub(super) fn of(uses: Uses, main: bool, head: bool) -> Frame {
+        let Uses { mut written, tail, budget, .. } = uses;
+        let framed = uses.frame() || budget || (tail && !main);
         let bare = tail && main;
         if bare {
             return Frame { main, bare, framed, budget, saved: Vec::new() };
@@ -74,35 +68,6 @@ impl Frame {
             (true, false) => 512 + pad,
             (false, _) => pad,
         }
-    }
-}
-
-fn uses_frame(step: &Step) -> bool {
-    let r10 = |o: &Operand| *o == Operand::Reg(Reg::R10);
-    match step {
-        Step::Op(op) => op.uses().contains(Reg::R10),
-        Step::CtxStore { src, .. } => r10(src),
-        Step::AnyStore { dst, src, .. } => *dst == Reg::R10 || r10(src),
-        Step::AnyLoad { src, .. } => *src == Reg::R10,
-        _ => false,
-    }
-}
-
-/// The register that a step writes, calls apart.
-fn written_by(step: &Step) -> Option<Reg> {
-    match *step {
-        Step::Op(
-            Op::Alu { dst, .. }
-            | Op::Neg { dst, .. }
-            | Op::MovSx { dst, .. }
-            | Op::End { dst, .. }
-            | Op::Load { dst, .. }
-            | Op::LoadAcquire { dst, .. },
-        ) => Some(dst),
-        Step::Op(Op::Atomic { src, .. }) => Some(src),
-        Step::Wide { dst, .. } | Step::AnyLoad { dst, .. } => Some(dst),
-        Step::CtxLoad(l) => Some(l.dst),
-        _ => None,
     }
 }
 

@@ -31,7 +31,9 @@ fn run(steps: Vec<Step>, bmi2: bool) -> u64 {
 
 /// A program of one function.
 pub(crate) fn code(steps: Vec<Step>) -> Code {
+    let is_jump = |s: &Step| matches!(s, Step::Op(Op::Ja { .. } | Op::JumpIf { .. } | Op::MayGoto { .. }));
     Code {
+        jumps: (0..steps.len()).filter(|pc| is_jump(&steps[*pc])).map(|pc| pc as u32).collect(),
         steps,
         functions: vec![0],
         callbacks: Vec::new(),
@@ -45,7 +47,7 @@ pub(crate) fn code(steps: Vec<Step>) -> Code {
 
 /// Compiles and runs a program; `loops` are those that it may run at once.
 pub(crate) fn execute(code: &Code, loops: &[Found], bmi2: bool, args: [u64; 5]) -> u64 {
-    let mut emit = Emit::new(code, loops, 0, super::emit::Survey::of(code, loops));
+    let mut emit = Emit::new(code, loops, 0, super::survey::Survey::of(code, loops));
     emit.bmi2 &= bmi2;
     let made = emit.program().expect("the bounds hold");
     let pages = Pages::new(&made.bytes, None).expect("there is memory");

@@ -34,15 +34,8 @@ pub struct Found {
 /// loop.
 pub fn find(code: &Code) -> Vec<Found> {
     let mut spans: Vec<Range<usize>> = Vec::new();
-    for (pc, step) in code.steps.iter().enumerate() {
-        let off = match step {
-            Step::Op(Op::Ja { off, .. }) => *off,
-            Step::Op(Op::JumpIf { off, .. } | Op::MayGoto { off }) => (*off).into(),
-            _ => continue,
-        };
-        if off < 0
-            && let Some(to) = (pc + 1).checked_add_signed(off as isize)
-        {
+    for pc in code.jumps.iter().map(|pc| *pc as usize) {
+        if let Some(to) = jump_target(code, pc).filter(|to| *to <= pc) {
             spans.push(to..pc + 1);
         }
     }
@@ -65,7 +58,7 @@ pub fn find(code: &Code) -> Vec<Found> {
         return Vec::new();
     }
     let mut jumps: Vec<(usize, usize)> =
-        (0..code.steps.len()).filter_map(|pc| Some((jump_target(code, pc)?, pc))).collect();
+        code.jumps.iter().filter_map(|pc| Some((jump_target(code, *pc as usize)?, *pc as usize))).collect();
     jumps.sort_unstable();
     few.into_iter().filter_map(|body| found(code, &jumps, body)).collect()
 }
