@@ -161,7 +161,9 @@ impl Asm {
         if self.buf.len() < self.at + ROOM {
             self.grow();
         }
-        self.buf[self.at..self.at + 8].copy_from_slice(&bytes.to_le_bytes());
+        if let Some(to) = self.buf[self.at..].first_chunk_mut() {
+            *to = bytes.to_le_bytes();
+        }
         self.at += len;
     }
 
@@ -251,6 +253,11 @@ impl Asm {
             self.op_r(true, 0xb8, dst);
             self.put(v, 8);
         }
+    }
+
+    /// `dst = src` if the condition holds, both of 64 bits.
+    pub(crate) fn mov_if(&mut self, cc: Cc, dst: R, src: R) {
+        self.op_rr(true, &[0x0f, 0x40 | cc as u8], dst, src);
     }
 
     /// `dst = 0`; changes the flags.

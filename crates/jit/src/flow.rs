@@ -31,7 +31,7 @@ pub(crate) struct Block {
     /// The last instruction.
     pub(crate) last: usize,
     /// Indexes of the blocks that control may go to: for a conditional jump the one behind it, then the target.
-    pub(crate) next: Vec<usize>,
+    pub(crate) next: Next,
     pub(crate) prev: Vec<usize>,
     /// Registers that are read before they are written, from here on; bit `n` is register `n`.
     pub(crate) live: u16,
@@ -42,6 +42,30 @@ pub(crate) struct Block {
     pub(crate) body: Vec<usize>,
 }
 
+/// Two blocks at most.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Next {
+    to: [usize; 2],
+    len: usize,
+}
+
+impl std::ops::Deref for Next {
+    type Target = [usize];
+
+    fn deref(&self) -> &[usize] {
+        &self.to[..self.len]
+    }
+}
+
+impl<'n> IntoIterator for &'n Next {
+    type Item = &'n usize;
+    type IntoIter = std::slice::Iter<'n, usize>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
 /// One function.
 #[derive(Clone, Debug)]
 pub(crate) struct Flow {
@@ -50,8 +74,20 @@ pub(crate) struct Flow {
     pub(crate) skips: Rc<Skips>,
     /// Instructions that are part of it.
     pub(crate) size: usize,
-    index: BTreeMap<usize, usize>,
 }
+
+/// A block before it has its place in the order.
+#[derive(Clone, Copy)]
+struct Raw {
+    start: usize,
+    last: usize,
+    /// Slots that it leads to: as [`Block::next`].
+    next: [Option<usize>; 2],
+}
+
+/// Of a block that has no place in the order yet: whether it was come to.
+const UNSEEN: usize = usize::MAX;
+const SEEN: usize = usize::MAX - 1;
 
 /// Where control goes behind an instruction that ends a block.
 pub(crate) enum Last {
@@ -110,29 +146,29 @@ impl Flow {
     ) -> Option<Flow> {
         let skips = skips.clone();
         let leaders = leaders(code, start, &window, &skips, decided)?;
-        let mut flow = Flow { blocks: Vec::new(), skips, size: 0, index: BTreeMap::new() };
-        let mut raw: BTreeMap<usize, (usize, Vec<usize>)> = BTreeMap::new();
+        let mut flow = Flow { blocks: Vec::new(), skips, size: 0 };
+        let mut raw: Vec<Raw> = Vec::with_capacity(leaders.len());
         for &at in &leaders {
             if !window.contains(&at) {
-                raw.insert(at, (at, Vec::new()));
+                raw.push(Raw { start: at, last: at, next: [None; 2] });
                 continue;
             }
             let mut pc = at;
             let next = loop {
                 flow.size += 1;
                 match flow.ends(code, pc, decided) {
-                    Some(Last::To(to)) => break vec![to],
-                    Some(Last::Either(a, b)) => break vec![a, b],
-                    Some(Last::Out) => break Vec::new(),
+                    Some(Last::To(to)) => break [Some(to), None],
+                    Some(Last::Either(a, b)) => break [Some(a), Some(b)],
+                    Some(Last::Out) => break [None; 2],
                     None => {}
                 }
                 let after = follow(code, pc);
-                if leaders.contains(&after) {
-                    break vec![after];
+                if leaders.binary_search(&after).is_ok() {
+                    break [Some(after), None];
                 }
                 pc = after;
             };
-            raw.insert(at, (pc, next));
+            raw.push(Raw { start: at, last: pc, next });
         }
         flow.number(start, &raw)?;
         flow.find_loops();
@@ -151,18 +187,25 @@ impl Flow {
         ends(code, pc, &self.skips, decided)
     }
 
-    /// Orders the blocks.
-    fn number(&mut self, start: usize, raw: &BTreeMap<usize, (usize, Vec<usize>)>) -> Option<()> {
-        let mut post = Vec::new();
-        let mut seen = BTreeSet::from([start]);
-        let mut stack = vec![(start, 0)];
+    /// Orders the blocks, which are given ascending.
+    fn number(&mut self, start: usize, raw: &[Raw]) -> Option<()> {
+        let find = |slot: usize| raw.binary_search_by_key(&slot, |r| r.start).ok();
+        let first = find(start)?;
+        let mut post = Vec::with_capacity(raw.len());
+        // The place of a block in the order; until it has one, whether it was seen.
+        let mut index = vec![UNSEEN; raw.len()];
+        index[first] = SEEN;
+        let mut stack = vec![(first, 0)];
         while let Some((at, i)) = stack.pop() {
-            let next = &raw.get(&at)?.1;
             // The target of a jump first, so that what lies behind the jump is placed right behind it.
-            match next.get(next.len().wrapping_sub(1 + i)) {
-                Some(&to) => {
+            let next = raw[at].next;
+            let next = if next[1].is_some() { [next[1], next[0]] } else { next };
+            match next.get(i).copied().flatten() {
+                Some(to) => {
+                    let to = find(to)?;
                     stack.push((at, i + 1));
-                    if seen.insert(to) {
+                    if index[to] == UNSEEN {
+                        index[to] = SEEN;
                         stack.push((to, 0));
                     }
                 }
@@ -170,14 +213,20 @@ impl Flow {
             }
         }
         post.reverse();
-        self.index = post.iter().enumerate().map(|(i, at)| (*at, i)).collect();
+        post.iter().enumerate().for_each(|(i, at)| index[*at] = i);
+        self.blocks.reserve_exact(post.len());
         for at in &post {
-            let (last, next) = raw.get(at)?;
-            let next = next.iter().map(|n| self.index.get(n).copied()).collect::<Option<Vec<_>>>()?;
-            self.blocks.push(Block { start: *at, last: *last, next, ..Block::default() });
+            let Raw { start, last, next: slots } = raw[*at];
+            let mut next = Next::default();
+            for slot in slots.into_iter().flatten() {
+                next.to[next.len] = index[find(slot)?];
+                next.len += 1;
+            }
+            self.blocks.push(Block { start, last, next, ..Block::default() });
         }
         for i in 0..self.blocks.len() {
-            for n in self.blocks[i].next.clone() {
+            for at in 0..self.blocks[i].next.len() {
+                let n = self.blocks[i].next[at];
                 self.blocks[n].prev.push(i);
                 self.blocks[n].head |= n <= i;
             }
@@ -218,14 +267,15 @@ impl Flow {
             if latches.is_empty() || !latches.iter().all(|l| dominates(&dom, head, *l)) {
                 continue;
             }
-            let mut body = BTreeSet::from([head]);
+            let mut inside = vec![false; self.blocks.len()];
+            inside[head] = true;
             let mut work = latches;
             while let Some(b) = work.pop() {
-                if body.insert(b) {
+                if !std::mem::replace(&mut inside[b], true) {
                     work.extend(&self.blocks[b].prev);
                 }
             }
-            bodies.push((head, body.into_iter().collect()));
+            bodies.push((head, (0..inside.len()).filter(|b| inside[*b]).collect()));
         }
         // Innermost ones: no other head inside.
         let heads: Vec<usize> = (0..self.blocks.len()).filter(|b| self.blocks[*b].head).collect();
@@ -451,18 +501,20 @@ pub(crate) fn skips(
     entry: usize,
     decided: &dyn Fn(usize) -> Option<bool>,
 ) -> Skips {
-    let mut landings = BTreeSet::from([entry]);
+    let mut landings = vec![entry];
     landings.extend(window.clone().filter_map(|pc| jump_target(code, pc)));
+    landings.sort_unstable();
+    let lands = |pc: usize| landings.binary_search(&pc).is_ok();
     let mut skips = BTreeMap::new();
     for pc in window {
         let Step::Op(Op::JumpIf { off, .. }) = code.steps[pc] else { continue };
         let (op, to) = (pc + 1, target(pc, off.into()));
-        let cheap = code.steps.get(op).is_some_and(cheap) && !landings.contains(&op);
+        let cheap = code.steps.get(op).is_some_and(cheap) && !lands(op);
         let meets = match to {
             t if t == pc + 2 => true,
             t => {
                 let goes = matches!(code.steps.get(pc + 2), Some(Step::Op(Op::Ja { .. })));
-                goes && jump_target(code, pc + 2) == Some(t) && !landings.contains(&(pc + 2))
+                goes && jump_target(code, pc + 2) == Some(t) && !lands(pc + 2)
             }
         };
         if cheap && meets && to != pc && decided(pc).is_none() {
@@ -483,15 +535,17 @@ fn cheap(step: &Step) -> bool {
     }
 }
 
-/// Slots where reachable blocks begin.
+/// Slots where reachable blocks begin, ascending; `None`: control leaves the program.
 fn leaders(
     code: &Code,
     start: usize,
     window: &Range<usize>,
     skips: &Skips,
     decided: &dyn Fn(usize) -> Option<bool>,
-) -> Option<BTreeSet<usize>> {
-    let mut leaders = BTreeSet::from([start]);
+) -> Option<Vec<usize>> {
+    let mut leaders = vec![start];
+    let mut leads = vec![false; code.steps.len()];
+    *leads.get_mut(start)? = true;
     let mut seen = vec![false; window.len()];
     let mut work = vec![start];
     while let Some(mut pc) = work.pop() {
@@ -500,28 +554,25 @@ fn leaders(
         }
         while !*seen.get(pc.wrapping_sub(window.start))? {
             seen[pc - window.start] = true;
-            match ends(code, pc, skips, decided) {
-                Some(Last::To(to)) => {
-                    if leaders.insert(to) {
-                        work.push(to);
-                    }
-                }
-                Some(Last::Either(a, b)) => {
-                    for to in [a, b] {
-                        if leaders.insert(to) {
-                            work.push(to);
-                        }
-                    }
-                }
-                Some(Last::Out) => {}
+            let next = match ends(code, pc, skips, decided) {
+                Some(Last::To(to)) => [Some(to), None],
+                Some(Last::Either(a, b)) => [Some(a), Some(b)],
+                Some(Last::Out) => [None; 2],
                 None => {
                     pc = follow(code, pc);
                     continue;
+                }
+            };
+            for to in next.into_iter().flatten() {
+                if !std::mem::replace(leads.get_mut(to)?, true) {
+                    leaders.push(to);
+                    work.push(to);
                 }
             }
             break;
         }
     }
+    leaders.sort_unstable();
     Some(leaders)
 }
 

@@ -1,5 +1,5 @@
 //! Memory for code: written once, then executable and read-only until it is given back. A page that may not be touched lies
-//! on each side. A few mappings that were given back are kept for the next programs, as memory that may not be touched.
+//! on each side. A few mappings that were given back are kept for the next programs, as memory that may not be executed.
 
 use crate::fault::{FrameOf, Registered};
 use std::ptr::NonNull;
@@ -10,6 +10,7 @@ static FREE: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
 /// Most of them, and their most bytes.
 const KEPT: usize = 16;
 const SMALL: usize = 1 << 16;
+const WRITABLE: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
 
 /// A kept mapping of so many bytes.
 fn kept(len: usize) -> Option<NonNull<u8>> {
@@ -46,20 +47,23 @@ unsafe impl Sync for Pages {}
 
 impl Pages {
     /// Copies code into fresh pages and makes them executable. `frames`: those of its functions; `None`: the code notes how it
-    /// is left ([`crate::Head::exit`]). Cost: two or three system calls.
+    /// is left ([`crate::Head::exit`]). Cost: one system call, or three where no mapping was kept.
     pub(crate) fn new(code: &[u8], frames: Option<Box<[FrameOf]>>) -> std::io::Result<Pages> {
         // SAFETY: asks for a constant of the system.
         let guard = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
         let inner = code.len().next_multiple_of(guard);
         let len = inner + 2 * guard;
-        let base = match kept(len) {
+        let known = kept(len);
+        let base = match known {
             Some(base) => base,
             None => fresh(len)?,
         };
         let mut pages = Pages { base, len, guard, registered: None };
-        pages.protect(inner, libc::PROT_READ | libc::PROT_WRITE)?;
-        // SAFETY: `inner` bytes behind the first guard were just made writable, and nobody else knows them; the code is
-        // not longer than they are.
+        if known.is_none() {
+            pages.protect(inner, WRITABLE)?;
+        }
+        // SAFETY: `inner` bytes behind the first guard are writable, by the call before or since the mapping was given back, and
+        // nobody else knows them; the code is not longer than they are.
         unsafe {
             std::ptr::write_bytes(pages.start().cast_mut(), 0xcc, inner);
             std::ptr::copy_nonoverlapping(code.as_ptr(), pages.start().cast_mut(), code.len());
@@ -101,7 +105,7 @@ fn fresh(len: usize) -> std::io::Result<NonNull<u8>> {
 impl Drop for Pages {
     fn drop(&mut self) {
         self.registered = None;
-        if self.protect(self.len - 2 * self.guard, libc::PROT_NONE).is_ok() && keep(self.base, self.len) {
+        if self.protect(self.len - 2 * self.guard, WRITABLE).is_ok() && keep(self.base, self.len) {
             return;
         }
         // SAFETY: the mapping was made by `new` and is used by nobody any more. A failure cannot be mended here.

@@ -66,9 +66,9 @@ pub(crate) fn classify() -> Classify6 {
 /// it; of the last two words those with `h >= 8`.
 pub(crate) fn rows(set: &[bool; 256]) -> [u64; 4] {
     let mut rows = [0u8; 32];
-    for (byte, _) in set.iter().enumerate().filter(|(_, is)| **is) {
-        let (low, high) = (byte & 15, byte >> 4);
-        rows[low + if high < 8 { 0 } else { 16 }] |= 1 << (high & 7);
+    for (high, bytes) in set.chunks_exact(16).enumerate() {
+        let half = if high < 8 { &mut rows[..16] } else { &mut rows[16..] };
+        half.iter_mut().zip(bytes).for_each(|(row, is)| *row |= u8::from(*is) << (high & 7));
     }
     std::array::from_fn(|i| {
         let mut word = [0; 8];

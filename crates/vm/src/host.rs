@@ -231,8 +231,11 @@ extern "C" fn numa_node() -> u64 {
 
 /// Whether the machine can have no other NUMA node than 0.
 fn one_node() -> bool {
-    let possible = std::fs::read_to_string("/sys/devices/system/node/possible");
-    possible.is_ok_and(|nodes| nodes.trim() == "0")
+    static ONE: OnceLock<bool> = OnceLock::new();
+    *ONE.get_or_init(|| {
+        let possible = std::fs::read_to_string("/sys/devices/system/node/possible");
+        possible.is_ok_and(|nodes| nodes.trim() == "0")
+    })
 }
 
 extern "C" fn pid_tgid() -> u64 {

@@ -58,6 +58,7 @@ pub(super) struct Emit<'c> {
     /// What each function uses of its frame.
     uses: Vec<Uses>,
     pub(super) offsets: Vec<u32>,
+    /// Offsets of code that is not where its slot is, with the slot.
     pub(super) places: Vec<(u32, u32)>,
     /// Jumps into loops, with the loop's number.
     pub(super) detours: Vec<(Hole, usize)>,
@@ -113,10 +114,10 @@ impl<'c> Emit<'c> {
             bounds,
             uses,
             offsets: Vec::with_capacity(code.steps.len()),
-            places: Vec::with_capacity(code.steps.len() + loops.len()),
+            places: Vec::new(),
             detours: Vec::new(),
             entries: Vec::new(),
-            jumps: Vec::new(),
+            jumps: Vec::with_capacity(code.jumps.len()),
             calls: Vec::new(),
             outside: Vec::new(),
         }
@@ -145,7 +146,12 @@ impl<'c> Emit<'c> {
             let entry = self.entries.first().ok_or(0usize)?.1;
             self.bare = tail_entry(&mut self.a, self.token, entry);
         }
-        let (bytes, entries, places) = (self.a.code(), self.entries, self.places);
+        let (bytes, entries) = (self.a.code(), self.entries);
+        let mut places: Vec<(u32, u32)> = self.offsets.into_iter().zip(0..).collect();
+        if !self.places.is_empty() {
+            places.extend(self.places);
+            places.sort_by_key(|(at, _)| *at);
+        }
         Ok(Made { bytes, entries, places, call: self.call, bare: self.bare, loops: Box::default() })
     }
 
@@ -163,12 +169,13 @@ impl<'c> Emit<'c> {
             }
             let here = self.a.here() as u32;
             self.offsets.push(here);
-            self.places.push((here, pc as u32));
             if pc < self.done {
                 continue;
             }
             self.done = pc + 1;
-            let step = self.code.steps[pc];
+            // Read where it is: a copy would have to be written as a whole before its parts can be read.
+            let code = self.code;
+            let step = &code.steps[pc];
             let copies = matches!(step, Step::Op(Op::Alu { op: AluOp::Mov, src: Operand::Reg(_), .. }));
             if copies && rotation.is_none_or(|r| pc >= r.end) {
                 rotation = self.rotation(pc, end);
@@ -176,7 +183,7 @@ impl<'c> Emit<'c> {
             if let Some(r) = rotation.filter(|r| r.first == pc) {
                 self.rotate(r);
                 self.done = r.end;
-            } else if let Some(sum) = self.sum(&step, pc, end) {
+            } else if let Some(sum) = self.sum(step, pc, end) {
                 self.done = sum.end;
                 self.add_up(sum);
             } else {
@@ -202,9 +209,9 @@ impl<'c> Emit<'c> {
         self.zero = if zero { self.zero | bit } else { self.zero & !bit };
     }
 
-    fn step(&mut self, step: Step, pc: usize) -> Option<()> {
-        match step {
-            Step::Op(op) => return self.op(op, pc),
+    fn step(&mut self, step: &Step, pc: usize) -> Option<()> {
+        match *step {
+            Step::Op(ref op) => return self.op(op, pc),
             Step::Wide { dst, bits } => self.constant(dst, bits),
             Step::Second => {}
             Step::Helper { site, tail } => self.helper(site, tail),
@@ -246,8 +253,9 @@ impl<'c> Emit<'c> {
         Some(())
     }
 
-    fn op(&mut self, op: Op, pc: usize) -> Option<()> {
-        match op {
+    #[inline(always)]
+    fn op(&mut self, op: &Op, pc: usize) -> Option<()> {
+        match *op {
             Op::Alu { op, width, dst, src } => self.alu(op, width, dst, src),
             Op::Neg { width, dst } => self.neg(width, dst),
             Op::MovSx { width, bits, dst, src } => self.mov_sx(width, bits, dst, src),
@@ -267,6 +275,10 @@ impl<'c> Emit<'c> {
                 self.store(size, M(map(dst), off.into()), Operand::Reg(src));
             }
             Op::JumpIf { cond, width, dst, src, off } => {
+                if off == 1 && self.choice(pc, |e| e.compare(cond, width == Width::W64, map(dst), src)) {
+                    self.done = pc + 2;
+                    return Some(());
+                }
                 let cc = self.compare(cond, width == Width::W64, map(dst), src);
                 return match self.code.steps.get(pc + 1) {
                     // Over a jump: that jump, on the other condition.
@@ -346,6 +358,39 @@ impl<'c> Emit<'c> {
             Cond::Slt => Cc::L,
             Cond::Sle => Cc::Le,
         }
+    }
+
+    /// The jump at `pc` over one step, where that is a copy or a constant: no jump but a conditional move, as clang writes booleans
+    /// and the like so, which processors cannot foresee. Whether it is one; `compare` gives the condition of the jump.
+    #[inline(never)]
+    fn choice(&mut self, pc: usize, compare: impl FnOnce(&mut Self) -> Cc) -> bool {
+        let Some(Step::Op(Op::Alu { op: AluOp::Mov, width, dst, src })) = self.code.steps.get(pc + 1) else {
+            return false;
+        };
+        if self.lands[pc + 1] {
+            return false;
+        }
+        let (from, zero) = match (*src, *width) {
+            (Operand::Reg(r), Width::W64) => (map(r), self.upper_zero(r)),
+            (Operand::Reg(r), Width::W32) if self.upper_zero(r) => (map(r), true),
+            (Operand::Reg(r), Width::W32) => {
+                self.a.mov(false, R::R11, map(r));
+                (R::R11, true)
+            }
+            (Operand::Imm(i), width) => {
+                let v = width.truncate(i64::from(i) as u64);
+                if v == 0 {
+                    self.a.zero(R::R11)
+                } else {
+                    self.a.mov_imm(R::R11, v)
+                }
+                (R::R11, v >> 32 == 0)
+            }
+        };
+        let cc = compare(self);
+        self.a.mov_if(cc.not(), map(*dst), from);
+        self.set_upper_zero(*dst, zero && self.upper_zero(*dst));
+        true
     }
 
     fn jump(&mut self, cc: Option<Cc>, pc: usize, off: i32) -> Option<()> {

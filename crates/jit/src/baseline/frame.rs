@@ -32,7 +32,7 @@ pub(super) struct Frame {
 impl Frame {
     /// `main`: of the program itself; `head`: the program keeps the head's address in a register.
     pub(super) fn of(uses: Uses, main: bool, head: bool) -> Frame {
-        let Uses { mut written, tail, budget, .. } = uses;
+        let (Uses { tail, budget, .. }, mut written) = (uses, uses.written());
         let framed = uses.frame() || budget || (tail && !main);
         let bare = tail && main;
         if bare {

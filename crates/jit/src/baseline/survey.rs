@@ -21,9 +21,9 @@ pub(super) struct Survey {
 /// What the steps of a function use of its frame.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Uses {
-    /// Registers that are written, calls apart, and those that are read as far as they may be `r10`; bit `n` is register `n`.
-    pub(super) written: u16,
-    read: u16,
+    /// Registers that are written, calls apart, and from bit 16 on those that are read, as far as they may be `r10`; bit `n` is
+    /// register `n`.
+    regs: u32,
     /// There are tail calls.
     pub(super) tail: bool,
     /// There is a loop budget.
@@ -67,79 +67,76 @@ impl Survey {
     }
 }
 
-const fn bit(r: Reg) -> u16 {
+const fn writes(r: Reg) -> u32 {
     1 << r.index()
 }
 
-fn operand(o: Operand) -> u16 {
+const fn reads(r: Reg) -> u32 {
+    1 << 16 << r.index()
+}
+
+fn operand(o: Operand) -> u32 {
     match o {
-        Operand::Reg(r) => bit(r),
+        Operand::Reg(r) => reads(r),
         Operand::Imm(_) => 0,
     }
 }
 
 impl Uses {
+    /// Registers that are written, calls apart; bit `n` is register `n`.
+    pub(super) fn written(self) -> u16 {
+        self.regs as u16
+    }
+
     /// Whether the frame's address is read.
     pub(super) fn frame(self) -> bool {
-        self.read & bit(Reg::R10) != 0
+        self.regs & reads(Reg::R10) != 0
     }
 
     /// Takes in a step; the most bytes that its code can take.
     #[inline(always)]
     fn look(&mut self, step: &Step, needs: &mut Needs) -> u32 {
-        match *step {
+        let (regs, bytes) = match *step {
             Step::Op(Op::Alu { op, dst, src, .. }) => {
-                self.written |= bit(dst);
-                self.read |= operand(src);
-                match op {
-                    AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod => 80,
-                    _ => 12,
-                }
+                let divides = matches!(op, AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod);
+                (writes(dst) | operand(src), if divides { 80 } else { 12 })
             }
-            Step::Op(Op::JumpIf { dst, src, .. }) => {
-                self.read |= bit(dst) | operand(src);
-                16
-            }
+            Step::Op(Op::JumpIf { dst, src, .. }) => (reads(dst) | operand(src), 16),
             Step::Op(Op::Load { dst, src, .. }) => {
-                self.written |= bit(dst);
-                self.read |= bit(src);
                 needs.exit = true;
-                12
+                (writes(dst) | reads(src), 12)
             }
             Step::Op(Op::Store { dst, src, .. }) => {
-                self.read |= bit(dst) | operand(src);
                 needs.exit = true;
-                12
+                (reads(dst) | operand(src), 12)
             }
-            Step::Op(Op::Ja { .. }) => 5,
-            Step::Op(op) => {
-                self.written |= op.defs().bits() & 0x7c0;
-                self.read |= op.uses().bits();
-                self.budget |= matches!(op, Op::MayGoto { .. });
-                self.rare(step, needs)
-            }
-            Step::Wide { dst, .. } => {
-                self.written |= bit(dst);
-                12
-            }
-            Step::Second => 0,
-            _ => self.rare(step, needs),
-        }
+            Step::Op(Op::Ja { .. }) => (0, 5),
+            Step::Wide { dst, .. } => (writes(dst), 12),
+            Step::Second => (0, 0),
+            _ => return self.rare(step, needs),
+        };
+        self.regs |= regs;
+        bytes
     }
 
     /// The same for what is not plain arithmetic, a jump, a load or a store.
     #[inline(never)]
     fn rare(&mut self, step: &Step, needs: &mut Needs) -> u32 {
-        match *step {
-            Step::CtxLoad(l) => self.written |= bit(l.dst),
-            Step::CtxStore { src, .. } => self.read |= operand(src),
-            Step::AnyLoad { dst, src, .. } => {
-                (self.written, self.read) = (self.written | bit(dst), self.read | bit(src))
+        self.regs |= match *step {
+            Step::Op(op) => {
+                self.budget |= matches!(op, Op::MayGoto { .. });
+                u32::from(op.uses().bits()) << 16 | u32::from(op.defs().bits())
             }
-            Step::AnyStore { dst, src, .. } => self.read |= bit(dst) | operand(src),
-            Step::Helper { tail: true, .. } | Step::Tail { .. } => self.tail = true,
-            _ => {}
-        }
+            Step::CtxLoad(l) => writes(l.dst),
+            Step::CtxStore { src, .. } => operand(src),
+            Step::AnyLoad { dst, src, .. } => writes(dst) | reads(src),
+            Step::AnyStore { dst, src, .. } => reads(dst) | operand(src),
+            Step::Helper { tail: true, .. } | Step::Tail { .. } => {
+                self.tail = true;
+                0
+            }
+            _ => 0,
+        };
         needs.note(step);
         bound(step)
     }

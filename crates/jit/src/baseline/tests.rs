@@ -198,3 +198,52 @@ fn rotations() {
         }
     }
 }
+
+/// A jump over one copy or constant, whichever registers it has: the copy is made where the condition does not hold, and nothing
+/// else is changed, upper halves included.
+#[test]
+fn choices() {
+    use skep_isa::Cond;
+    let r = |n: u8| Reg::new(n).expect("a register");
+    let conds = [Cond::Eq, Cond::Gt, Cond::Le, Cond::Set, Cond::Sgt, Cond::Slt];
+    let values =
+        [Operand::Imm(0), Operand::Imm(-5), Operand::Imm(77), Operand::Reg(r(4)), Operand::Reg(r(0))];
+    for (cond, width) in conds.into_iter().flat_map(|c| [(c, Width::W32), (c, Width::W64)]) {
+        for (value, copied) in values.into_iter().flat_map(|v| [(v, Width::W32), (v, Width::W64)]) {
+            for (to, a, b) in
+                [(2u8, 1u8, Operand::Reg(r(3))), (1, 1, Operand::Reg(r(3))), (3, 1, Operand::Imm(9))]
+            {
+                for (x, y) in [(9u64, 9u64), (3, u64::MAX), (u64::MAX, 3), (0xffff_ffff_0000_0009, 9)] {
+                    let mut regs: Vec<u64> =
+                        (0..5u64).map(|i| 0x8181_0101_8101_0101_u64.wrapping_mul(i + 1)).collect();
+                    (regs[1], regs[3]) = (x, y);
+                    let mut steps = Vec::new();
+                    for (n, bits) in (0..5).zip(&regs) {
+                        steps.extend([Step::Wide { dst: r(n), bits: *bits }, Step::Second]);
+                    }
+                    steps.push(Step::Op(Op::JumpIf { cond, width, dst: r(a), src: b, off: 1 }));
+                    steps.push(alu(AluOp::Mov, copied, r(to), value));
+                    let of = |o: Operand| match o {
+                        Operand::Reg(r) => regs[r.index()],
+                        Operand::Imm(i) => i64::from(i) as u64,
+                    };
+                    if !cond.eval(width, regs[usize::from(a)], of(b)) {
+                        regs[usize::from(to)] = copied.truncate(of(value));
+                    }
+                    let mut folded = regs[0];
+                    for n in 1..5u8 {
+                        steps.push(alu(AluOp::Mul, Width::W64, Reg::R0, Operand::Imm(31)));
+                        steps.push(alu(AluOp::Add, Width::W64, Reg::R0, Operand::Reg(r(n))));
+                        folded = folded.wrapping_mul(31).wrapping_add(regs[usize::from(n)]);
+                    }
+                    steps.push(Step::Op(Op::Exit));
+                    let got = run(steps, true);
+                    assert_eq!(
+                        got, folded,
+                        "{cond:?} {width:?} r{a} {b:?}, r{to} = {value:?} {copied:?}: {x:#x}, {y:#x}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -7,7 +7,7 @@ use super::run::Turns;
 use super::summary::Summary;
 use crate::code::{Code, Step};
 use crate::flow::{self, Flow, effect, jump_target};
-use skep_isa::{Op, Reg};
+use skep_isa::{AluOp, Op, Operand, Reg};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -60,16 +60,18 @@ pub fn find(code: &Code) -> Vec<Found> {
     let mut jumps: Vec<(usize, usize)> =
         code.jumps.iter().filter_map(|pc| Some((jump_target(code, *pc as usize)?, *pc as usize))).collect();
     jumps.sort_unstable();
-    few.into_iter().filter_map(|body| found(code, &jumps, body)).collect()
+    let mut all = Vec::with_capacity(few.len());
+    all.extend(few.into_iter().filter_map(|body| found(code, &jumps, body)));
+    all
 }
 
-/// Whether a loop may be one that a routine can run: short, with memory that it reads or writes at one place, one way out, and
-/// nothing but simple steps. It is the cheap part of what [`Plan::of`] asks, of the steps from which control comes back.
+/// Whether a loop may be one that a routine can run: short, with memory that it reads or writes at one place, one way out,
+/// something that a constant is added to, and nothing but simple steps. It is the cheap part of what [`Plan::of`] asks, of the steps from which control comes back.
 fn promises(code: &Code, body: &Range<usize>) -> bool {
     if body.len() > LONGEST {
         return false;
     }
-    let (mut comes_back, mut memory, mut stores, mut ways) = (0u64, false, 0, 0);
+    let (mut comes_back, mut memory, mut stores, mut ways, mut grows) = (0u64, false, 0, 0, false);
     let again = |to: usize, comes_back: u64| {
         to == body.start || body.contains(&to) && comes_back >> (to - body.start) & 1 == 1
     };
@@ -87,13 +89,14 @@ fn promises(code: &Code, body: &Range<usize>) -> bool {
             Step::Op(Op::Load { .. }) => memory = true,
             Step::Op(Op::Store { .. }) => (memory, stores) = (true, stores + 1),
             Step::Op(Op::JumpIf { .. }) => ways += usize::from(jumps != falls),
+            Step::Op(Op::Alu { op: AluOp::Add | AluOp::Sub, src: Operand::Imm(_), .. }) => grows = true,
             Step::Op(Op::Alu { .. } | Op::Neg { .. } | Op::MovSx { .. } | Op::End { .. } | Op::Ja { .. }) => {
             }
             Step::Wide { .. } | Step::Second => {}
             _ => return false,
         }
     }
-    memory && stores <= 1 && ways == 1
+    memory && stores <= 1 && ways == 1 && grows
 }
 
 fn found(code: &Code, jumps: &[(usize, usize)], body: Range<usize>) -> Option<Found> {

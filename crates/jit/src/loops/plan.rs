@@ -9,7 +9,6 @@ use super::summary::{ALU, COND, ENDS, Id, Node, Summary, width};
 use super::table::{self, Table};
 use skep_isa::{AluOp, Cond, Size, eval};
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
 /// What becomes of a register from turn to turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +56,13 @@ pub(crate) struct Count {
     pub(crate) step: i64,
 }
 
+/// The values of expressions for every byte.
+#[derive(Debug, Default)]
+struct Made {
+    of: Vec<Id>,
+    tables: Vec<Table>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) summary: Summary,
@@ -70,7 +76,7 @@ pub(crate) struct Plan {
     /// Sets of bytes.
     pub(crate) sets: Vec<[bool; 256]>,
     /// The tables of what depends on one byte, which is a load.
-    made: Option<(Id, BTreeMap<Id, Rc<Table>>)>,
+    made: Option<(Id, Made)>,
 }
 
 impl Plan {
@@ -135,8 +141,8 @@ impl Plan {
                 }
                 let (from, table) = self.table(e, steady)?;
                 let weight = table.iter().copied().find(|v| *v != 0)?;
-                let set = self.set(table.map(|v| v != 0));
                 let one = table.iter().all(|v| *v == 0 || *v == weight);
+                let set = self.set(&table, true);
                 one.then_some(Role::Counts { wide, from, set, weight })
             }
             Node::Select(condition, yes, no) => {
@@ -161,14 +167,19 @@ impl Plan {
                 };
                 let step = self.slope(value, steady)?;
                 self.steps.insert(value, step);
-                let set = self.set(table.map(|v| (v != 0) == when));
+                let set = self.set(&table, when);
                 Some(Role::Picks { from, set, value, wide, cut })
             }
             _ => None,
         }
     }
 
-    fn set(&mut self, set: [bool; 256]) -> usize {
+    /// The set of the bytes whose value is another than 0, or with `when` false is 0.
+    fn set(&mut self, table: &Table, when: bool) -> usize {
+        let mut set = [false; 256];
+        for (is, v) in set.iter_mut().zip(table) {
+            *is = (*v != 0) == when;
+        }
         if let Some(at) = self.sets.iter().position(|s| *s == set) {
             return at;
         }
@@ -178,70 +189,92 @@ impl Plan {
 
     /// An expression that depends on nothing but one byte of an array: the byte's address, and the expression's value for
     /// every byte.
-    fn table(&mut self, e: Id, steady: &[usize]) -> Option<(Id, [u64; 256])> {
-        let mut loads = BTreeSet::new();
-        self.leaves(e, &mut loads)?;
-        let byte = loads.first().copied().filter(|_| loads.len() == 1)?;
+    fn table(&mut self, e: Id, steady: &[usize]) -> Option<(Id, Table)> {
+        let mut byte = None;
+        self.leaves(e, &mut byte)?;
+        let byte = byte?;
         let Node::Load(1, _, from) = self.node(byte) else { return None };
         if self.slope(from, steady)? != 1 {
             return None;
         }
         let made = self.made.take().filter(|(of, _)| *of == byte);
-        let mut made = made.map_or(BTreeMap::new(), |(_, made)| made);
-        let values = self.values(e, byte, &mut made);
+        let mut made = made.map_or_else(Made::default, |(_, made)| made);
+        let at = self.values(e, byte, &mut made);
+        let table = at.and_then(|at| made.tables.get(at).copied());
         self.made = Some((byte, made));
-        Some((from, *values?))
+        Some((from, table?))
     }
 
-    /// Collects the loads of an expression of loads and constants.
-    fn leaves(&self, e: Id, loads: &mut BTreeSet<Id>) -> Option<()> {
+    /// Finds the one load of an expression of loads and constants; `None`: there are several, or something else.
+    fn leaves(&self, e: Id, load: &mut Option<Id>) -> Option<()> {
         match self.node(e) {
             Node::Entry(_) => return None,
             Node::Const(_) => {}
-            Node::Load(..) => {
-                loads.insert(e);
-            }
+            Node::Load(..) => return (*load.get_or_insert(e) == e).then_some(()),
             Node::Alu(_, _, a, b) | Node::Compare(_, _, a, b) => {
-                self.leaves(a, loads)?;
-                self.leaves(b, loads)?;
+                self.leaves(a, load)?;
+                self.leaves(b, load)?;
             }
             Node::Select(a, b, c) => {
-                self.leaves(a, loads)?;
-                self.leaves(b, loads)?;
-                self.leaves(c, loads)?;
+                self.leaves(a, load)?;
+                self.leaves(b, load)?;
+                self.leaves(c, load)?;
             }
-            Node::End(_, _, a) | Node::Extend(_, _, a) => self.leaves(a, loads)?,
+            Node::End(_, _, a) | Node::Extend(_, _, a) => self.leaves(a, load)?,
         }
         Some(())
     }
 
-    /// The values of an expression when the load `byte` gives 0, 1, …, 255; those of its parts are kept in `made`.
-    fn values(&self, e: Id, byte: Id, made: &mut BTreeMap<Id, Rc<Table>>) -> Option<Rc<Table>> {
-        if let Some(known) = made.get(&e) {
-            return Some(known.clone());
+    /// The values of an expression when the load `byte` gives 0, 1, …, 255, as a place in `made`, which has those of its parts, too.
+    fn values(&self, e: Id, byte: Id, made: &mut Made) -> Option<usize> {
+        if let Some(known) = made.of.iter().position(|of| *of == e) {
+            return Some(known);
         }
-        let mut part = |e: Id| self.values(e, byte, made);
+        let part = |e: Id, made: &mut Made| self.values(e, byte, made);
         let values = match self.node(e) {
             Node::Load(_, sx, _) if e == byte => {
-                let signed = |v: usize| if sx { eval::sign_extend(8, v as u64) } else { v as u64 };
-                std::array::from_fn(signed)
+                let mut to = [0; 256];
+                let every = to.iter_mut().zip(0u64..);
+                every.for_each(|(to, v)| *to = if sx { v as u8 as i8 as u64 } else { v });
+                to
             }
             Node::Const(c) => [c; 256],
-            Node::Alu(op, wide, a, b) => table::alu(ALU[op as usize], width(wide), &*part(a)?, &*part(b)?),
+            Node::Alu(op, wide, a, b) => {
+                let (a, b) = (part(a, made)?, part(b, made)?);
+                table::alu(ALU[op as usize], width(wide), &made.tables[a], &made.tables[b])
+            }
             Node::Compare(cond, wide, a, b) => {
-                table::compare(COND[cond as usize], width(wide), &*part(a)?, &*part(b)?)
+                let (a, b) = (part(a, made)?, part(b, made)?);
+                table::compare(COND[cond as usize], width(wide), &made.tables[a], &made.tables[b])
             }
             Node::Select(c, a, b) => {
-                let (c, a, b) = (part(c)?, part(a)?, part(b)?);
-                std::array::from_fn(|i| if c[i] != 0 { a[i] } else { b[i] })
+                let [c, a, b] = [part(c, made)?, part(a, made)?, part(b, made)?].map(|at| &made.tables[at]);
+                let mut to = *b;
+                for ((to, c), a) in to.iter_mut().zip(c).zip(a) {
+                    *to = if *c != 0 { *a } else { *to };
+                }
+                to
             }
-            Node::End(kind, bits, a) => part(a)?.map(|v| ENDS[kind as usize].eval(bits, v)),
-            Node::Extend(bits, wide, a) => part(a)?.map(|v| width(wide).truncate(eval::sign_extend(bits, v))),
+            Node::End(kind, bits, a) => {
+                let a = part(a, made)?;
+                let mut to = made.tables[a];
+                to.iter_mut().for_each(|v| *v = ENDS[kind as usize].eval(bits, *v));
+                to
+            }
+            Node::Extend(bits, wide, a) => {
+                let a = part(a, made)?;
+                let mut to = made.tables[a];
+                to.iter_mut().for_each(|v| *v = width(wide).truncate(eval::sign_extend(bits, *v)));
+                to
+            }
             Node::Entry(_) | Node::Load(..) => return None,
         };
-        let values = Rc::new(values);
-        made.insert(e, values.clone());
-        Some(values)
+        if made.tables.capacity() == 0 {
+            made.tables.reserve_exact(12);
+        }
+        made.tables.push(values);
+        made.of.push(e);
+        Some(made.tables.len() - 1)
     }
 
     /// By how much an expression grows from turn to turn, if it grows evenly; 32-bit registers that it relies on are noted.

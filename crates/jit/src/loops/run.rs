@@ -47,21 +47,21 @@ enum Memory {
 /// How to run many turns of one loop.
 #[derive(Debug)]
 pub struct Turns {
-    pure: Box<[Pure]>,
+    pure: Vec<Pure>,
     count: Count,
     /// Registers of 32 bits that must not wrap around, with what they grow by.
-    narrow: Box<[(u8, u64)]>,
+    narrow: Vec<(u8, u64)>,
     memory: Memory,
-    changes: Box<[Changed]>,
+    changes: Vec<Changed>,
     /// Rows of the sets of bytes.
-    sets: Box<[[u64; 4]]>,
+    sets: Vec<[u64; 4]>,
     /// Registers that are read, and those that are written.
     touched: (u16, u16),
 }
 
 impl Turns {
     pub(super) fn new(p: &Plan) -> Option<Turns> {
-        let mut tape = Tape { plan: p, pure: Vec::new(), at: vec![None; p.summary.nodes.len()] };
+        let mut tape = Tape { plan: p, pure: Vec::with_capacity(8), at: vec![None; p.summary.nodes.len()] };
         let count = Count { value: tape.slot(p.count.value)?, bound: tape.slot(p.count.bound)?, ..p.count };
         let memory = match p.effect {
             Effect::None => Memory::None,
@@ -105,10 +105,10 @@ impl Turns {
             count,
             narrow: narrow.collect(),
             memory,
-            changes: changes.into(),
+            changes,
             sets: p.sets.iter().map(routines::rows).collect(),
             touched: (read, written),
-            pure: tape.pure.into(),
+            pure: tape.pure,
         })
     }
 

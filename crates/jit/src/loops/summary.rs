@@ -7,8 +7,6 @@ use super::Source;
 use crate::code::Step;
 use crate::flow::{Flow, Last};
 use skep_isa::{AluOp, Cond, Endian, Op, Operand, Reg, Size, Width};
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
 
 /// An expression: index into [`Summary::nodes`].
 pub(crate) type Id = usize;
@@ -33,36 +31,6 @@ pub(crate) enum Node {
     Extend(u8, bool, Id),
 }
 
-/// A hash of a few numbers, without seed: nobody walks through the map that it is for.
-#[derive(Debug, Default)]
-pub(crate) struct Mix(u64);
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.0 ^ self.0 >> 29
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|b| self.write_u64((*b).into()));
-    }
-
-    fn write_u8(&mut self, v: u8) {
-        self.write_u64(v.into());
-    }
-
-    fn write_usize(&mut self, v: usize) {
-        self.write_u64(v as u64);
-    }
-
-    fn write_isize(&mut self, v: isize) {
-        self.write_u64(v as u64);
-    }
-
-    fn write_u64(&mut self, v: u64) {
-        self.0 = (self.0.rotate_left(5) ^ v).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
 /// A store that every turn makes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Store {
@@ -81,7 +49,6 @@ pub(crate) struct Exit {
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     pub(crate) nodes: Vec<Node>,
-    index: HashMap<Node, Id, BuildHasherDefault<Mix>>,
     /// The registers when the turn ends.
     pub(crate) regs: [Id; 10],
     pub(crate) stores: Vec<Store>,
@@ -142,21 +109,25 @@ impl Summary {
         if body.len() > BLOCKS {
             return None;
         }
-        let mut s = Summary::default();
+        let mut s = Summary { nodes: Vec::with_capacity(32), ..Summary::default() };
         let entry = State { path: Vec::new(), regs: std::array::from_fn(|r| s.node(Node::Entry(r))) };
-        let mut at: BTreeMap<usize, State> = BTreeMap::from([(head, entry)]);
+        let mut at: Vec<(usize, State)> = vec![(head, entry)];
+        fn taken(at: &mut Vec<(usize, State)>, b: usize) -> Option<State> {
+            let i = at.iter().position(|(of, _)| *of == b)?;
+            Some(at.swap_remove(i).1)
+        }
         let mut end: Option<State> = None;
         for &b in body {
-            let mut state = at.remove(&b)?;
-            for (to, next) in s.block(source, flow, b, body, &mut state)? {
-                let before = if to == head { end.take() } else { at.remove(&to) };
+            let mut state = taken(&mut at, b)?;
+            for (to, next) in s.block(source, flow, b, body, &mut state)?.into_iter().flatten() {
+                let before = if to == head { end.take() } else { taken(&mut at, to) };
                 let merged = match before {
                     Some(old) => s.join(&old, &next)?,
                     None => next,
                 };
                 match to == head {
                     true => end = Some(merged),
-                    false => drop(at.insert(to, merged)),
+                    false => at.push((to, merged)),
                 }
             }
         }
@@ -172,7 +143,11 @@ impl Summary {
         b: usize,
         body: &[usize],
         state: &mut State,
-    ) -> Option<Vec<(usize, State)>> {
+    ) -> Option<[Option<(usize, State)>; 2]> {
+        let one = |to: usize, state: &mut State| {
+            let path = std::mem::take(&mut state.path);
+            Some([Some((to, State { path, regs: state.regs })), None])
+        };
         let block = &flow.blocks[b];
         let mut pc = block.start;
         loop {
@@ -189,7 +164,7 @@ impl Summary {
                             *new = self.select(condition, old, *new);
                         }
                     }
-                    return Some(vec![(block.next[0], state.clone())]);
+                    return one(block.next[0], state);
                 }
                 Some(Last::Either(..)) => {
                     let condition = self.condition(step, state)?;
@@ -199,7 +174,7 @@ impl Summary {
                             let (mut no, mut yes) = (state.clone(), state.clone());
                             no.path.push((condition, false));
                             yes.path.push((condition, true));
-                            Some(vec![(falls, no), (taken, yes)])
+                            Some([Some((falls, no)), Some((taken, yes))])
                         }
                         (inside, _) => {
                             // Turns that are run at once take no way out, so the path goes on unconditionally.
@@ -207,13 +182,13 @@ impl Summary {
                                 return None;
                             }
                             self.exits.push(Exit { condition, when: inside });
-                            Some(vec![(if inside { falls } else { taken }, state.clone())])
+                            one(if inside { falls } else { taken }, state)
                         }
                     };
                 }
             }
             if pc == block.last {
-                return Some(vec![(block.next[0], state.clone())]);
+                return one(block.next[0], state);
             }
             pc = flow.after(source.code, pc);
         }
@@ -231,11 +206,11 @@ impl Summary {
     }
 
     pub(crate) fn node(&mut self, n: Node) -> Id {
-        if let Some(id) = self.index.get(&n) {
-            return *id;
+        // There are few, and what is asked for was mostly made lately.
+        if let Some(id) = self.nodes.iter().rposition(|m| *m == n) {
+            return id;
         }
         self.nodes.push(n);
-        self.index.insert(n, self.nodes.len() - 1);
         self.nodes.len() - 1
     }
 
