@@ -129,7 +129,7 @@ helper! { bpf_probe_read_kernel = 113, since: (5, 5),
     ],
     invalidates_packet: false, acquires: Acquires::No, lock: LockEffect::None,
     callback: Callback::None, tail_call: false,
-    map_types: &[], rule: Rule::None,
+    map_types: &[], rule: Rule::ReadsKernel,
     body: Body::Fn(probe_read_kernel),
 }
 

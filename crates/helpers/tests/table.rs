@@ -211,6 +211,7 @@ fn rules_name_arguments_that_exist() {
                 Rule::MapValueArg(i) => assert!(kind(i).is_some(), "{}", h.name),
                 Rule::Built(option) => assert!(!option.starts_with("CONFIG_"), "{}", h.name),
                 Rule::NotLockedDown
+                | Rule::ReadsKernel
                 | Rule::None
                 | Rule::Cpu { .. }
                 | Rule::WritesDynptr

@@ -115,6 +115,8 @@ pub enum Rule {
     MapValueArg(u8),
     /// Only in kernels that are built with this option (without `CONFIG_`).
     Built(&'static str),
+    /// Copies kernel memory at any address (argument 2) into argument 0, failing instead of faulting.
+    ReadsKernel,
     /// Not in kernels that are locked down (kernel_lockdown(7)) for their integrity.
     NotLockedDown,
 }

@@ -1,7 +1,9 @@
 //! The verifier's own cases: one file a program, with what the verifier says of it below a line of dashes.
 //!
 //! A file: comments (`#`), `type NAME` (program type without prefix, lower case), `map TYPE KEY VALUE ENTRIES` for each
-//! map (`map[idx:N]` refers to them; behind that `read-only` and `holds HEX`, which freezes it), `as-kernel VERSION`, `as cap-bpf|unprivileged`, then assembly. `SKEP_BLESS=1` rewrites what stands below the dashes.
+//! map (`map[idx:N]` refers to them; behind that `read-only` and `holds HEX`, which freezes it), `as-kernel VERSION`,
+//! `as cap-bpf|unprivileged`, `explain` (refusals with their fixes instead of the log), then assembly. `SKEP_BLESS=1`
+//! rewrites what stands below the dashes.
 #![allow(clippy::print_stdout)]
 
 mod support;
@@ -10,7 +12,7 @@ use skep_isa::asm::parse_insns;
 use skep_platform::facts::{InsnFact, Ways};
 use skep_platform::map::flags;
 use skep_platform::{Facts, Map, MapType, ProgType, Program, Version};
-use skep_verifier::{Mode, Options, verify_full};
+use skep_verifier::{Mode, Options, Rejection, verify_full};
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +21,8 @@ use support::raw::PLATFORM;
 
 const LINE: &str = "----";
 
-fn program(text: &str) -> (Program, Options) {
+fn program(text: &str) -> (Program, Options, bool) {
+    let mut explain = false;
     let mut options = Options { log_level: 1, ..Options::default() };
     let (mut prog_type, mut maps, mut asm) =
         (ProgType::SocketFilter, Vec::<Arc<dyn Map>>::new(), String::new());
@@ -54,6 +57,7 @@ fn program(text: &str) -> (Program, Options) {
             }
             ["as", "cap-bpf"] => options.mode = Mode::Bpf,
             ["as", "unprivileged"] => options.mode = Mode::Unprivileged,
+            ["explain"] => explain = true,
             _ if line.starts_with('#') => {}
             _ => asm.extend([line, "\n"]),
         }
@@ -75,7 +79,23 @@ fn program(text: &str) -> (Program, Options) {
         kernel_btf: None,
         poisoned: Vec::new(),
     };
-    (program, options)
+    (program, options, explain)
+}
+
+/// Every refusal that is told, with its fix.
+fn explained(why: &Rejection) -> String {
+    let mut out = String::new();
+    for d in &why.explain(&PLATFORM).diagnoses {
+        let at = d.insn.map_or(String::new(), |i| format!(" at instruction {i}"));
+        let _ = writeln!(out, "refused: {} [{}]{at}", d.message, d.rule.name());
+        let Some(f) = &d.fix else { continue };
+        let all = if f.accepted { ", accepted with it" } else { "" };
+        let _ = writeln!(out, "  fix at {}{all}: {}", f.insn, f.words);
+        f.insns.iter().for_each(|i| {
+            let _ = writeln!(out, "    {i}");
+        });
+    }
+    out
 }
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -84,7 +104,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 }
 
 fn said(text: &str) -> String {
-    let (program, options) = program(text);
+    let (program, options, explain) = program(text);
     match verify_full(&Arc::new(program), &PLATFORM, &options) {
         Ok(o) => format!(
             "accepted: {} instructions walked, {} bytes of stack\n{}",
@@ -92,6 +112,7 @@ fn said(text: &str) -> String {
             o.stats.stack_depth,
             facts(o.verified.facts())
         ),
+        Err(e) if explain => explained(&e),
         Err(e) => format!("refused: {e}\n\n{}", e.log),
     }
 }

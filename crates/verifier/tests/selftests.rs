@@ -25,6 +25,8 @@ fn agrees_with_linux() {
     let list = std::env::var_os("SKEP_LIST").is_some();
     let only = std::env::var("SKEP_ONLY").ok();
     let mut opened = HashMap::<String, Result<Opened, String>>::new();
+    // Refusals that were explained, those with a fix, those with a fix by which the program is accepted, and all told.
+    let mut told = [0usize; 4];
     let (mut total, mut verdicts, mut phrases, mut rejected, mut insns, mut theirs) =
         (0, 0, 0, 0, 0u64, 0u64);
     let mut wrong = BTreeMap::<&str, Vec<String>>::new();
@@ -93,6 +95,12 @@ fn agrees_with_linux() {
             (Err(e), false) => {
                 verdicts += 1;
                 rejected += 1;
+                let all = e.explain(&PLATFORM).diagnoses;
+                let fix = all.first().and_then(|d| d.fix.as_ref());
+                told[0] += 1;
+                told[1] += usize::from(fix.is_some());
+                told[2] += usize::from(fix.is_some_and(|f| f.accepted));
+                told[3] += all.len();
                 if log
                     .lines()
                     .any(|l| l == e.message() || e.reject.lines().any(|x| x.lines().any(|x| x == l)))
@@ -123,6 +131,10 @@ fn agrees_with_linux() {
     println!(
         "selftests: {total} programs, verdict {verdicts}, refused by both {rejected}, phrase {phrases}; accepted ones: {insns} insns (kernel {theirs}); {time:?}"
     );
+    println!(
+        "explained: {} refused programs, {} with a fix for the first refusal, {} accepted with it; {} refusals told",
+        told[0], told[1], told[2], told[3]
+    );
     for (kind, cases) in &wrong {
         println!("{kind}: {}", cases.len());
         if list {
@@ -142,6 +154,7 @@ fn agrees_with_linux() {
         let gone: Vec<_> = KNOWN.iter().filter(|(k, _)| !off.contains(k)).collect();
         assert!(gone.is_empty(), "no longer differ, take them off the list: {gone:?}");
         assert!(phrases * 100 >= rejected * 98, "{phrases} phrases of {rejected}");
+        assert!(told[1] * 100 >= told[0] * 48, "{} of {} refusals come with a fix", told[1], told[0]);
         assert!(
             insns <= 2 * theirs && theirs <= 2 * insns,
             "instructions walked: {insns}, the kernel {theirs}"

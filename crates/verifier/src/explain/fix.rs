@@ -22,10 +22,10 @@ use std::sync::Arc;
 /// A change to be tried.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
-    words: String,
-    insn: usize,
+    pub(super) words: String,
+    pub(super) insn: usize,
     pub(super) edits: Vec<Edit>,
-    text: Vec<String>,
+    pub(super) text: Vec<String>,
 }
 
 /// Most changes tried for one refusal.
@@ -179,8 +179,8 @@ pub(super) struct Spot {
 }
 
 /// How the program or function is left early.
-struct Leave {
-    asm: String,
+pub(super) struct Leave {
+    pub(super) asm: String,
     c: String,
 }
 
@@ -230,12 +230,13 @@ impl Vm<'_> {
                 self.limits_offset(n, &r, at, &mut out);
             }
         }
+        self.repairs(why, culprit, &mut out);
         out.truncate(TRIES);
         out
     }
 
     /// Leaves with a value that may be returned.
-    fn leave_early(&self) -> Leave {
+    pub(super) fn leave_early(&self) -> Leave {
         let range = match self.attach.returns() {
             Some(r) => Some(r),
             None => self.desc.ret_range(self.program.attach_type).map(|r| (r.min, r.max)),
@@ -281,7 +282,7 @@ impl Vm<'_> {
     }
 
     /// Bytes that the instruction touches from a register on: its offset and its size.
-    fn touched(&self, n: u8) -> Option<i64> {
+    pub(super) fn touched(&self, n: u8) -> Option<i64> {
         match self.code.op(self.cur.insn)? {
             Op::Load { size, off, .. }
             | Op::Store { size, off, .. }

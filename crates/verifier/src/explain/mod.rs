@@ -1,8 +1,8 @@
 //! Refusals explained: not the first alone but all that are independent, each with the values at fault, the way that led
 //! there, and a change that the verifier has been asked about.
 //!
-//! [`explain`] walks the program again with a record of the path ([`trace`]); a path that is refused ends there and the
-//! others go on. At each refusal the record is read backwards ([`chain`]): where the value at fault came from, where its
+//! [`explain`] walks the program again with a record of the path ([`trace`]); a path that is refused goes on where it can
+//! ([`further`]), and the others do. At each refusal the record is read backwards ([`chain`]): where the value at fault came from, where its
 //! bound was lost, which branches led on. Changes that might help ([`fix`]) are made to the instructions ([`patch`]) and
 //! judged; what is shown has removed the refusal and added none.
 //!
@@ -10,9 +10,11 @@
 
 mod chain;
 mod fix;
+mod further;
 mod heat;
 mod patch;
 mod release;
+mod repair;
 mod trace;
 mod words;
 

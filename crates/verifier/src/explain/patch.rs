@@ -2,7 +2,9 @@
 
 use skep_isa::Insn;
 use skep_isa::insn::LDIMM64;
-use skep_platform::Program;
+use skep_platform::map::{MapDef, Side};
+use skep_platform::{Errno, Map, Program};
+use std::any::Any;
 use std::sync::Arc;
 
 /// One change. Places are those of the program as it was.
@@ -16,8 +18,49 @@ pub(super) enum Edit {
     Edge { jump: usize, end: usize, insns: Vec<Insn> },
     /// This stands for the instruction at `at`, which takes one slot.
     Replace { at: usize, insn: Insn },
+    /// The program's map of this index is as described.
+    Map { index: usize, def: Box<MapDef> },
     /// Another licence.
     License(&'static str),
+}
+
+/// A map that is only its description, to be verified with: nothing is in it.
+#[derive(Debug)]
+struct Described {
+    def: MapDef,
+}
+
+impl Map for Described {
+    fn def(&self) -> &MapDef {
+        &self.def
+    }
+    fn lookup(&self, _: &[u8], _: u32) -> Result<Option<u64>, Errno> {
+        Ok(None)
+    }
+    fn read(&self, _: &[u8], _: &mut Vec<u8>) -> Result<(), Errno> {
+        Err(Errno::ENOENT)
+    }
+    fn update(&self, _: &[u8], _: &[u8], _: u64, _: Side) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+    fn delete(&self, _: &[u8], _: Side) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+    fn next_key(&self, _: Option<&[u8]>, _: &mut Vec<u8>) -> Result<(), Errno> {
+        Err(Errno::ENOENT)
+    }
+    fn freeze(&self) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn frozen(&self) -> bool {
+        false
+    }
+    fn direct(&self) -> Option<(u64, u64)> {
+        Some((1 << 20, self.def.value_size.into()))
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
 }
 
 /// A changed program, and where its instructions came from.
@@ -110,8 +153,13 @@ pub(super) fn apply(program: &Program, edits: &[Edit]) -> Option<Patched> {
         *at = *place.get(*at)?;
     }
     for e in edits {
-        if let Edit::License(l) = e {
-            new.license = (*l).into();
+        match e {
+            Edit::License(l) => new.license = (*l).into(),
+            Edit::Map { index, def } => {
+                let map = new.maps.get_mut(*index)?;
+                *map = Arc::new(Described { def: (**def).clone() });
+            }
+            _ => {}
         }
     }
     Some(Patched { program: Arc::new(new), origin })

@@ -2,6 +2,7 @@
 //! instruction how often it was visited, kept and covered. A verifier that explains nothing has no [`Trace`].
 
 use super::Diagnosis;
+use super::further::Passed;
 use crate::machine::Vm;
 use crate::reject::{Check, Reject, Rule};
 use crate::state::{Place, StateId};
@@ -52,6 +53,8 @@ pub(crate) struct Trace {
     pub(crate) counts: Vec<Count>,
     /// What kept a state from being covered: instruction and place.
     pub(crate) blame: HashMap<(usize, Place), u64>,
+    /// Refused instructions that this path went on after.
+    pub(super) passed: Vec<Passed>,
     /// The walk went to its end.
     pub(crate) whole: bool,
 }
@@ -66,11 +69,17 @@ impl Trace {
         &self.steps
     }
 
+    /// Number of a step of the path.
+    pub(super) fn number(&self, at: usize) -> usize {
+        self.first + at
+    }
+
     fn mark(&self) -> usize {
         self.first + self.steps.len()
     }
 
     fn cut(&mut self, mark: usize) {
+        self.passed.retain(|p| p.step < mark);
         self.steps.truncate(mark.saturating_sub(self.first));
         if self.steps.is_empty() {
             self.first = mark;
@@ -198,13 +207,23 @@ impl Vm<'_> {
         None
     }
 
-    /// A refusal: the end of this path, when refusals are collected; the end of all, when not.
+    /// A refusal: when refusals are collected, this path goes on as if it were not ([`super::further`]), or ends; the end
+    /// of all, when not.
     pub(crate) fn caught(&mut self, why: Box<Reject>) -> Check<crate::step::Flow> {
         let Some(t) = &self.trace else { return Err(why) };
-        let last = matches!(why.rule, Rule::TooComplex | Rule::Internal);
+        let last = match why.rule {
+            Rule::TooComplex => true,
+            // What was passed over may have left things that do not fit together.
+            Rule::Internal => t.passed.is_empty(),
+            _ => false,
+        };
         let pc = Some(self.cur.insn);
-        let new = !t.found.iter().any(|d| d.insn == pc && d.rule == why.rule);
-        if new {
+        let detail = t.in_detail;
+        let known = t.found.iter().any(|d| d.insn == pc && d.rule == why.rule);
+        let follows = !known && !last && self.follows(&why);
+        let new = !known && !follows;
+        let t = self.trace.as_ref();
+        if let Some(t) = t.filter(|_| new) {
             let found = if t.in_detail { self.diagnose(&why) } else { Diagnosis::short(&why, pc) };
             if let Some(t) = &mut self.trace {
                 t.found.push(found);
@@ -217,7 +236,8 @@ impl Vm<'_> {
             }
             return Err(why);
         }
-        Ok(crate::step::Flow::End)
+        // Fixes are judged by paths as Linux walks them.
+        Ok(if (new || follows) && detail { self.passes(&why) } else { crate::step::Flow::End })
     }
 }
 
