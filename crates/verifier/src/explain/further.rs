@@ -63,7 +63,7 @@ impl Vm<'_> {
         let tainted = self.tainted();
         op.uses().iter().any(|r| {
             let reg = self.cur.reg(r.index());
-            let spent = |p: &Passed| p.spent.iter().any(|s| *s == (reg.base, reg.id));
+            let spent = |p: &Passed| p.spent.contains(&(reg.base, reg.id));
             tainted.contains(&(depth, r.index() as u8)) || t.passed.iter().any(spent)
         })
     }
