@@ -181,7 +181,7 @@ pub(super) struct Spot {
 /// How the program or function is left early.
 pub(super) struct Leave {
     pub(super) asm: String,
-    c: String,
+    pub(super) c: String,
 }
 
 impl Vm<'_> {
@@ -266,13 +266,13 @@ impl Vm<'_> {
     }
 
     /// A register that nothing reads from here on.
-    fn free(&self, but: &[u8]) -> Option<u8> {
+    pub(super) fn free(&self, but: &[u8]) -> Option<u8> {
         let live = self.live_regs.get(self.cur.insn).copied().unwrap_or(u16::MAX);
         (0..10u8).find(|r| live >> r & 1 == 0 && !but.contains(r))
     }
 
     /// A register, or a stack slot of the innermost frame, that holds something.
-    fn holder(&self, is: impl Fn(&Reg) -> bool) -> Option<Result<u8, i64>> {
+    pub(super) fn holder(&self, is: impl Fn(&Reg) -> bool) -> Option<Result<u8, i64>> {
         let f = self.cur.frame();
         if let Some(n) = (0..10u8).find(|n| is(&f.regs[*n as usize])) {
             return Some(Ok(n));
@@ -298,7 +298,7 @@ impl Vm<'_> {
     }
 
     /// The same with what the instructions that follow touch through the register.
-    fn touched_soon(&self, n: u8) -> Option<i64> {
+    pub(super) fn touched_soon(&self, n: u8) -> Option<i64> {
         let mut need = self.touched(n)?;
         for pc in self.cur.insn..self.code.len() {
             let Some(op) = self.code.op(pc) else { break };

@@ -1,6 +1,7 @@
 //! Changes of what an access is, or of what it needs: its size, place or alignment, the map that it falls out of, a context
 //! that was moved, memory that only the kernel may read, loops that do not end, dynptrs that are owed.
 
+use super::CauseKind;
 use super::fix::Candidate;
 use super::patch::Edit;
 use crate::machine::Vm;
@@ -9,6 +10,7 @@ use crate::state::MAX_STACK;
 use crate::value::{Base, Reg};
 use skep_isa::asm::parse_insns;
 use skep_isa::{AluOp, Op, Operand, Size, Width};
+use skep_platform::ctx::FieldKind as CtxKind;
 use skep_platform::helper::Rule as Special;
 use skep_platform::map::flags;
 
@@ -82,7 +84,11 @@ impl Vm<'_> {
         match r.base {
             Base::MapValue(m) => self.changes_map(m, n, &r, why, out),
             Base::Ctx => self.moves_back(n, &r, out),
-            Base::Scalar if why.rule == Rule::BadPointer => self.asks_kernel(n, out),
+            Base::Scalar if why.rule == Rule::BadPointer => {
+                let at = self.fault_at(self.cur.insn);
+                let void = self.causes(why, culprit, at).iter().any(|c| c.kind == CauseKind::Destroyed);
+                if void { self.loads_packet_again(n, out) } else { self.asks_kernel(n, out) }
+            }
             _ => {}
         }
     }
@@ -249,6 +255,39 @@ impl Vm<'_> {
         let words =
             "use the context itself: pointers into it, with something added, are not taken".to_owned();
         out.extend(Candidate::insert(self.cur.insn, &format!("r{n} += {}", -by), words));
+    }
+
+    /// Pointers into the packet that a call has voided are loaded and compared anew.
+    fn loads_packet_again(&self, n: u8, out: &mut Vec<Candidate>) {
+        let path = self.trace.as_ref().map_or(&[][..], |t| t.path());
+        let mut then = path.iter().rev().flat_map(|s| s.after.iter().chain(&s.uses));
+        let old = then.find(|(r, v)| *r == n && v.base == Base::Packet).map(|(_, v)| *v);
+        let Some(off) = old.and_then(|v| Some(i64::from(v.off) + v.val.as_const()? as i64)) else { return };
+        let field = |kind| Some(self.layout?.fields.iter().find(|f| f.kind == kind)?.off);
+        let ends = field(CtxKind::PacketData).zip(field(CtxKind::PacketEnd));
+        let Some(((start, end), need)) = ends.zip(self.touched_soon(n)) else { return };
+        let Some(ctx) = self.holder(|r| r.base == Base::Ctx && r.off == 0) else { return };
+        let mut but = vec![n];
+        but.extend(ctx.ok());
+        let Some(last) = self.free(&but) else { return };
+        but.push(last);
+        let Some(spare) = self.free(&but) else { return };
+        let (load, from) = match ctx {
+            Ok(r) => (String::new(), r),
+            Err(slot) => (format!("r{spare} = *(u64 *)(r10 {slot:+})\n"), spare),
+        };
+        let leave = self.leave_early();
+        let asm = format!(
+            "{load}r{n} = *(u32 *)(r{from} +{start})\nr{last} = *(u32 *)(r{from} +{end})\nr{n} += {off}\n\
+             r{spare} = r{n}\nr{spare} += {need}\nif r{spare} <= r{last} goto +2\n{}",
+            leave.asm
+        );
+        let words = format!(
+            "load `data` and `data_end` again after the call, and compare again: `if (data + {} > data_end) {}`",
+            off + need,
+            leave.c
+        );
+        out.extend(Candidate::insert(self.cur.insn, &asm, words));
     }
 
     /// Memory at an address that nothing is known of is read by a helper. What is needed afterwards is put aside on the
