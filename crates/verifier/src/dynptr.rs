@@ -22,7 +22,7 @@ impl Vm<'_> {
         let (first, second) = (stack.get(spi)?, stack.get(spi.checked_sub(1)?)?);
         let whole = first.bytes.iter().chain(&second.bytes).all(|b| *b == Byte::Dynptr);
         let start = matches!(first.reg.base, Base::DynptrSlot(_, true));
-        (whole && start).then_some((f as usize, spi, first.reg))
+        (whole && start).then_some((f as usize, spi, *first.reg))
     }
 
     /// Ids by which slices refer to the dynptr, and by which it is released.
@@ -110,8 +110,8 @@ impl Vm<'_> {
         second.base = Base::DynptrSlot(kind, false);
         self.life.write(frame, 0b11 << (spi - 1));
         let f = self.cur.frame_at_mut(frame);
-        f.stack[spi] = Slot { bytes: [Byte::Dynptr; 8], reg };
-        f.stack[spi - 1] = Slot { bytes: [Byte::Dynptr; 8], reg: second };
+        f.stack[spi] = Slot { bytes: [Byte::Dynptr; 8], reg: reg.into() };
+        f.stack[spi - 1] = Slot { bytes: [Byte::Dynptr; 8], reg: second.into() };
         self.log.touch_slot(spi);
         self.log.touch_slot(spi - 1);
         Ok(())
@@ -186,7 +186,7 @@ impl Vm<'_> {
         self.invalidate(ref_id);
         for f in 0..self.cur.frames.len() {
             for s in 0..self.cur.frames[f].stack.len() {
-                let reg = self.cur.frames[f].stack[s].reg;
+                let reg = *self.cur.frames[f].stack[s].reg;
                 if matches!(reg.base, Base::DynptrSlot(_, true)) && reg.ref_id == ref_id {
                     self.forget_slices(reg.id);
                     self.clear_dynptr(f, s);

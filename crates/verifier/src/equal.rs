@@ -78,8 +78,6 @@ impl Ids {
 
 /// What eight bytes of anything are as a number.
 static UNKNOWN: Reg = Reg::UNKNOWN;
-/// What a slot is that cannot be read any more.
-static DEAD: Slot = Slot::EMPTY;
 
 /// How states are compared.
 pub(crate) struct Compare<'a> {
@@ -149,7 +147,8 @@ impl Compare<'_> {
         let (Some(o), Some(c)) = (old.frames.get(f), cur.frames.get(f)) else { return true };
         if p.slot {
             let Some(s) = o.stack.get(i) else { return true };
-            let s = if self.alive.has(p) { s } else { &DEAD };
+            let dead = Slot::EMPTY;
+            let s = if self.alive.has(p) { s } else { &dead };
             return self.stack_slot(s, c.stack.get(i), self.precise.has(p), ids);
         }
         self.live_at(old, f) >> i & 1 == 0 || self.reg(&o.regs[i], &c.regs[i], self.precise.has(p), ids)
@@ -177,6 +176,8 @@ impl Compare<'_> {
         let (precise, alive) = (self.precise.slots[frame], self.alive.slots[frame]);
         // What may hold anything, and is not asked for, is like everything.
         let lax = self.mode == Mode::Finished && self.uninit_ok && !self.all_precise && !self.exact_numbers;
+        // A slot that cannot be read any more is like one that never was written.
+        let never = Slot::EMPTY;
         for (n, chunk) in old.chunks().enumerate() {
             let first = n * Stack::CHUNK;
             let shared = old.shares(cur, first);
@@ -188,7 +189,7 @@ impl Compare<'_> {
                 if dead && lax {
                     continue;
                 }
-                let o = if dead { &DEAD } else { o };
+                let o = if dead { &never } else { o };
                 // What lies in the same memory is the same but for the ids.
                 let same = shared && !dead && c.is_some() && o.reg.id | o.reg.ref_id == 0;
                 if !same && !self.stack_slot(o, c, precise >> (first + i) & 1 == 1, ids) {
@@ -252,6 +253,10 @@ impl Compare<'_> {
 
     #[inline]
     fn reg(&self, old: &Reg, cur: &Reg, precise: bool, ids: &mut Ids) -> bool {
+        // What lies in the same memory is the same but for the ids.
+        if std::ptr::eq(old, cur) && old.id | old.ref_id == 0 {
+            return true;
+        }
         if self.mode != Mode::Exact
             && let (Base::Scalar, Base::Scalar) = (old.base, cur.base)
         {
@@ -356,7 +361,12 @@ pub(crate) fn maybe_looping(old: &State, cur: &State, differs: &mut Option<Place
     let (a, b) = (old.frame(), cur.frame());
     let same = |i: usize| {
         let (x, y) = (&a.regs[i], &b.regs[i]);
-        x.val == y.val && x.base == y.base && x.flags == y.flags && x.off == y.off && x.range == y.range
+        std::ptr::eq(&**x, &**y)
+            || x.val == y.val
+                && x.base == y.base
+                && x.flags == y.flags
+                && x.off == y.off
+                && x.range == y.range
     };
     let top = old.depth() as u8;
     if differs.is_some_and(|p| p.frame == top && !p.slot && !same(p.index as usize)) {
@@ -405,7 +415,7 @@ pub(crate) fn widen(old: &KeptState, cur: &mut State) {
         }
         let frame = Shared::make_mut(frame);
         let picked = |set: u64| (0..64).filter(move |i| set >> i & 1 == 1);
-        picked(regs).for_each(|i| frame.regs[i] = Reg::UNKNOWN);
-        picked(slots).for_each(|i| frame.stack[i].reg = Reg::UNKNOWN);
+        picked(regs).for_each(|i| frame.regs[i].set(Reg::UNKNOWN));
+        picked(slots).for_each(|i| frame.stack[i].reg.set(Reg::UNKNOWN));
     }
 }

@@ -564,7 +564,7 @@ fn clear_single_ids(st: &mut State) {
         }
     };
     for f in &st.frames {
-        f.regs.iter().for_each(&mut count);
+        f.regs.iter().for_each(|r| count(r));
         f.stack.iter().filter(|s| s.is_spill()).for_each(|s| count(&s.reg));
     }
     let single = |id: u32| seen.iter().any(|(i, n)| *i == id & !ADD_CONST && *n == 1);

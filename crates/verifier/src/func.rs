@@ -23,7 +23,7 @@ impl Vm<'_> {
         }
         self.room_for_frame()?;
         let mut frame = Frame::new(f, pc, self.cur.frames.len());
-        frame.regs[1..=5].copy_from_slice(&self.cur.frame().regs[1..=5]);
+        frame.regs[1..=5].clone_from_slice(&self.cur.frame().regs[1..=5]);
         self.clear_caller_saved();
         self.cur.frames.push(Shared::new(frame));
         self.log_entered();
@@ -79,7 +79,7 @@ impl Vm<'_> {
         state.callback_unroll += 1;
         state.frame_mut().callback_depth += 1;
         let mut frame = Frame::new(f, pc, depth);
-        frame.regs[1..=5].copy_from_slice(&regs);
+        frame.regs[1..=5].iter_mut().zip(regs).for_each(|(to, r)| to.set(r));
         frame.callback = true;
         frame.callback_ret = Some(ret);
         state.frames.push(Shared::new(frame));
@@ -101,7 +101,7 @@ impl Vm<'_> {
         code.funcs[f].async_callback = true;
         let start = code.funcs[f].start;
         let mut frame = Frame::new(f, usize::MAX, 0);
-        frame.regs[1..=5].copy_from_slice(&regs);
+        frame.regs[1..=5].iter_mut().zip(regs).for_each(|(to, r)| to.set(r));
         frame.async_callback = true;
         frame.async_entries = self.cur.frame().async_entries + 1;
         frame.callback_ret = Some((0, 0));
@@ -152,7 +152,7 @@ impl Vm<'_> {
     /// Return to the caller (`prepare_func_exit`).
     pub(crate) fn leave(&mut self) -> Check<Flow> {
         let callee = self.cur.frame();
-        let r0 = callee.regs[0];
+        let r0 = *callee.regs[0];
         let (site, callback, bounds) = (callee.callsite, callee.callback, callee.callback_ret);
         if matches!(r0.base, Base::Stack(_)) {
             refuse!(ReturnValue, "cannot return stack pointer to the caller");

@@ -284,7 +284,7 @@ impl Vm<'_> {
         let params = self.signature(f)?;
         let mut frame = Frame::new(f, usize::MAX, 0);
         for (i, p) in params.into_iter().enumerate() {
-            frame.regs[i + 1] = self.parameter_value(p);
+            frame.regs[i + 1].set(self.parameter_value(p));
         }
         self.cur = State::new(frame, start, self.program.sleepable);
         self.prev = None;
@@ -303,7 +303,7 @@ impl Vm<'_> {
         }
         let start = self.code.funcs[f].start;
         let mut frame = Frame::new(f, usize::MAX, 0);
-        frame.regs[1] = Reg::UNKNOWN;
+        frame.regs[1].set(Reg::UNKNOWN);
         frame.exception_callback = true;
         self.cur = State::new(frame, start, self.program.sleepable);
         self.prev = None;

@@ -196,7 +196,8 @@ impl Vm<'_> {
         state.callback_unroll += 1;
         state.frame_mut().callback_depth += 1;
         let mut frame = Frame::new(f, pc, depth);
-        (frame.regs[1], frame.regs[2]) = (a, b);
+        frame.regs[1].set(a);
+        frame.regs[2].set(b);
         frame.callback = true;
         frame.callback_ret = Some((0, 1));
         state.frames.push(Shared::new(frame));

@@ -43,12 +43,12 @@ impl Vm<'_> {
         let mut reg = Reg::pointer(Base::IrqSlot { lock });
         reg.ref_id = id;
         self.life.write(f, 1 << spi);
-        self.cur.frame_at_mut(f).stack[spi] = Slot { bytes: [Byte::IrqFlag; 8], reg };
+        self.cur.frame_at_mut(f).stack[spi] = Slot { bytes: [Byte::IrqFlag; 8], reg: reg.into() };
         Ok(())
     }
 
     fn restore_irq(&mut self, n: usize, f: usize, off: i64, inside: bool, lock: bool) -> Check {
-        let slot = self.cur.frames[f].stack.get(slot_of(off.min(-8)).0).copied().unwrap_or(Slot::EMPTY);
+        let slot = self.cur.frames[f].stack.get(slot_of(off.min(-8)).0).cloned().unwrap_or(Slot::EMPTY);
         let Base::IrqSlot { lock: made } = slot.reg.base else {
             refuse!(Uninitialised, "expected an initialized irq flag as arg#{}", n - 1);
         };

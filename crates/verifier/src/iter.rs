@@ -82,7 +82,7 @@ impl Vm<'_> {
             let mut reg = Reg::flagged(base, flags);
             reg.ref_id = if i == 0 { id } else { 0 };
             self.life.write(f, 1 << (spi - i));
-            self.cur.frame_at_mut(f).stack[spi - i] = Slot { bytes: [Byte::Iter; 8], reg };
+            self.cur.frame_at_mut(f).stack[spi - i] = Slot { bytes: [Byte::Iter; 8], reg: reg.into() };
             self.log.touch_slot(spi - i);
         }
         Ok(())
@@ -91,7 +91,7 @@ impl Vm<'_> {
     /// Destroys the iterator, if that is what the function does.
     pub(crate) fn iter_effect(&mut self, row: &'static Kfunc, told: &Told, _id: i32) -> Check {
         let Some((f, spi)) = told.iter.filter(|_| row.has(kf::ITER_DESTROY)) else { return Ok(()) };
-        let head = self.cur.frames[f].stack[spi].reg;
+        let head = *self.cur.frames[f].stack[spi].reg;
         let Base::IterSlot { ty, .. } = head.base else { return Ok(()) };
         self.release(head.ref_id);
         let slots = self.kernel.as_ref().and_then(|b| b.size_of(ty)).unwrap_or(8).div_ceil(8) as usize;

@@ -3,6 +3,7 @@
 
 use crate::alu::clear_id;
 use crate::branch::{self, Claim};
+use crate::held::Held;
 use crate::machine::Vm;
 use crate::reject::{Check, refuse};
 use crate::scalar::Scalar;
@@ -237,7 +238,7 @@ fn spread(state: &mut State, known: &Reg, at: usize, linked: &[Place]) {
             continue;
         }
         if r.off == known.off {
-            *r = *known;
+            r.set(*known);
             continue;
         }
         let delta = Scalar::constant((r.off as i64 - known.off as i64) as u64);
@@ -247,7 +248,7 @@ fn spread(state: &mut State, known: &Reg, at: usize, linked: &[Place]) {
 }
 
 /// A register or a slot's contents.
-fn place<'a>(state: &'a mut State, p: &Place) -> &'a mut Reg {
+fn place<'a>(state: &'a mut State, p: &Place) -> &'a mut Held {
     let frame = state.frame_at_mut(p.frame as usize);
     if p.slot { &mut frame.stack[p.index as usize].reg } else { &mut frame.regs[p.index as usize] }
 }

@@ -3,6 +3,7 @@
 
 use crate::call::Args;
 use crate::called::{CalledKfunc, KParam, KShape};
+use crate::held::Held;
 use crate::machine::Vm;
 use crate::maps::FieldKind;
 use crate::reject::{Check, Reject, Rule, refuse};
@@ -117,8 +118,8 @@ impl Vm<'_> {
         let pc = self.cur.insn;
         let branch = self.push(pc + 1, pc)?;
         let regs = &mut branch.frame_mut().regs;
-        regs[..6].fill(Reg::NOT_INIT);
-        regs[0] = Vm::number_in(-4095, -1);
+        regs[..6].fill(Held::NOT_INIT);
+        regs[0].set(Vm::number_in(-4095, -1));
         Ok(())
     }
 

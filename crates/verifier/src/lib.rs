@@ -39,6 +39,7 @@ mod fastcall;
 mod func;
 mod globals;
 mod graph;
+pub mod held;
 mod irq;
 mod iter;
 mod jump;

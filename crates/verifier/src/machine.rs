@@ -244,7 +244,7 @@ impl<'a> Vm<'a> {
     /// Writes a register.
     #[inline]
     pub(crate) fn set(&mut self, n: usize, r: Reg) {
-        *self.cur.reg_mut(n) = r;
+        self.cur.frame_mut().regs[n].set(r);
     }
 
     /// Would this register give an address away?

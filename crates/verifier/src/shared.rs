@@ -40,6 +40,27 @@ impl<T: Spare> Shared<T> {
         Shared(Some(Rc::new(value)))
     }
 
+    /// The first handle, in memory that was waiting where there is some.
+    pub fn fresh(value: T) -> Shared<T> {
+        let Some(mut rc) = T::pool().try_with(|p| p.borrow_mut().pop()).ok().flatten() else {
+            return Shared::new(value);
+        };
+        if let Some(v) = Rc::get_mut(&mut rc) {
+            *v = value;
+            return Shared(Some(rc));
+        }
+        Shared::new(value)
+    }
+
+    /// Holds another value from now on: the others keep theirs.
+    #[inline]
+    pub fn put(this: &mut Shared<T>, value: T) {
+        match this.0.as_mut().and_then(Rc::get_mut) {
+            Some(v) => *v = value,
+            None => *this = Shared::fresh(value),
+        }
+    }
+
     /// A handle without a value.
     pub const fn none() -> Shared<T> {
         Shared(None)

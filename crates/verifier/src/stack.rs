@@ -23,11 +23,13 @@ impl Spare for Chunk {
         &POOL
     }
 
-    fn clear(&mut self) {}
+    fn clear(&mut self) {
+        *self = [const { Slot::EMPTY }; CHUNK];
+    }
 
     #[inline]
     fn copy_from(&mut self, other: &Self) {
-        self.copy_from_slice(other);
+        self.clone_from_slice(other);
     }
 }
 
@@ -64,7 +66,7 @@ impl Stack {
         self.len = self.len.max(slots);
         let chunks = self.chunks.iter_mut().take(slots.div_ceil(CHUNK));
         for c in chunks.filter(|c| Shared::get(c).is_none()) {
-            *c = Shared::new([Slot::EMPTY; CHUNK]);
+            *c = Shared::fresh([const { Slot::EMPTY }; CHUNK]);
         }
     }
 

@@ -7,7 +7,6 @@ use crate::alu::{MAX_OFF, clear_id};
 use crate::log::tnum;
 use crate::machine::Vm;
 use crate::reject::{Check, refuse};
-use crate::scalar::Scalar;
 use crate::state::{Byte, MAX_STACK, slot_of};
 use crate::value::{Base, Reg};
 
@@ -106,7 +105,7 @@ impl Vm<'_> {
         self.fastcall_access(self.cur.depth(), off);
         self.stack_read(frame, 1 << spi);
         self.log.touch_slot(spi);
-        let slot = self.cur.frames[frame].stack[spi];
+        let slot = self.cur.frames[frame].stack[spi].clone();
         if !slot.is_spill() {
             self.bytes_readable(&slot.bytes, byte, off, size)?;
             if let Some(d) = dst {
@@ -119,7 +118,7 @@ impl Vm<'_> {
         if size == 8 && spilled == 8 {
             match dst {
                 Some(d) => {
-                    self.set(d, slot.reg);
+                    self.cur.frame_mut().regs[d] = slot.reg;
                     self.note(|h| h.stack = Some((frame as u8, spi as u8)));
                 }
                 None if !self.leaks_allowed() && slot.reg.is_pointer() => {
@@ -141,12 +140,12 @@ impl Vm<'_> {
     /// A load of part of a spilled number, or across its edge.
     fn fill_part(&mut self, frame: usize, off: i64, size: u32, dst: usize, spilled: u32) -> Check {
         let (spi, byte) = slot_of(off);
-        let slot = self.cur.frames[frame].stack[spi];
+        let slot = self.cur.frames[frame].stack[spi].clone();
         // Little-endian: the lowest bytes of the number lie at the start of the slot.
         let narrow_ok = off % 8 == 0;
         let mut tracked = true;
         if size <= spilled && narrow_ok {
-            let mut r = slot.reg;
+            let mut r = *slot.reg;
             if r.bits() > size * 8 {
                 clear_id(&mut r);
             }
@@ -197,7 +196,7 @@ impl Vm<'_> {
 
     fn store_fixed(&mut self, frame: usize, off: i64, size: u32, what: Store) -> Check {
         let (spi, byte) = slot_of(off);
-        let old = self.cur.frames[frame].stack[spi];
+        let old = self.cur.frames[frame].stack[spi].clone();
         if !self.leaks_allowed() && old.is_spill() && !old.reg.is_scalar() && size != 8 {
             refuse!(PointerLeak, "attempt to corrupt spilled pointer on stack");
         }
@@ -278,7 +277,7 @@ impl Vm<'_> {
 
     fn spill(&mut self, frame: usize, spi: usize, reg: Reg, size: u32) {
         let slot = &mut self.cur.frame_at_mut(frame).stack[spi];
-        slot.reg = reg;
+        slot.reg.set(reg);
         let size = size as usize;
         for (i, b) in slot.bytes.iter_mut().enumerate() {
             if i >= 8 - size {
@@ -320,7 +319,7 @@ impl Vm<'_> {
         for o in min..max {
             let (spi, byte) = slot_of(o);
             self.log.touch_slot(spi);
-            let slot = self.cur.frames[frame].stack[spi];
+            let slot = self.cur.frames[frame].stack[spi].clone();
             let b = slot.bytes[byte];
             if !self.leaks_allowed() && !matches!(b, Byte::Misc | Byte::Zero) {
                 let insn = self.cur.insn;
@@ -430,7 +429,7 @@ impl Vm<'_> {
             _ if slot.is_spill() && (slot.reg.is_scalar() || self.leaks_allowed()) => {
                 if clobber {
                     let s = &mut self.cur.frame_at_mut(frame).stack[spi];
-                    s.reg = Reg::scalar(Scalar::UNKNOWN);
+                    s.reg.set(Reg::UNKNOWN);
                     s.misc();
                 }
             }

@@ -3,6 +3,7 @@
 //! Frames are shared between states and copied when they are written ([`Shared`]): a branch costs a few counts.
 //! A state also knows how it was reached since its parent state: the history that precision is tracked back through.
 
+use crate::held::Held;
 use crate::shared::{Pool, Shared, Spare};
 use crate::stack::Stack;
 use crate::value::{Base, Reg};
@@ -31,17 +32,17 @@ pub enum Byte {
 }
 
 /// Eight aligned bytes of the stack. Byte 7 of `bytes` is the lowest address, as the kernel counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Slot {
     /// By byte.
     pub bytes: [Byte; 8],
     /// The spilled register, the dynptr, the iterator.
-    pub reg: Reg,
+    pub reg: Held,
 }
 
 impl Slot {
     /// Never written.
-    pub const EMPTY: Slot = Slot { bytes: [Byte::Invalid; 8], reg: Reg::NOT_INIT };
+    pub const EMPTY: Slot = Slot { bytes: [Byte::Invalid; 8], reg: Held::NOT_INIT };
 
     /// Holds it (some bytes of) a spilled register?
     #[inline]
@@ -93,7 +94,7 @@ impl Slot {
     /// What was spilled here is no more: with it all that was known of the slot's other bytes goes, zeros too. Plain
     /// bytes stay what they are (`scrub_special_slot`).
     pub fn scrub(&mut self) {
-        self.reg = Reg::NOT_INIT;
+        self.reg = Held::NOT_INIT;
         if self.is_spill() || self.is_special() {
             self.misc();
         }
@@ -114,7 +115,7 @@ pub type RetBounds = Option<(i32, i32)>;
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// `r0` to `r10`.
-    pub regs: [Reg; 11],
+    pub regs: [Held; 11],
     /// Its slots.
     pub stack: Stack,
     /// Instruction that called it.
@@ -147,13 +148,14 @@ impl Spare for Frame {
     }
 
     fn clear(&mut self) {
+        self.regs = [const { Held::NOT_INIT }; 11];
         self.stack = Stack::default();
     }
 
     fn copy_from(&mut self, other: &Self) {
-        let &Frame { regs, ref stack, callsite, subprog, callback, async_callback, .. } = other;
+        let &Frame { ref regs, ref stack, callsite, subprog, callback, async_callback, .. } = other;
         let &Frame { async_entries, exception_callback, callback_ret, callback_depth, .. } = other;
-        self.regs = regs;
+        self.regs.clone_from(regs);
         self.stack.clone_from(stack);
         (self.callsite, self.subprog) = (callsite, subprog);
         (self.callback, self.async_callback) = (callback, async_callback);
@@ -379,8 +381,8 @@ pub struct State {
 impl Frame {
     /// A frame at entry: `r10` points at its top.
     pub fn new(subprog: usize, callsite: usize, index: usize) -> Frame {
-        let mut regs = [Reg::NOT_INIT; 11];
-        regs[10] = Reg::pointer(Base::Stack(index as u8));
+        let mut regs = [const { Held::NOT_INIT }; 11];
+        regs[10] = Reg::pointer(Base::Stack(index as u8)).into();
         Frame {
             regs,
             stack: Stack::default(),
@@ -444,13 +446,13 @@ impl State {
     /// Calls `f` for every register and every spilled one, in all frames, that `wanted` picks.
     pub fn for_each_reg(&mut self, wanted: impl Fn(&Reg) -> bool, mut f: impl FnMut(&mut Reg)) {
         for frame in &mut self.frames {
-            let hit =
-                frame.regs.iter().any(&wanted) || frame.stack.iter().any(|s| spilled(s) && wanted(&s.reg));
+            let hit = frame.regs.iter().any(|r| wanted(r))
+                || frame.stack.iter().any(|s| spilled(s) && wanted(&s.reg));
             if !hit {
                 continue;
             }
             let frame = Shared::make_mut(frame);
-            frame.regs.iter_mut().filter(|r| wanted(r)).for_each(&mut f);
+            frame.regs.iter_mut().filter(|r| wanted(r)).for_each(|r| f(r));
             frame.stack.change(|_, s| spilled(s) && wanted(&s.reg), |_, s| f(&mut s.reg));
         }
     }

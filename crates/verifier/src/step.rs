@@ -1,6 +1,7 @@
 //! One instruction: decoded, checked and applied to the current state.
 
 use crate::code::{Slot, illegal};
+use crate::held::Held;
 use crate::machine::Vm;
 use crate::mem::How;
 use crate::reject::{Check, Reject, Rule, refuse};
@@ -286,7 +287,7 @@ impl Vm<'_> {
 
     /// `r0` to `r5` after a call.
     pub(crate) fn clear_caller_saved(&mut self) {
-        self.cur.frame_mut().regs[..6].fill(Reg::NOT_INIT);
+        self.cur.frame_mut().regs[..6].fill(Held::NOT_INIT);
     }
 
     fn call(&mut self, callee: Callee) -> Check<Flow> {

@@ -128,7 +128,7 @@ impl Vm<'_> {
         t.push(Step {
             pc,
             frame: self.cur.depth() as u8,
-            uses: uses.iter().map(|r| (r.index() as u8, frame.regs[r.index()])).collect(),
+            uses: uses.iter().map(|r| (r.index() as u8, *frame.regs[r.index()])).collect(),
             after: Vec::new(),
         });
     }
@@ -144,13 +144,13 @@ impl Vm<'_> {
         let regs = match op {
             Some(op @ Op::JumpIf { .. }) if step.frame == depth => op.uses(),
             Some(Op::Exit) if step.frame == depth + 1 => {
-                step.after = vec![(0, frame.regs[0])];
+                step.after = vec![(0, *frame.regs[0])];
                 return;
             }
             Some(op) if step.frame == depth => op.defs(),
             _ => return,
         };
-        step.after = regs.iter().map(|r| (r.index() as u8, frame.regs[r.index()])).collect();
+        step.after = regs.iter().map(|r| (r.index() as u8, *frame.regs[r.index()])).collect();
     }
 
     /// A path has ended at a kept state.
