@@ -7,7 +7,8 @@
 //! the loop's entry is done.
 
 use crate::equal::{Compare, Mode, iterators_differ, maybe_looping};
-use crate::machine::{Kept, KeptList, KeptState, LoopKey, LoopVisit, Probe, Vm};
+use crate::frames::Frames;
+use crate::machine::{Kept, KeptList, KeptState, LoopKey, LoopVisit, Mark, Probe, Vm};
 use crate::reject::{Check, refuse};
 use crate::state::{Place, Places, State, StateId, Tracked};
 use crate::step::Flow;
@@ -38,9 +39,13 @@ impl Vm<'_> {
             }
             self.life.update(&self.code, &self.cfg, &self.here);
             self.done_with(self.cur.parent)?;
-            let Some(p) = self.pending.pop().map(|p| *p) else { return Ok(()) };
+            let Some(mut p) = self.pending.pop() else { return Ok(()) };
             self.log.branch(p.log_mark);
-            self.cur = p.state;
+            // The path that has ended leaves the room of its history to the next.
+            let mut hist = std::mem::take(&mut self.cur.hist);
+            hist.clone_from(&p.state.hist);
+            std::mem::swap(&mut self.cur, &mut p.state);
+            self.cur.hist = hist;
             self.prev = p.prev;
             self.trace_back(p.trace_mark);
             self.relocate();
@@ -118,7 +123,7 @@ impl Vm<'_> {
         }
         self.kept[id as usize].free = true;
         let state = &mut self.states[id as usize].state;
-        state.frames.clear();
+        state.frames = Frames::default();
         state.hist = Vec::new();
         state.refs = Vec::new();
         self.free.push(id);
@@ -141,7 +146,7 @@ impl Vm<'_> {
     fn list_made_at(&mut self, pc: usize) -> usize {
         self.list_at(pc).unwrap_or_else(|| {
             let site = self.cur.frame().callsite;
-            self.lists.push(KeptList { site, youngest: None, other: self.at[pc] });
+            self.lists.push(KeptList { site, youngest: None, other: self.at[pc], telling: None });
             self.at[pc] = self.lists.len() as u32 - 1;
             self.lists.len() - 1
         })
@@ -227,10 +232,9 @@ impl Vm<'_> {
     /// Whether a kept state covers the current one: `Some(true)` when its precision is not final.
     fn meets(&mut self, id: StateId, pc: usize, force: bool, keep: &mut bool) -> Check<Option<bool>> {
         let mark = self.cfg.marks[pc];
-        if self.kept[id as usize].branches > 0 {
-            let old = &self.states[id as usize].state;
-            let (a, b) = (old.frame(), self.cur.frame());
-            if a.async_callback && a.async_entries != b.async_entries {
+        let k = &self.kept[id as usize];
+        if k.branches > 0 {
+            if k.async_entries.is_some_and(|n| n != self.cur.frame().async_entries) {
                 self.space_out(force, keep);
                 return Ok(None);
             }
@@ -241,10 +245,11 @@ impl Vm<'_> {
                 self.space_out(force, keep);
                 return Ok(None);
             }
-            let old = &self.states[id as usize].state;
-            let may_goto = matches!(self.code.op(pc), Some(skep_isa::Op::MayGoto { .. }));
-            if may_goto && old.may_goto_depth != self.cur.may_goto_depth && self.covers(id, Mode::Within) {
-                return Ok(Some(true));
+            if matches!(self.code.op(pc), Some(skep_isa::Op::MayGoto { .. })) {
+                let old = self.states[id as usize].state.may_goto_depth;
+                if old != self.cur.may_goto_depth && self.covers(id, Mode::Within) {
+                    return Ok(Some(true));
+                }
             }
             if mark.callback {
                 // The return to a callback's caller is no back edge of a loop in the graph: precision is carried to the
@@ -274,10 +279,19 @@ impl Vm<'_> {
 
     fn endless(&mut self, id: StateId, pc: usize) -> Check {
         let (k, old) = (&mut self.kept[id as usize], &self.states[id as usize]);
+        if k.mark.is_some_and(|m| m.differs(&self.cur)) {
+            return Ok(());
+        }
         if !maybe_looping(&old.state, &self.cur, &mut k.differs) {
-            let live = |at: &Place| self.live_regs[old.state.insn] >> at.index & 1 == 1;
+            let live = |at: &Place| {
+                at.frame as usize == old.state.depth() && self.live_regs[old.state.insn] >> at.index & 1 == 1
+            };
             let probe = |at: Place| Probe::new(&old.state, &old.precise, &self.cur, &at);
             k.probe = k.differs.filter(live).and_then(probe).or(k.probe);
+            k.mark = k.differs.and_then(|at| Mark::new(&old.state, &self.cur, &at));
+            if let (Some(m), Some(list)) = (k.mark, self.list_at(pc)) {
+                self.lists[list].telling = Some(m.reg());
+            }
             return Ok(());
         }
         if !self.covers(id, Mode::Exact) {
@@ -352,14 +366,16 @@ impl Vm<'_> {
         self.last_jumps = self.jumps;
         self.last_insns = self.stats.insns;
         clear_single_ids(&mut self.cur);
-        let hist = std::mem::take(&mut self.cur.hist);
         self.cur.tracked = Tracked::default();
         let mut state = self.cur.clone();
-        (state.insn, state.last_insn, state.hist) = (pc, self.prev, hist);
+        (state.insn, state.last_insn) = (pc, self.prev);
+        self.cur.hist.clear();
         let in_loop = self.loop_of(&state);
         let list = self.list_made_at(pc);
+        let telling = self.lists[list].telling;
         let numbers = Places::numbers(&state);
         let state = Box::new(KeptState { state, numbers, precise: Places::default(), alive: Places::ALL });
+        let top = self.cur.frame();
         let kept = Kept {
             next: self.lists[list].youngest,
             branches: 1,
@@ -369,8 +385,10 @@ impl Vm<'_> {
             evicted: false,
             free: false,
             in_loop,
-            differs: None,
+            differs: telling.map(|index| Place { frame: self.cur.depth() as u8, index, slot: false }),
             probe: None,
+            mark: telling.map(|r| Mark::of(&self.cur, r)),
+            async_entries: top.async_callback.then_some(top.async_entries),
         };
         let id = match self.free.pop() {
             Some(id) => {

@@ -1,8 +1,8 @@
 //! Functions of the program itself: calls, callbacks, returns, and what the program may return.
 
+use crate::frames::Frames;
 use crate::machine::{Pending, Vm};
 use crate::reject::{Check, Reject, Rule, refuse};
-use crate::shared::Shared;
 use crate::state::{Frame, State, Tracked};
 use crate::step::Flow;
 use crate::value::{Base, Dynptr, Flags, Reg};
@@ -25,7 +25,7 @@ impl Vm<'_> {
         let mut frame = Frame::new(f, pc, self.cur.frames.len());
         frame.regs[1..=5].clone_from_slice(&self.cur.frame().regs[1..=5]);
         self.clear_caller_saved();
-        self.cur.frames.push(Shared::new(frame));
+        self.cur.frames.push(frame);
         self.log_entered();
         Ok(Flow::To(target))
     }
@@ -82,7 +82,7 @@ impl Vm<'_> {
         frame.regs[1..=5].iter_mut().zip(regs).for_each(|(to, r)| to.set(r));
         frame.callback = true;
         frame.callback_ret = Some(ret);
-        state.frames.push(Shared::new(frame));
+        state.frames.push(frame);
         self.cur.frame_mut().callback_depth = 0;
         self.log.touch_all();
         Ok(())
@@ -260,7 +260,7 @@ impl State {
     /// A state at the entry of a function.
     pub(crate) fn new(frame: Frame, insn: usize, sleepable: bool) -> State {
         State {
-            frames: vec![Shared::new(frame)],
+            frames: Frames::of(frame),
             refs: Vec::new(),
             rcu: 0,
             preempt: 0,

@@ -4,7 +4,6 @@ use crate::kfunc::Told;
 use crate::machine::Vm;
 use crate::maps::FieldKind;
 use crate::reject::{Check, Reject, Rule, refuse};
-use crate::shared::Shared;
 use crate::state::{Frame, LockOf, RefKind};
 use crate::value::{Base, BtfType, Flags, Reg};
 use skep_platform::{Kfunc, KfuncKind};
@@ -200,7 +199,7 @@ impl Vm<'_> {
         frame.regs[2].set(b);
         frame.callback = true;
         frame.callback_ret = Some((0, 1));
-        state.frames.push(Shared::new(frame));
+        state.frames.push(frame);
         self.cur.frame_mut().callback_depth = 0;
         Ok(())
     }

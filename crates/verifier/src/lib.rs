@@ -36,6 +36,7 @@ pub mod explain;
 mod explore;
 mod facts;
 mod fastcall;
+pub mod frames;
 mod func;
 mod globals;
 mod graph;

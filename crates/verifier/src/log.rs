@@ -11,7 +11,6 @@
 use crate::machine::Vm;
 use crate::options::Stats;
 use crate::reject::Reject;
-use crate::shared::Shared;
 use crate::state::{Byte, Frame, Place, Places, State, StateId};
 use crate::tnum::Tnum;
 use crate::value::{ADD_CONST, Base, Dynptr, Flags, Reg};
@@ -266,7 +265,7 @@ impl Vm<'_> {
     pub(crate) fn log_left(&mut self, callee: &Frame, to: usize) {
         if self.log.on() {
             let mut before = self.cur.clone();
-            before.frames.push(Shared::new(callee.clone()));
+            before.frames.push(callee.clone());
             let callee = self.state_text(&before, before.depth());
             let caller = self.state_text(&self.cur, self.cur.depth());
             let _ = writeln!(self.log.text, "returning from callee:\n{callee}\nto caller at {to}:\n{caller}");

@@ -64,6 +64,11 @@ pub(crate) struct Kept {
     pub(crate) differs: Option<Place>,
     /// Tells most states that it does not cover.
     pub(crate) probe: Option<Probe>,
+    /// A register of the innermost frame by which most states are seen not to be in the same loop, as one that nobody
+    /// reads counts there, too.
+    pub(crate) mark: Option<Mark>,
+    /// Times that its asynchronous callback had been entered, when it is in one.
+    pub(crate) async_entries: Option<u32>,
 }
 
 /// Kept states at an instruction that were reached by the same call, the youngest first.
@@ -74,6 +79,8 @@ pub(crate) struct KeptList {
     pub(crate) youngest: Option<StateId>,
     /// The instruction's list for another call, or [`NO_LIST`].
     pub(crate) other: u32,
+    /// The register by which one of them was last seen to be no turn of the same loop: the next is likely to be, too.
+    pub(crate) telling: Option<u8>,
 }
 
 /// No list of kept states.
@@ -106,6 +113,37 @@ impl Probe {
         let Some(f) = cur.frames.get(self.frame as usize) else { return false };
         let r = &f.regs[self.reg as usize];
         !r.is_scalar() || r.val.r.umin < self.min || r.val.r.umax > self.max
+    }
+}
+
+/// What a register of a kept state's innermost frame was, in short: another mark is another value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    reg: u8,
+    mark: u64,
+}
+
+impl Mark {
+    /// Of a register of `old` that is not the same in `cur`, where that can be told.
+    pub(crate) fn new(old: &State, cur: &State, at: &Place) -> Option<Mark> {
+        let m = Some(at.index).filter(|i| !at.slot && *i < 11).map(|i| Mark::of(old, i))?;
+        m.differs(cur).then_some(m)
+    }
+
+    /// Of a register.
+    pub(crate) fn of(st: &State, reg: u8) -> Mark {
+        Mark { reg, mark: st.frame().regs[reg as usize].mark() }
+    }
+
+    /// Which register it is of.
+    pub(crate) fn reg(&self) -> u8 {
+        self.reg
+    }
+
+    /// The state's register is not the same.
+    #[inline]
+    pub(crate) fn differs(&self, cur: &State) -> bool {
+        cur.frame().regs[self.reg as usize].mark() != self.mark
     }
 }
 

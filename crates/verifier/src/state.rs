@@ -3,6 +3,7 @@
 //! Frames are shared between states and copied when they are written ([`Shared`]): a branch costs a few counts.
 //! A state also knows how it was reached since its parent state: the history that precision is tracked back through.
 
+use crate::frames::Frames;
 use crate::held::Held;
 use crate::shared::{Pool, Shared, Spare};
 use crate::stack::Stack;
@@ -141,7 +142,7 @@ thread_local! {
 }
 
 impl Spare for Frame {
-    const MOST: usize = 256;
+    const MOST: usize = 1024;
 
     fn pool() -> &'static LocalKey<Pool<Self>> {
         &POOL
@@ -343,7 +344,7 @@ pub type StateId = u32;
 #[derive(Clone, Debug)]
 pub struct State {
     /// Frames, the innermost last.
-    pub frames: Vec<Shared<Frame>>,
+    pub frames: Frames,
     /// References and locks held, oldest first.
     pub refs: Vec<Ref>,
     /// `bpf_rcu_read_lock` nesting.
@@ -445,7 +446,7 @@ impl State {
 
     /// Calls `f` for every register and every spilled one, in all frames, that `wanted` picks.
     pub fn for_each_reg(&mut self, wanted: impl Fn(&Reg) -> bool, mut f: impl FnMut(&mut Reg)) {
-        for frame in &mut self.frames {
+        for frame in self.frames.iter_mut() {
             let hit = frame.regs.iter().any(|r| wanted(r))
                 || frame.stack.iter().any(|s| spilled(s) && wanted(&s.reg));
             if !hit {

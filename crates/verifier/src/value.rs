@@ -288,6 +288,15 @@ impl Reg {
         r
     }
 
+    /// Registers with different marks differ in value or type, ids apart.
+    #[inline]
+    pub(crate) fn mark(&self) -> u64 {
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let r = &self.val.r;
+        let parts = [r.umax, r.smin as u64, self.off as u64, self.range as u64, u64::from(self.flags.0)];
+        parts.iter().fold(r.umin, |m, p| m.wrapping_mul(ODD).rotate_left(29) ^ p)
+    }
+
     /// Is it a number?
     #[inline]
     pub fn is_scalar(&self) -> bool {
