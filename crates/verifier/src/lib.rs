@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  numbers     tnum ─► range ─► scalar ─► branch            pure, proved by brute force
-//!  state       value ─► state (frames and chunks of their stack shared, copied on write)
+//!  state       value ─► state (frames, chunks of their stack, registers: shared, copied on write)
 //!  program     code ─► cfg (prune points, loops, live registers)   live (stack slots by call chain)
 //!  one step    step ─► alu, jump, mem (stackmem, regions, btfs, special), call, func, kfunc, dynptr
 //!  all paths   explore ─► equal (is it covered?), precise (which ranges matter?)

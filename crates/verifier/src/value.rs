@@ -1,6 +1,6 @@
 //! What a register or a spilled slot holds: its type with flags, offset, number, and the ids that tie it to others.
 //!
-//! A [`Reg`] is a plain value of about a hundred bytes, copied freely. For scalars `val` is the number itself; for
+//! A [`Reg`] is a plain value of about a hundred bytes; states hold it by a handle (`held`). For scalars `val` is the number itself; for
 //! pointers it is the variable part of the offset (`off` is the fixed one). `id` ties registers that came from one
 //! another: scalars of one id are equal (or, with [`ADD_CONST`], differ by `off`), pointers of one id are the same
 //! "maybe NULL" or packet base. `ref_id` names the reference that keeps the thing alive.
