@@ -19,33 +19,31 @@ impl Func<'_, '_> {
             (AluOp::Mov, Width::W64, src) => self.operand(src),
             (AluOp::Mov, Width::W32, Operand::Imm(i)) => self.b.ins().iconst(I64, i64::from(i as u32)),
             (AluOp::Mov, Width::W32, Operand::Reg(r)) => {
-                let v = self.get(r);
-                let v = self.low(v);
-                self.wide(v)
+                let v = self.half(r);
+                return self.set_half(dst, v);
             }
             _ => {
-                let a = self.get(dst);
-                let a = self.cut(width, a);
+                let a = self.part(width, dst);
                 let v = match src {
                     Operand::Imm(i) => self.with_imm(op, width, a, i),
                     Operand::Reg(r) => {
-                        let b = self.get(r);
-                        let b = self.cut(width, b);
+                        let b = self.part(width, r);
                         self.with_value(op, width, a, b)
                     }
                 };
-                self.grow(width, v)
+                return self.set_part(width, dst, v);
             }
         };
         self.set(dst, v);
     }
 
-    fn cut(&mut self, width: Width, v: Value) -> Value {
-        if width == Width::W32 { self.low(v) } else { v }
+    /// As much of a register as an operation works on.
+    fn part(&mut self, width: Width, r: Reg) -> Value {
+        if width == Width::W32 { self.half(r) } else { self.get(r) }
     }
 
-    fn grow(&mut self, width: Width, v: Value) -> Value {
-        if width == Width::W32 { self.wide(v) } else { v }
+    fn set_part(&mut self, width: Width, r: Reg, v: Value) {
+        if width == Width::W32 { self.set_half(r, v) } else { self.set(r, v) }
     }
 
     fn imm(&mut self, width: Width, i: i32) -> Value {
@@ -126,11 +124,9 @@ impl Func<'_, '_> {
     }
 
     pub(super) fn neg(&mut self, width: Width, dst: Reg) {
-        let a = self.get(dst);
-        let a = self.cut(width, a);
+        let a = self.part(width, dst);
         let v = self.b.ins().ineg(a);
-        let v = self.grow(width, v);
-        self.set(dst, v);
+        self.set_part(width, dst, v);
     }
 
     pub(super) fn mov_sx(&mut self, width: Width, bits: u8, dst: Reg, src: Reg) {
@@ -142,8 +138,7 @@ impl Func<'_, '_> {
         let a = self.get(src);
         let a = self.b.ins().ireduce(narrow, a);
         let v = if narrow == ty(width) { a } else { self.b.ins().sextend(ty(width), a) };
-        let v = self.grow(width, v);
-        self.set(dst, v);
+        self.set_part(width, dst, v);
     }
 
     pub(super) fn end(&mut self, kind: Endian, bits: u8, dst: Reg) {

@@ -6,10 +6,10 @@
 //! registers that may hold an address in the frame.
 
 use super::Unit;
-use crate::code::Step;
+use crate::code::{Code, Step};
 use crate::flow::{Flow, effect};
 use skep_isa::{AluOp, Callee, Op, Operand, Reg, Size};
-use skep_platform::facts::{Region, Value};
+use skep_platform::facts::{Facts, Region, Value};
 use std::collections::BTreeMap;
 
 /// Bytes of a frame.
@@ -20,8 +20,6 @@ pub(super) const BYTES: i32 = 512;
 pub(super) struct Frame {
     /// Variables: offset and size.
     pub(super) cells: BTreeMap<i32, Size>,
-    /// Whether accesses to the frame and others never meet.
-    pub(super) apart: bool,
 }
 
 /// Bytes that are memory.
@@ -47,8 +45,12 @@ impl Memory {
 impl Frame {
     /// Looks through a function.
     pub(super) fn of(unit: &Unit<'_>, flow: &Flow) -> Frame {
+        let r10 = 1 << Reg::R10.index();
+        if !flow.slots(unit.code).any(|pc| effect(&unit.code.steps[pc]).0 & r10 != 0) {
+            return Frame::default();
+        }
         let memory = Memory([false; BYTES as usize]);
-        let mut notes = Notes { memory, cells: BTreeMap::new(), apart: true };
+        let mut notes = Notes { memory, cells: BTreeMap::new() };
         let (tainted, stored) = taints(unit, flow);
         for (block, taint) in flow.blocks.iter().zip(&tainted) {
             let mut taint = *taint;
@@ -61,9 +63,9 @@ impl Frame {
                 taint = after(step, taint, stored);
             });
         }
-        let Notes { memory, mut cells, apart } = notes;
+        let Notes { memory, mut cells } = notes;
         cells.retain(|off, size| !memory.any(*off, size.bytes() as i32));
-        Frame { cells, apart }
+        Frame { cells }
     }
 
     /// The variable that an access to the frame means.
@@ -88,7 +90,6 @@ fn base(step: &Step) -> Option<(Reg, Size)> {
 struct Notes {
     memory: Memory,
     cells: BTreeMap<i32, Size>,
-    apart: bool,
 }
 
 impl Notes {
@@ -121,8 +122,26 @@ fn access(unit: &Unit<'_>, pc: usize, step: &Step, (base, size): (Reg, Size), ta
         None if is(taint, base) => notes.memory.all(),
         None => {}
     }
-    // An access that may go to any frame, or nobody knows where.
-    notes.apart &= matches!(fact.region, Region::Stack(Some(_))) || elsewhere(fact.region);
+}
+
+/// Whether every access of these functions goes to frames alone, or never to one: then accesses to frames and others never meet,
+/// in whichever function that is translated in place in another.
+pub(super) fn apart<'f>(code: &Code, facts: &Facts, mut functions: impl Iterator<Item = &'f Flow>) -> bool {
+    let clear = |pc| {
+        let step = &code.steps[pc];
+        let region = match step {
+            // It reads its key.
+            Step::Index(_) => match facts.call(pc).args[1] {
+                Value::Pointer { region, .. } => region,
+                _ => Region::Mixed,
+            },
+            Step::AnyLoad { .. } | Step::AnyStore { .. } => Region::Mixed,
+            step if base(step).is_none() => return true,
+            _ => facts.access(pc).region,
+        };
+        matches!(region, Region::Stack(_)) || elsewhere(region)
+    };
+    functions.all(|flow| flow.slots(code).all(clear))
 }
 
 /// Is this never a frame?

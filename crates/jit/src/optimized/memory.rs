@@ -38,10 +38,12 @@ impl Func<'_, '_> {
     /// A store of the lower part of `v`.
     pub(super) fn store_at(&mut self, size: Size, v: Value, base: Value, off: i32, w: Where) {
         let flags = self.flags(w);
+        let narrow = self.b.func.dfg.value_type(v) == I32;
         let ins = self.b.ins();
         match size {
             Size::B => ins.istore8(flags, v, base, off),
             Size::H => ins.istore16(flags, v, base, off),
+            Size::W if narrow => ins.store(flags, v, base, off),
             Size::W => ins.istore32(flags, v, base, off),
             Size::Dw => ins.store(flags, v, base, off),
         };
@@ -94,11 +96,15 @@ impl Func<'_, '_> {
     }
 
     pub(super) fn store(&mut self, pc: usize, size: Size, dst: Reg, off: i16, src: Operand) {
-        let v = self.operand(src);
+        let v = match src {
+            Operand::Reg(r) if size != Size::Dw => self.least(r),
+            src => self.operand(src),
+        };
         match self.variable(pc, size) {
             Some(var) => {
                 let v = match size {
                     Size::Dw => v,
+                    Size::W if self.b.func.dfg.value_type(v) == I32 => self.wide(v),
                     _ => {
                         let v = self.b.ins().ireduce(ty(size), v);
                         self.wide(v)

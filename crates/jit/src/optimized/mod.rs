@@ -29,6 +29,7 @@ use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 use skep_isa::{Callee, Op, Reg};
 use skep_platform::facts::{Facts, Ways};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::OnceLock;
@@ -66,6 +67,8 @@ pub(super) struct Unit<'c> {
     /// every access, in the place of one register with many displacements.
     constants: Box<[u64]>,
     skips: Rc<Skips>,
+    /// [`frame::apart`].
+    apart: bool,
     flows: BTreeMap<usize, Rc<Flow>>,
     functions: BTreeMap<usize, Kind>,
 }
@@ -96,21 +99,45 @@ impl Kind {
 pub(crate) fn compile(code: &Code, facts: &Facts, token: u64) -> Result<Made, usize> {
     let unit = Unit::new(code, facts, token)?;
     let mut parts = Vec::new();
-    let mut context = cranelift_codegen::Context::new();
-    let mut builder = cranelift_frontend::FunctionBuilderContext::new();
+    let mut room = ROOM.take().unwrap_or_default();
+    let Room { context, builder } = &mut *room;
     for (&start, kind) in &unit.functions {
         if kind.inline && !kind.external {
             continue;
         }
         let isa = isa(start == 0 && kind.tails).ok_or(start)?;
-        translate::function(&unit, start, &mut context, &mut builder, isa)?;
+        translate::function(&unit, start, context, builder, isa)?;
         let names: Vec<usize> =
             context.func.params.user_named_funcs().values().map(|n| n.index as usize).collect();
         let made = context.compile(&**isa, &mut Default::default()).map_err(|_| start)?;
         parts.push(link::Part::of(start, made, &names).ok_or(start)?);
         context.clear();
     }
+    if code.steps.len() <= ROOM_STEPS {
+        ROOM.set(Some(room));
+    }
     link::join(parts, unit.constants, token)
+}
+
+/// Memory that Cranelift works in.
+struct Room {
+    context: cranelift_codegen::Context,
+    builder: cranelift_frontend::FunctionBuilderContext,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        let context = cranelift_codegen::Context::new();
+        Room { context, builder: cranelift_frontend::FunctionBuilderContext::new() }
+    }
+}
+
+/// Most instructions of a program whose room is kept for the next one.
+const ROOM_STEPS: usize = 4096;
+
+thread_local! {
+    /// What a compilation that failed has left is not used again.
+    static ROOM: Cell<Option<Box<Room>>> = const { Cell::new(None) };
 }
 
 impl<'c> Unit<'c> {
@@ -118,8 +145,8 @@ impl<'c> Unit<'c> {
         let decided = |pc: usize| decided(facts, pc);
         let skips = Rc::new(flow::skips(code, 0..code.steps.len(), 0, &decided));
         let constants = constants(code);
-        let mut unit =
-            Unit { code, facts, token, constants, skips, flows: BTreeMap::new(), functions: BTreeMap::new() };
+        let (flows, functions) = (BTreeMap::new(), BTreeMap::new());
+        let mut unit = Unit { code, facts, token, constants, skips, apart: false, flows, functions };
         let mut calls: BTreeMap<usize, usize> = BTreeMap::new();
         let mut work = vec![0];
         work.extend(&code.callbacks);
@@ -136,6 +163,7 @@ impl<'c> Unit<'c> {
             }
             unit.flows.insert(start, Rc::new(flow));
         }
+        unit.apart = frame::apart(code, facts, unit.flows.values().map(|f| &**f));
         for (&start, flow) in &unit.flows {
             let external = start == 0 || code.callbacks.contains(&start);
             let live = flow.blocks.first().map_or(0, |b| b.live);

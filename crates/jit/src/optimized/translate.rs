@@ -44,6 +44,9 @@ pub(super) struct Func<'f, 'c> {
 /// A function or a subprogram translated in place.
 pub(super) struct Scope {
     regs: [Variable; 10],
+    /// Registers whose number is the zero-extended one here, and not what their variable has: most results of 32-bit operations
+    /// are only read by others of that kind.
+    halves: [Option<Value>; 10],
     frame: Frame,
     cells: BTreeMap<i32, Variable>,
     slot: Option<StackSlot>,
@@ -150,6 +153,7 @@ impl Scope {
             flow.slots(unit.code).any(|pc| matches!(unit.code.steps[pc], Step::Op(Op::MayGoto { .. })));
         Ok(Scope {
             regs: std::array::from_fn(|_| b.declare_var(I64)),
+            halves: [None; 10],
             cells: frame.cells.keys().map(|off| (*off, b.declare_var(I64))).collect(),
             frame,
             slot: None,
@@ -190,6 +194,7 @@ impl Func<'_, '_> {
 
     /// Jumps to a block, from block `from`.
     fn enter_block(&mut self, flow: &Flow, from: usize, to: usize) -> Result<(), usize> {
+        self.settle(flow.blocks[to].live);
         let enters = from == usize::MAX || from < to;
         let mut first = Vec::new();
         if enters && !flow.blocks[to].body.is_empty() {
@@ -235,11 +240,9 @@ impl Func<'_, '_> {
     /// Adds to a register in its lower half.
     fn short_add(&mut self, pc: usize, dst: Reg) {
         let by = self.scope.short.get(&pc).copied().unwrap_or(0);
-        let v = self.get(dst);
-        let v = self.low(v);
+        let v = self.half(dst);
         let v = self.b.ins().iadd_imm_s(v, i64::from(by));
-        let v = self.wide(v);
-        self.set(dst, v);
+        self.set_half(dst, v);
     }
 
     fn block(&mut self, flow: &Flow, i: usize) -> Result<(), usize> {
@@ -280,6 +283,7 @@ impl Func<'_, '_> {
             _ => return Err(pc),
         };
         let next = flow.blocks[i].next.clone();
+        self.settle(flow.blocks[next[0]].live | flow.blocks[next[1]].live);
         // Edges into a loop that has something to do before it get a block of their own.
         let edge = |f: &mut Self, to: usize| -> (Block, Option<usize>) {
             match i < to && !flow.blocks[to].body.is_empty() {
@@ -376,7 +380,15 @@ impl Func<'_, '_> {
     }
 
     fn step(&mut self, pc: usize) -> Option<()> {
-        match self.unit.code.steps[pc] {
+        let step = self.unit.code.steps[pc];
+        if !matches!(
+            step,
+            Step::Op(_) | Step::Wide { .. } | Step::Second | Step::CtxLoad(_) | Step::CtxStore { .. }
+        ) {
+            // It may read registers on one of several ways, on which their variables would be written.
+            self.settle(u16::MAX);
+        }
+        match step {
             Step::Op(op) => return self.op(op, pc),
             Step::Wide { dst, bits } => {
                 let v = self.constant(bits);
@@ -436,6 +448,7 @@ impl Func<'_, '_> {
         match self.unit.code.steps[pc] {
             Step::Op(Op::Exit) => {
                 let r0 = self.get(Reg::R0);
+                self.settle(0);
                 self.leave(r0);
                 Ok(())
             }
@@ -519,16 +532,60 @@ impl Func<'_, '_> {
 
     /// The value of a register.
     pub(super) fn get(&mut self, r: Reg) -> Value {
-        match self.scope.regs.get(r.index()) {
-            Some(var) => self.b.use_var(*var),
-            None => self.frame_addr(0),
+        let Some(&var) = self.scope.regs.get(r.index()) else { return self.frame_addr(0) };
+        match self.scope.halves[r.index()].take() {
+            Some(half) => {
+                let v = self.wide(half);
+                self.b.def_var(var, v);
+                v
+            }
+            None => self.b.use_var(var),
         }
     }
 
     /// Gives a register a value.
     pub(super) fn set(&mut self, r: Reg, v: Value) {
         if let Some(var) = self.scope.regs.get(r.index()) {
+            self.scope.halves[r.index()] = None;
             self.b.def_var(*var, v);
+        }
+    }
+
+    /// The lower half of a register.
+    pub(super) fn half(&mut self, r: Reg) -> Value {
+        match self.scope.halves.get(r.index()) {
+            Some(Some(half)) => *half,
+            _ => {
+                let v = self.get(r);
+                self.low(v)
+            }
+        }
+    }
+
+    /// A register, or its lower half, whichever is at hand.
+    pub(super) fn least(&mut self, r: Reg) -> Value {
+        match self.scope.halves.get(r.index()) {
+            Some(Some(half)) => *half,
+            _ => self.get(r),
+        }
+    }
+
+    /// Gives a register a number of 32 bits.
+    pub(super) fn set_half(&mut self, r: Reg, v: Value) {
+        if let Some(half) = self.scope.halves.get_mut(r.index()) {
+            *half = Some(v);
+        }
+    }
+
+    /// Before control goes several ways, or to another block: what registers that are still read have is in their variables.
+    fn settle(&mut self, live: u16) {
+        for i in 0..10 {
+            if let Some(half) = self.scope.halves[i].take()
+                && live >> i & 1 == 1
+            {
+                let v = self.wide(half);
+                self.b.def_var(self.scope.regs[i], v);
+            }
         }
     }
 
@@ -579,15 +636,25 @@ impl Func<'_, '_> {
     /// Flags of an access.
     pub(super) fn flags(&self, w: Where) -> MemFlagsData {
         let region = match w {
-            Where::Stack if self.scope.frame.apart => 0,
+            Where::Stack if self.unit.apart => 0,
             Where::Stack | Where::Rest => 2,
             Where::Ctx => 1,
         };
         MemFlagsData::new().with_notrap().with_alias_region(Some(self.regions[region]))
     }
 
+    /// The lower half of a number.
     pub(super) fn low(&mut self, v: Value) -> Value {
-        self.b.ins().ireduce(I32, v)
+        let dfg = &self.b.func.dfg;
+        match dfg.value_def(v).inst().map(|i| dfg.insts[i]) {
+            Some(InstructionData::Unary { opcode: Opcode::Uextend, arg }) if dfg.value_type(arg) == I32 => {
+                arg
+            }
+            Some(InstructionData::UnaryImm { opcode: Opcode::Iconst, imm }) => {
+                self.b.ins().iconst(I32, i64::from(imm.bits() as u32))
+            }
+            _ => self.b.ins().ireduce(I32, v),
+        }
     }
 
     pub(super) fn wide(&mut self, v: Value) -> Value {
@@ -596,14 +663,11 @@ impl Func<'_, '_> {
 
     /// A value that is not zero exactly if a comparison holds.
     fn condition(&mut self, cond: Cond, width: Width, dst: Reg, src: Operand) -> Value {
-        let a = self.get(dst);
-        let a = if width == Width::W32 { self.low(a) } else { a };
+        let part = |f: &mut Self, r| if width == Width::W32 { f.half(r) } else { f.get(r) };
+        let a = part(self, dst);
         let ty = if width == Width::W32 { I32 } else { I64 };
         let b = match src {
-            Operand::Reg(r) => {
-                let b = self.get(r);
-                if width == Width::W32 { self.low(b) } else { b }
-            }
+            Operand::Reg(r) => part(self, r),
             Operand::Imm(i) => {
                 let bits = if width == Width::W32 { i64::from(i as u32) } else { i64::from(i) };
                 self.b.ins().iconst(ty, bits)
