@@ -151,7 +151,8 @@ pub const OPTIMIZES: bool = cfg!(all(
 ));
 
 /// Compiles with optimisations. `token` as in [`compile`]; `facts` are those of the verifier about this very program, and
-/// nothing but them is relied on. Cost: some microseconds an instruction.
+/// nothing but them is relied on. A short program that only leads to others gets the code of one pass, which is the better one for it.
+/// Cost: some microseconds an instruction.
 ///
 /// # Errors
 /// Another machine or build, or no memory. Programs that the verifier accepts always compile.
@@ -166,6 +167,9 @@ pub fn optimize(code: &Code, facts: &Facts, token: u64) -> Result<Compiled, Erro
     }
     #[cfg(feature = "optimized")]
     {
+        if AVAILABLE && dispatches(code) {
+            return compile(code, token);
+        }
         let made = optimized::compile(code, facts, token).map_err(Error::Internal)?;
         let pages = Pages::new(&made.bytes, Some(made.frames)).map_err(Error::Memory)?;
         let mut compiled =
@@ -174,6 +178,25 @@ pub fn optimize(code: &Code, facts: &Facts, token: u64) -> Result<Compiled, Erro
         compiled.set_bare(made.bare);
         Ok(compiled)
     }
+}
+
+/// Most slots of a program that [`dispatches`].
+#[cfg(feature = "optimized")]
+const DISPATCHER: usize = 32;
+
+/// Whether a program does little else than to continue in another one. The code of one pass is best for it: it jumps without a frame to
+/// give up, and with no register saved or set that the next program does not read.
+#[cfg(feature = "optimized")]
+fn dispatches(code: &Code) -> bool {
+    use skep_isa::Op;
+    let straight = |step: &Step| match step {
+        Step::Op(Op::Ja { off, .. }) => *off >= 0,
+        Step::Op(Op::JumpIf { off, .. } | Op::MayGoto { off }) => *off >= 0,
+        Step::Op(Op::Call(_)) | Step::Loop { .. } => false,
+        _ => true,
+    };
+    let tails = code.steps.iter().any(|s| matches!(s, Step::Tail { .. }));
+    tails && code.steps.len() <= DISPATCHER && code.steps.iter().all(straight)
 }
 
 impl Compiled {

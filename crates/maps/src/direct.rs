@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, fence};
 
 /// A routine as a fast path.
 pub(crate) fn path(call: RoutineFn, last: LastArg) -> Option<FastPath> {
-    Some(FastPath::Call(MapRoutine { call, last }))
+    Some(FastPath::Call(MapRoutine { call, last, parts: [None; 2] }))
 }
 
 /// The map whose routine is called.
@@ -316,20 +316,23 @@ pub(crate) const PERCPU: u8 = 2;
 /// A value per CPU, least recently used entries dropped.
 pub(crate) const LRU_PERCPU: u8 = 3;
 
-/// The look-up for a key of `key_size` bytes in a map of a kind, where there is one.
-pub(crate) fn hash_lookup_for(key_size: u32, kind: u8) -> Option<RoutineFn> {
+/// The look-up for a key of `key_size` bytes in a map of a kind, where there is one, and those for keys made of parts.
+pub(crate) fn hash_lookup_for(key_size: u32, kind: u8) -> Option<(RoutineFn, [Option<RoutineFn>; 2])> {
     macro_rules! sizes {
-        ($($bytes:literal $words:literal),*) => {
-            Some(match (key_size, kind) {
-                $(($bytes, PLAIN) => hash_lookup::<$bytes, $words, PLAIN>,
-                  ($bytes, LRU) => hash_lookup::<$bytes, $words, LRU>,
-                  ($bytes, PERCPU) => hash_lookup::<$bytes, $words, PERCPU>,
-                  ($bytes, LRU_PERCPU) => hash_lookup::<$bytes, $words, LRU_PERCPU>,)*
-                _ => return None,
-            })
+        ($part:literal: $($bytes:literal $words:literal),*) => {
+            match (key_size, kind) {
+                $(($bytes, PLAIN) => Some(hash_lookup::<$bytes, $words, PLAIN, $part> as RoutineFn),
+                  ($bytes, LRU) => Some(hash_lookup::<$bytes, $words, LRU, $part> as RoutineFn),
+                  ($bytes, PERCPU) => Some(hash_lookup::<$bytes, $words, PERCPU, $part> as RoutineFn),
+                  ($bytes, LRU_PERCPU) => Some(hash_lookup::<$bytes, $words, LRU_PERCPU, $part> as RoutineFn),)*
+                _ => None,
+            }
         };
     }
-    sizes!(1 1, 2 1, 4 1, 8 1, 12 2, 16 2, 20 3, 24 3, 32 4, 36 5, 40 5, 48 6, 64 8)
+    let whole = sizes!(0: 1 1, 2 1, 4 1, 8 1, 12 2, 16 2, 20 3, 24 3, 32 4, 36 5, 40 5, 48 6, 64 8)?;
+    let of_two = sizes!(2: 4 1, 8 1, 12 2, 16 2, 20 3, 24 3, 36 5, 40 5);
+    let of_four = sizes!(4: 8 1, 64 8);
+    Some((whole, [of_two, of_four]))
 }
 
 /// The removal of a key of `key_size` bytes, where there is one.
@@ -360,8 +363,8 @@ pub(crate) fn hash_update_for(key_size: u32, kind: u8) -> Option<RoutineFn> {
     sizes!(4 1, 8 1, 12 2, 16 2, 64 8)
 }
 
-/// `r0 = value of the N-byte key at r2`; `W` is `N` in words, rounded up.
-unsafe extern "C" fn hash_lookup<const N: usize, const W: usize, const KIND: u8>(
+/// `r0 = value of the N-byte key at r2`; `W` is `N` in words, rounded up. `PART`: bytes of the parts that the key is made of, or 0.
+unsafe extern "C" fn hash_lookup<const N: usize, const W: usize, const KIND: u8, const PART: usize>(
     map: u64,
     key: u64,
     _: u64,
@@ -372,7 +375,7 @@ unsafe extern "C" fn hash_lookup<const N: usize, const W: usize, const KIND: u8>
     // SAFETY: what `RoutineFn` promises: the map's address and a key of as many bytes as it has; the table is the map's own.
     unsafe {
         let t = &this::<HashMap>(map).table;
-        let words = key_words::<N, W>(key);
+        let words = key_words::<N, W, PART>(key);
         let hash = hash::<N, W>(t, &words);
         let bucket = t.bucket(hash);
         let changes = AtomicU16::from_ptr(pointer(bucket + 8));
@@ -430,7 +433,7 @@ unsafe extern "C" fn hash_update<const N: usize, const W: usize, const KIND: u8>
         if flags <= flags::EXIST
             && let Some(inside) = t.enter(me)
         {
-            let words = key_words::<N, W>(key);
+            let words = key_words::<N, W, 0>(key);
             let hash = hash::<N, W>(t, &words);
             let done = match scan(t, t.bucket(hash), hash, &words) {
                 Some(found) if t.value_words == 1 && flags != flags::NOEXIST => {
@@ -467,7 +470,7 @@ unsafe extern "C" fn hash_delete<const N: usize, const W: usize>(
         let t = &this::<HashMap>(map).table;
         let me = Owner::me();
         if let Some(inside) = t.enter(me) {
-            let words = key_words::<N, W>(key);
+            let words = key_words::<N, W, 0>(key);
             let hash = hash::<N, W>(t, &words);
             let bucket = t.bucket(hash);
             let found = scan(t, bucket, hash, &words);
@@ -509,7 +512,7 @@ unsafe fn hash_update_locked<const N: usize, const W: usize, const KIND: u8>(
     unsafe {
         let map = this::<HashMap>(map);
         let t = &map.table;
-        let words = key_words::<N, W>(key);
+        let words = key_words::<N, W, 0>(key);
         let hash = hash::<N, W>(t, &words);
         if flags & !flags::EXIST == 0
             && let Ok(held) = map.tab.lock(&map.file.mem, hash as u32, Owner::me())
@@ -614,42 +617,62 @@ pub(crate) unsafe extern "C" fn lookup_ipv4(map: u64, key: u64, _: u64, _: u64, 
     }
 }
 
-/// Half a word, at any address.
+/// A number at any address.
 #[repr(C, packed)]
-struct Unaligned(u32);
+struct Unaligned<T: Copy>(T);
+
+impl<T: Copy + Into<u64>> From<Unaligned<T>> for u64 {
+    #[inline(always)]
+    fn from(part: Unaligned<T>) -> u64 {
+        let Unaligned(part) = part;
+        part.into()
+    }
+}
 
 fn pointer<T>(addr: u64) -> *mut T {
     std::ptr::with_exposed_provenance_mut(addr as usize)
 }
 
-/// The key at an address as words, padded with zeros. Each word is read as the program most likely wrote it, so that the machine
-/// can forward what was just stored.
+/// The key at an address as words, padded with zeros. Each word is read as the program wrote it (`PART`), or most likely did, so
+/// that the machine can forward what was just stored.
 ///
 /// # Safety
 /// `N` bytes are readable there.
 #[inline(always)]
-unsafe fn key_words<const N: usize, const W: usize>(addr: u64) -> [u64; W] {
+unsafe fn key_words<const N: usize, const W: usize, const PART: usize>(addr: u64) -> [u64; W] {
     let mut words = [0; W];
     for (i, word) in words.iter_mut().enumerate() {
         let at = addr + 8 * i as u64;
         // SAFETY: the caller's promise: no more than the rest of the key is read.
         *word = unsafe {
-            match N - 8 * i {
-                1 => pointer::<u8>(at).read().into(),
-                2 => pointer::<u16>(at).read_unaligned().into(),
-                4 => pointer::<u32>(at).read_unaligned().into(),
+            match (N - 8 * i, PART) {
+                (1, _) => pointer::<u8>(at).read().into(),
+                (2, _) => pointer::<u16>(at).read_unaligned().into(),
+                (4, 2) => parts::<Unaligned<u16>, 2>(at),
+                (_, 2) => parts::<Unaligned<u16>, 4>(at),
+                (4, _) => pointer::<u32>(at).read_unaligned().into(),
                 // Keys as long as these are mostly words and strings.
-                _ if N == 8 || N == 64 => pointer::<u64>(at).read_unaligned(),
-                _ => {
-                    // Long keys are often put together of fields of 4 bytes. Volatile, so that no wider load is made of the
-                    // halves: that would wait for the stores to reach the cache.
-                    let half = |at| u64::from(pointer::<Unaligned>(at).read_volatile().0);
-                    half(at) | half(at + 4) << 32
-                }
+                (_, 0) if N == 8 || N == 64 => pointer::<u64>(at).read_unaligned(),
+                // Long keys are often put together of fields of 4 bytes.
+                _ => parts::<Unaligned<u32>, 2>(at),
             }
         };
     }
     words
+}
+
+/// `N` parts as one number. Volatile, so that no wider load is made of them: that would wait for the stores to reach the cache.
+///
+/// # Safety
+/// They are readable.
+#[inline(always)]
+unsafe fn parts<T: Into<u64>, const N: usize>(at: u64) -> u64 {
+    let part = |i: usize| {
+        // SAFETY: the caller's promise; parts have no alignment.
+        let part: u64 = unsafe { pointer::<T>(at + (i * size_of::<T>()) as u64).read_volatile() }.into();
+        part << (8 * i * size_of::<T>())
+    };
+    (0..N).fold(0, |word, i| word | part(i))
 }
 
 #[inline(always)]

@@ -18,7 +18,7 @@ use crate::htab::{BUCKET, Hashed, Htab, Locked};
 use crate::mem::PAGE;
 use crate::owner::Owner;
 use crate::slab::{SLOT_HEADER, Slab};
-use skep_platform::map::{FastPath, LastArg, Map, MapDef, MapError, MapOp, Side, flags};
+use skep_platform::map::{FastPath, LastArg, Map, MapDef, MapError, MapOp, MapRoutine, Side, flags};
 use skep_platform::{Errno, MapType};
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -198,8 +198,9 @@ impl HashMap {
             (Values::PerCpu { .. }, Some(_)) => direct::LRU_PERCPU,
         };
         let last = if self.copies() > 1 { LastArg::Cpu } else { LastArg::None };
-        let call = direct::hash_lookup_for(self.file.def.key_size, kind);
-        direct::path(call.unwrap_or(direct::lookup::<HashMap>), last)
+        let (call, parts) = direct::hash_lookup_for(self.file.def.key_size, kind)
+            .unwrap_or((direct::lookup::<HashMap>, [None; 2]));
+        Some(FastPath::Call(MapRoutine { call, last, parts }))
     }
 
     /// As a map for everybody.

@@ -358,6 +358,9 @@ pub struct MapRoutine {
     pub call: RoutineFn,
     /// Its sixth argument.
     pub last: LastArg,
+    /// The same for a key that the program has just put together of parts of 2 bytes, or of 4, where that makes a difference: it is
+    /// loaded in such parts, since a processor waits for what was stored in parts and is loaded as a whole.
+    pub parts: [Option<RoutineFn>; 2],
 }
 
 impl PartialEq for MapRoutine {

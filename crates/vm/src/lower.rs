@@ -16,12 +16,15 @@ use skep_jit::{Code, CtxLoad, Direct, Index, Last, Step};
 use skep_platform::ctx::{CtxAccess, CtxField, CtxLayout, FieldKind};
 use skep_platform::engine::{EngineError, Platform};
 use skep_platform::env::{Answer, Fault, Host};
-use skep_platform::facts::Facts;
+use skep_platform::facts::{CallFacts, Facts, Region, Value};
 use skep_platform::helper::{Body, Callback, CallbackParams, Fast, Helper, HelperFn, LockEffect};
-use skep_platform::map::{FastPath, LastArg, Map, MapOp};
+use skep_platform::map::{FastPath, LastArg, Map, MapOp, MapRoutine, RoutineFn};
 use skep_platform::program::{Program, Verified};
 use skep_platform::uapi::ProgType;
 use std::sync::Arc;
+
+/// Instructions before a look-up among which its key is looked for.
+const KEY_WRITTEN: usize = 32;
 
 /// A helper call of the program.
 #[derive(Clone, Copy)]
@@ -350,12 +353,16 @@ impl Lowering<'_> {
             Fast::Map(op) => {
                 let known = self.facts.call(pc);
                 let map = known.map.map(usize::from).or_else(|| self.map_held(pc))?;
-                on_map(self.program.maps.get(map)?, op, known.key)
+                let part = || if op == MapOp::Lookup { self.key_part(pc, known) } else { None };
+                on_map(self.program.maps.get(map)?, op, known.key, &part)
             }
             Fast::Record(op) => {
                 // The record tells no ring buffer; where there is one alone it is that one.
                 let mut rings = self.program.maps.iter().filter(|m| m.ringbuf().is_some());
-                rings.next().filter(|_| rings.next().is_none()).and_then(|ring| on_map(ring, op, None))
+                rings
+                    .next()
+                    .filter(|_| rings.next().is_none())
+                    .and_then(|ring| on_map(ring, op, None, &|| None))
             }
             Fast::Host(ask) => Some(match self.host.direct(ask)? {
                 Answer::Constant(v) => Step::Value { addr: v, percpu: 0 },
@@ -366,6 +373,25 @@ impl Lowering<'_> {
             }),
             Fast::Cpu => Some(Step::Cpu),
         }
+    }
+
+    /// The smallest part that the key of the look-up at `pc` has just been put together of in the frame. Looks at the instructions
+    /// before it as they stand: where others lead here, the look-up may wait a little, and nothing else.
+    fn key_part(&self, pc: usize, known: CallFacts) -> Option<Size> {
+        let Value::Pointer { region: Region::Stack(Some(0)), off: Some(key), len: Some(len) } = known.args[1]
+        else {
+            return None;
+        };
+        let before = (pc.saturating_sub(KEY_WRITTEN)..pc).rev();
+        let ops = before.filter_map(|at| Some((at, Op::decode(&self.program.insns, at).ok()?.0)));
+        let straight = ops.take_while(|(_, op)| !matches!(op, Op::Call(_) | Op::Exit | Op::Ja { .. }));
+        let stored = straight.filter_map(|(at, op)| {
+            let Op::Store { size, .. } = op else { return None };
+            let to = self.facts.access(at);
+            let off = to.off.filter(|_| to.region == Region::Stack(Some(0)))?;
+            (off >= key && i64::from(off - key) < i64::from(len)).then_some(size)
+        });
+        stored.min_by_key(|size| size.bytes())
     }
 
     /// A tail call by a map that is known.
@@ -480,8 +506,8 @@ fn known(dst: Reg, bits: u64) -> Option<Step> {
 
 /// The operation as a step, where the map has a short way.
 ///
-/// `key`: the index that is looked up, when the verifier knows it to be one of the map's.
-fn on_map(map: &Arc<dyn Map>, op: MapOp, key: Option<u32>) -> Option<Step> {
+/// `key`: the index that is looked up, when the verifier knows it to be one of the map's. `part`: what the key was made of.
+fn on_map(map: &Arc<dyn Map>, op: MapOp, key: Option<u32>, part: &dyn Fn() -> Option<Size>) -> Option<Step> {
     Some(match map.fast_path(op)? {
         FastPath::Index { base, stride, entries, percpu } if key.is_some_and(|k| k < entries) => {
             let addr = base + u64::from(key.unwrap_or(0)) * u64::from(stride);
@@ -492,7 +518,7 @@ fn on_map(map: &Arc<dyn Map>, op: MapOp, key: Option<u32>) -> Option<Step> {
             Step::Index(Index { base, stride, entries, percpu })
         }
         FastPath::Call(routine) => Step::Direct(Direct {
-            call: (routine.call as *const ()).expose_provenance() as u64,
+            call: (made_for(&routine, part) as *const ()).expose_provenance() as u64,
             last: match routine.last {
                 LastArg::None => Last::Nothing,
                 LastArg::Cpu => Last::Cpu,
@@ -500,6 +526,20 @@ fn on_map(map: &Arc<dyn Map>, op: MapOp, key: Option<u32>) -> Option<Step> {
             },
         }),
     })
+}
+
+/// The routine for a key made of such parts.
+fn made_for(routine: &MapRoutine, part: &dyn Fn() -> Option<Size>) -> RoutineFn {
+    let [of_two, of_four] = routine.parts;
+    if of_two.or(of_four).is_none() {
+        return routine.call;
+    }
+    let made = match part() {
+        Some(Size::B | Size::H) => of_two,
+        Some(Size::W) => of_four,
+        Some(Size::Dw) | None => None,
+    };
+    made.unwrap_or(routine.call)
 }
 
 /// Where the engine keeps what a context access asks for.
