@@ -193,7 +193,11 @@ impl User {
         };
         let stats = Stats::default();
         stats.switch(self.counted);
-        Ok(Arc::new(UserProgram { form, verified, stats }))
+        let (native, checked) = match form {
+            Form::Native(native) => (Some(native), None),
+            Form::Checked(code) => (None, Some(code)),
+        };
+        Ok(Arc::new(UserProgram { native, checked, program: program.program().clone(), verified, stats }))
     }
 
     fn native(&self, verified: &Verified, tier: Tier) -> Result<Arc<Native>, EngineError> {
@@ -235,7 +239,11 @@ pub struct MachineCode<'p> {
 /// A program loaded into the user engine.
 #[derive(Debug)]
 pub struct UserProgram {
-    form: Form,
+    /// Its form for the tiers that run verified programs, if it was loaded for one of them.
+    native: Option<Arc<Native>>,
+    /// Its form for the checked tier, if it has no other one.
+    checked: Option<Arc<Code>>,
+    program: Arc<Program>,
     verified: bool,
     stats: Stats,
 }
@@ -250,18 +258,12 @@ enum Form {
 impl UserProgram {
     /// Its form for the checked tier, if it was loaded for that.
     pub(crate) fn checked(&self) -> Option<&Arc<Code>> {
-        match &self.form {
-            Form::Checked(code) => Some(code),
-            Form::Native(_) => None,
-        }
+        self.checked.as_ref()
     }
 
     /// Its form for the tiers that run verified programs, if it was loaded for one of them.
     pub(crate) fn native(&self) -> Option<&Arc<Native>> {
-        match &self.form {
-            Form::Checked(_) => None,
-            Form::Native(native) => Some(native),
-        }
+        self.native.as_ref()
     }
 
     /// Its machine code, in the tiers that compile.
@@ -293,10 +295,7 @@ impl UserProgram {
 
 impl Loaded for UserProgram {
     fn program(&self) -> &Arc<Program> {
-        match &self.form {
-            Form::Checked(code) => code.program(),
-            Form::Native(native) => native.program(),
-        }
+        &self.program
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -344,19 +343,15 @@ impl Runner {
 
     #[inline]
     fn run_plain(&mut self, program: &UserProgram, ctx: &mut Context) -> Result<u64, Box<RunError>> {
-        match &program.form {
-            Form::Native(code) => native::run(&mut self.native, code, ctx),
-            Form::Checked(code) => self.run_checked(program, code, ctx),
+        match &program.native {
+            Some(code) => native::run(&mut self.native, code, ctx),
+            None => self.run_checked(program, ctx),
         }
     }
 
     #[inline(never)]
-    fn run_checked(
-        &mut self,
-        program: &UserProgram,
-        code: &Arc<Code>,
-        ctx: &mut Context,
-    ) -> Result<u64, Box<RunError>> {
+    fn run_checked(&mut self, program: &UserProgram, ctx: &mut Context) -> Result<u64, Box<RunError>> {
+        let code = program.checked.as_ref().expect("a program is loaded in one of the two forms");
         let unset_stack = self.options.unset_stack || program.verified;
         let options = Options { unset_stack, ..self.options };
         checked::run(&mut self.machine, code, ctx, &*self.host, options)
@@ -387,7 +382,7 @@ impl Runner {
         contexts: impl Iterator<Item = &'c mut Context>,
         each: &mut dyn FnMut(Result<u64, Box<RunError>>) -> ControlFlow<()>,
     ) {
-        if let Form::Native(code) = &program.form {
+        if let Some(code) = &program.native {
             return native::run_all(&mut self.native, code, contexts, each);
         }
         for ctx in contexts {
