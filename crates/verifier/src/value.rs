@@ -291,10 +291,9 @@ impl Reg {
     /// Registers with different marks differ in value or type, ids apart.
     #[inline]
     pub(crate) fn mark(&self) -> u64 {
-        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
         let r = &self.val.r;
-        let parts = [r.umax, r.smin as u64, self.off as u64, self.range as u64, u64::from(self.flags.0)];
-        parts.iter().fold(r.umin, |m, p| m.wrapping_mul(ODD).rotate_left(29) ^ p)
+        let fixed = u64::from(self.off as u32) << 32 | u64::from(self.range as u32);
+        r.umin ^ r.umax.rotate_left(17) ^ (r.smin as u64).rotate_left(34) ^ fixed.rotate_left(11)
     }
 
     /// Is it a number?
