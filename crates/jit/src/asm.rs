@@ -255,11 +255,6 @@ impl Asm {
         }
     }
 
-    /// `dst = src` if the condition holds, both of 64 bits.
-    pub(crate) fn mov_if(&mut self, cc: Cc, dst: R, src: R) {
-        self.op_rr(true, &[0x0f, 0x40 | cc as u8], dst, src);
-    }
-
     /// `dst = 0`; changes the flags.
     pub(crate) fn zero(&mut self, dst: R) {
         self.arith(Arith::Xor, false, dst, dst);

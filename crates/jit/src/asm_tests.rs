@@ -83,18 +83,6 @@ const ARITH: [(Arith, &str); 6] = [
 ];
 const SHIFT: [(Shift, &str, &str); 3] =
     [(Shift::Shl, "shl", "shlx"), (Shift::Shr, "shr", "shrx"), (Shift::Sar, "sar", "sarx")];
-const CONDITIONS: [(Cc, &str); 10] = [
-    (Cc::B, "b"),
-    (Cc::Ae, "ae"),
-    (Cc::E, "e"),
-    (Cc::Ne, "ne"),
-    (Cc::Be, "be"),
-    (Cc::A, "a"),
-    (Cc::L, "l"),
-    (Cc::Ge, "ge"),
-    (Cc::Le, "le"),
-    (Cc::G, "g"),
-];
 const SIZES: [Size; 4] = [Size::B, Size::H, Size::W, Size::Dw];
 const DISPS: [i32; 6] = [0, 8, -8, 127, -129, 0x1234];
 
@@ -119,9 +107,6 @@ fn registers_with_registers() {
         }
     }
     for (a, b) in pairs() {
-        for (cc, n) in CONDITIONS {
-            assert_eq!(text(|s| s.mov_if(cc, a, b)), format!("cmov{n} {},{}", name(true, a), name(true, b)));
-        }
         assert_eq!(
             text(|s| s.extend(Size::B, true, true, a, b)),
             format!("movsx {},{}", name(true, a), BYTE[b.0 as usize])

@@ -275,10 +275,6 @@ impl<'c> Emit<'c> {
                 self.store(size, M(map(dst), off.into()), Operand::Reg(src));
             }
             Op::JumpIf { cond, width, dst, src, off } => {
-                if off == 1 && self.choice(pc, |e| e.compare(cond, width == Width::W64, map(dst), src)) {
-                    self.done = pc + 2;
-                    return Some(());
-                }
                 let cc = self.compare(cond, width == Width::W64, map(dst), src);
                 return match self.code.steps.get(pc + 1) {
                     // Over a jump: that jump, on the other condition.
@@ -358,39 +354,6 @@ impl<'c> Emit<'c> {
             Cond::Slt => Cc::L,
             Cond::Sle => Cc::Le,
         }
-    }
-
-    /// The jump at `pc` over one step, where that is a copy or a constant: no jump but a conditional move, as clang writes booleans
-    /// and the like so, which processors cannot foresee. Whether it is one; `compare` gives the condition of the jump.
-    #[inline(never)]
-    fn choice(&mut self, pc: usize, compare: impl FnOnce(&mut Self) -> Cc) -> bool {
-        let Some(Step::Op(Op::Alu { op: AluOp::Mov, width, dst, src })) = self.code.steps.get(pc + 1) else {
-            return false;
-        };
-        if self.lands[pc + 1] {
-            return false;
-        }
-        let (from, zero) = match (*src, *width) {
-            (Operand::Reg(r), Width::W64) => (map(r), self.upper_zero(r)),
-            (Operand::Reg(r), Width::W32) if self.upper_zero(r) => (map(r), true),
-            (Operand::Reg(r), Width::W32) => {
-                self.a.mov(false, R::R11, map(r));
-                (R::R11, true)
-            }
-            (Operand::Imm(i), width) => {
-                let v = width.truncate(i64::from(i) as u64);
-                if v == 0 {
-                    self.a.zero(R::R11)
-                } else {
-                    self.a.mov_imm(R::R11, v)
-                }
-                (R::R11, v >> 32 == 0)
-            }
-        };
-        let cc = compare(self);
-        self.a.mov_if(cc.not(), map(*dst), from);
-        self.set_upper_zero(*dst, zero && self.upper_zero(*dst));
-        true
     }
 
     fn jump(&mut self, cc: Option<Cc>, pc: usize, off: i32) -> Option<()> {

@@ -202,7 +202,7 @@ fn rotations() {
 /// A jump over one copy or constant, whichever registers it has: the copy is made where the condition does not hold, and nothing
 /// else is changed, upper halves included.
 #[test]
-fn choices() {
+fn jumps_over_one_copy() {
     use skep_isa::Cond;
     let r = |n: u8| Reg::new(n).expect("a register");
     let conds = [Cond::Eq, Cond::Gt, Cond::Le, Cond::Set, Cond::Sgt, Cond::Slt];
