@@ -36,8 +36,8 @@ use skep_platform::packet::PacketCtx;
 use skep_platform::program::{Program, Verified};
 use skep_platform::uapi::ProgType;
 use std::ops::ControlFlow;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Iterations that `may_goto` allows a frame (`BPF_MAX_LOOPS`).
@@ -68,6 +68,8 @@ pub(crate) struct Native {
     leaf: bool,
     /// It has packet loads.
     loads: bool,
+    /// A run on a packet is nothing but a call of its code: it asks nothing, and is no more counted for the optimising compiler.
+    quick: AtomicBool,
     /// It may continue in another program.
     tails: bool,
     /// Who is told of its code.
@@ -111,9 +113,16 @@ impl Native {
         if left != 0 {
             p.left.store(left - 1, Relaxed);
             if left == 1 {
+                self.quick.store(self.is_plain(), Relaxed);
                 self.promote();
             }
         }
+    }
+
+    /// Whether a run on a packet begins without anything that [`run`] would have to look up for it.
+    fn is_plain(&self) -> bool {
+        let fits = self.lowered.layout.is_some() || self.ctx_len == 0;
+        self.leaf && fits && !self.loads && !self.raw && !self.lowered.code.cpu
     }
 
     /// Makes optimised code in the background. Where that fails, the program goes on as it is.
@@ -181,11 +190,13 @@ impl Native {
             raw,
             leaf,
             loads,
+            quick: AtomicBool::new(false),
             tails,
             loops,
             flat,
             watchers: watchers.clone(),
         };
+        native.quick.store(native.promotion.is_none() && native.is_plain(), Relaxed);
         if let Some(code) = &native.first_code {
             native.show(code, if tier == Tier::Auto { Tier::Baseline } else { tier });
         }
@@ -384,6 +395,30 @@ pub(crate) fn run(
     code: &Arc<Native>,
     ctx: &mut Context,
 ) -> Result<u64, Box<RunError>> {
+    if code.quick.load(Relaxed)
+        && let (Some(compiled), CtxData::Packet(p)) = (code.machine(), &mut ctx.data)
+    {
+        return run_quick(compiled, code, &mut machine.head, &mut p.ctx);
+    }
+    run_prepared(machine, code, ctx)
+}
+
+/// As [`run`], of a program that is [`Native::quick`].
+#[inline(always)]
+fn run_quick(
+    compiled: &Compiled,
+    code: &Native,
+    head: &mut Head,
+    ctx: &mut PacketCtx,
+) -> Result<u64, Box<RunError>> {
+    let r1 = std::ptr::from_mut(ctx).expose_provenance() as u64;
+    let r0 = baseline::run_leaf(compiled, head, [r1, 0, 0, 0, 0]);
+    if head.stopped == 0 { Ok(r0) } else { Err(leaf_fault(compiled, code, head)) }
+}
+
+/// As [`run`], of any program.
+#[inline(never)]
+fn run_prepared(machine: &mut Machine, code: &Arc<Native>, ctx: &mut Context) -> Result<u64, Box<RunError>> {
     code.count();
     if let Some(compiled) = code.machine().filter(|_| code.leaf)
         && code.fits(ctx)
@@ -442,8 +477,22 @@ pub(crate) fn run_all<'c>(
     machine: &mut Machine,
     code: &Arc<Native>,
     contexts: impl Iterator<Item = &'c mut Context>,
-    each: &mut dyn FnMut(Result<u64, Box<RunError>>) -> ControlFlow<()>,
+    mut each: impl FnMut(Result<u64, Box<RunError>>) -> ControlFlow<()>,
 ) {
+    if code.quick.load(Relaxed)
+        && let Some(compiled) = code.machine()
+    {
+        for ctx in contexts {
+            let outcome = match &mut ctx.data {
+                CtxData::Packet(p) => run_quick(compiled, code, &mut machine.head, &mut p.ctx),
+                CtxData::Plain(_) => Err(misfit(code)),
+            };
+            if each(outcome).is_break() {
+                return;
+            }
+        }
+        return;
+    }
     if code.leaf {
         for ctx in contexts {
             let outcome = if code.fits(ctx) { run(machine, code, ctx) } else { Err(misfit(code)) };

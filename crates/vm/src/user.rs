@@ -366,13 +366,13 @@ impl Runner {
         &mut self,
         program: &UserProgram,
         contexts: impl IntoIterator<Item = &'c mut Context>,
-        mut each: impl FnMut(Result<u64, Box<RunError>>) -> ControlFlow<()>,
+        each: impl FnMut(Result<u64, Box<RunError>>) -> ControlFlow<()>,
     ) {
         if !program.stats.on() {
-            return self.run_each(program, contexts.into_iter(), &mut each);
+            return self.run_each(program, contexts.into_iter(), each);
         }
         let (mut runs, began) = (0, Instant::now());
-        self.run_each(program, contexts.into_iter().inspect(|_| runs += 1), &mut each);
+        self.run_each(program, contexts.into_iter().inspect(|_| runs += 1), each);
         program.stats.add(self.counter, runs, began.elapsed());
     }
 
@@ -380,7 +380,7 @@ impl Runner {
         &mut self,
         program: &UserProgram,
         contexts: impl Iterator<Item = &'c mut Context>,
-        each: &mut dyn FnMut(Result<u64, Box<RunError>>) -> ControlFlow<()>,
+        mut each: impl FnMut(Result<u64, Box<RunError>>) -> ControlFlow<()>,
     ) {
         if let Some(code) = &program.native {
             return native::run_all(&mut self.native, code, contexts, each);

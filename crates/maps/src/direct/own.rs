@@ -320,11 +320,14 @@ unsafe fn changed(bucket: u64) {
 /// The thread is inside of the map, and has no lock of it; the entry is linked.
 #[inline(always)]
 pub(super) unsafe fn remove(t: &Table, bucket: u64, entry: Found, cpu: u64, me: Owner) -> bool {
-    // SAFETY: the caller's promise; the line is one of the map's.
+    if t.lists == 0 {
+        return false;
+    }
+    // SAFETY: the caller's promise; the line is one of the map's, which has lists.
     unsafe {
         let line = t.line(t.list(cpu as u32));
         let (lock, list) = (word(bucket), word(line));
-        if t.lists == 0 || lock.load(Relaxed) != 0 || list.load(Relaxed) != 0 {
+        if lock.load(Relaxed) != 0 || list.load(Relaxed) != 0 {
             return false;
         }
         hold(lock, me);
