@@ -6,7 +6,7 @@
 use skep_hooks::input::{Input, context};
 use skep_platform::ctx::UserRun;
 use skep_platform::map::Side;
-use skep_platform::{Engine, Loadable, Map, MapType, ProgTypeDesc, Program};
+use skep_platform::{Engine, Fault, Loadable, Map, MapType, ProgTypeDesc, Program};
 use skep_verifier::Rejection;
 use skep_verifier::explain::{Diagnosis, Explanation};
 use skep_vm::{Options, SystemHost, Tier, User};
@@ -46,6 +46,9 @@ pub fn explain(rejection: &Rejection) -> Report {
         .map_or_else(|| vec![None; explanation.diagnoses.len()], |s| s.all(&explanation.diagnoses));
     Report { explanation, inputs }
 }
+
+/// Codes of faults by which the user engine says that it has no such thing.
+const LACKS: [&str; 4] = ["kfunc", "kernel-variable", "map-fd", "tail-call-engine"];
 
 struct Search {
     engine: User,
@@ -107,6 +110,9 @@ impl Search {
         let input = Input { data: packets.then_some(data), ctx: (!packets).then_some(data) };
         let mut ctx = context(self.row, self.program.attach_type, &input).ok()?;
         let e = self.engine.runner().run(&loaded, &mut ctx).err()?;
+        if is_ours(&e.fault) {
+            return None;
+        }
         Some((e.insn, without_addresses(&e.fault.to_string())))
     }
 
@@ -138,6 +144,15 @@ impl Search {
             ("a context of ones".into(), vec![0xff; size]),
             ("a context of bytes 1".into(), vec![1; size]),
         ]
+    }
+}
+
+/// Whether a run has stopped for what the user engine lacks, which says nothing about the program.
+fn is_ours(fault: &Fault) -> bool {
+    match fault {
+        Fault::NoHelper { .. } => true,
+        Fault::Rule { code, .. } => LACKS.contains(code),
+        _ => false,
     }
 }
 

@@ -433,7 +433,8 @@ impl Vm<'_> {
                 Op::Alu { op: AluOp::Add, dst, src: Operand::Reg(src), .. } => {
                     let (d, s) = (dst.index() as u8, src.index() as u8);
                     let number = if value(d).is_some_and(|r| r.is_scalar()) { d } else { s };
-                    if max >= 0 {
+                    let fixed = value(number).is_some_and(|r| self.is_fixed(number, &r, i));
+                    if max >= 0 && !fixed {
                         self.limits_scaled(number, i, max, out);
                         self.limit(path[i].pc, number, max, self.named(number, i), out);
                     }
@@ -444,6 +445,14 @@ impl Vm<'_> {
         }
     }
 
+    /// Whether a number is a constant that no loop counts: with a bound on it nothing would be left of what follows.
+    fn is_fixed(&self, reg: u8, number: &Reg, at: usize) -> bool {
+        let path = self.trace.as_ref().map_or(&[][..], |t| t.path());
+        let writer = self.writer(self.cur.depth() as u8, reg, at).map(|i| path[i].pc);
+        let turns = path.iter().filter(|step| Some(step.pc) == writer).count();
+        number.val.as_const().is_some() && turns < 2
+    }
+
     /// A number about to be added to a pointer is bounded by what the access that follows leaves room for.
     fn limits_addend(&self, n: u8, at: usize, out: &mut Vec<Candidate>) {
         let pc = self.cur.insn;
@@ -451,7 +460,10 @@ impl Vm<'_> {
             return;
         };
         let (d, s) = (*self.cur.reg(dst.index()), *self.cur.reg(src.index()));
-        let pointer = if d.is_pointer() { d } else { s };
+        let (pointer, number) = if d.is_pointer() { (d, s) } else { (s, d) };
+        if self.is_fixed(n, &number, at) {
+            return;
+        }
         let Some(size) = self.behind(&pointer) else { return };
         let next = (pc + 1..self.code.len().min(pc + 5)).find_map(|pc| match self.code.op(pc)? {
             Op::Load { src, size, off, .. } if src == dst => Some(i64::from(*off) + size.bytes() as i64),
@@ -498,6 +510,14 @@ impl Vm<'_> {
         let Some(size) = self.behind(&r) else { return };
         let max = size - i64::from(r.off) - r.val.as_const().unwrap_or(0) as i64;
         if max <= 0 {
+            return;
+        }
+        let number = self.cur.reg(n as usize);
+        if self.is_fixed(n, number, at) {
+            if number.val.r.smin > max {
+                let words = format!("there are {max} bytes: pass that as the size");
+                out.extend(Candidate::insert(pc, &format!("r{n} = {max}"), words));
+            }
             return;
         }
         let what = self.named(n, at).unwrap_or_else(|| "size".into());
